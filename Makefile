@@ -1,0 +1,86 @@
+# What can be made here:
+#
+#   make run         boot a guest: with a terminal you get a shell in it, else it shows the boot and powers off;
+#                    AGENT=path starts a program of yours in place of the example agent
+#   make test        everything that can be tested: unit and vmtest; with FULL=1 check, too
+#   make unit        the tests that need no guest
+#   make vmtest      the tests in booted guests
+#   make check       formatting and linters
+#   make initramfs   the images, in build/$ARCH
+#   make clean       removes build
+#
+# ARCH=amd64 or arm64 is the guest's architecture, this machine's by default. What is missing is installed by apt, with
+# sudo where need be. Downloads are kept in ~/.cache/arcinit, or where ARCINIT_CACHE says.
+
+ARCH ?= $(shell go env GOARCH)
+BUILD := build/$(ARCH)
+export ARCH
+
+IMAGES := $(addprefix $(BUILD)/initramfs,.cpio .cpio.zst -modules.cpio -debug.cpio -uinit.cpio)
+GUEST := $(BUILD)/vmlinuz-stock $(BUILD)/initramfs.cpio $(BUILD)/initramfs-modules.cpio
+
+# What a program is built from. Directories change when a file in them comes or goes.
+SOURCES := go.mod go.sum $(shell find cmd pkg -type d -o -name '*.go' ! -name '*_test.go')
+
+.PHONY: help run test unit vmtest check initramfs clean
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
+
+run: $(GUEST) $(BUILD)/initramfs-debug.cpio
+	@scripts/need-guests.sh
+	go run ./vmtests/run -arch $(ARCH) -build $(BUILD) -agent "$(AGENT)"
+
+test: unit vmtest $(if $(FULL),check)
+
+unit:
+	go vet ./...
+	go test ./...
+
+# A package at a time, since each boots guests.
+vmtest: $(GUEST) $(BUILD)/initramfs-debug.cpio $(BUILD)/initramfs-uinit.cpio $(BUILD)/iptables
+	@scripts/need-guests.sh
+	ARCINIT_BUILD=$(abspath $(BUILD)) go test -tags vmtest -count=1 -p 1 -timeout 30m ./vmtests/...
+
+check:
+	scripts/check.sh
+
+initramfs: $(IMAGES) $(BUILD)/vmlinuz-stock
+
+clean:
+	rm -rf build
+
+# The distribution's kernel and its modules as packed, then as they go into an image.
+$(BUILD)/stock: scripts/kernel.sh scripts/debs.sh
+	scripts/kernel.sh $@
+	@touch $@
+
+$(BUILD)/vmlinuz-stock: $(BUILD)/stock
+	cp $</vmlinuz $@
+
+$(BUILD)/modules: $(BUILD)/stock kernel-config/modules scripts/modules.sh
+	scripts/modules.sh $< kernel-config/modules $@
+	@touch $@
+
+$(BUILD)/iptables: scripts/iptables.sh scripts/debs.sh
+	scripts/iptables.sh $@
+	@touch $@
+
+$(IMAGES): scripts/initramfs.sh
+
+$(BUILD)/initramfs.cpio: $(SOURCES)
+	scripts/initramfs.sh plain $@
+
+$(BUILD)/initramfs.cpio.zst: $(BUILD)/initramfs.cpio
+	scripts/compress.sh $< $@
+
+$(BUILD)/initramfs-modules.cpio: $(BUILD)/initramfs.cpio $(BUILD)/modules
+	scripts/initramfs.sh modules $@ $< $(BUILD)/modules
+
+$(BUILD)/initramfs-debug.cpio: $(BUILD)/initramfs-modules.cpio
+	scripts/initramfs.sh debug $@ $<
+
+$(BUILD)/initramfs-uinit.cpio: $(BUILD)/modules $(SOURCES)
+	scripts/initramfs.sh uinit $@ "" $<

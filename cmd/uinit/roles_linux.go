@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	stdlog "log"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/arcinit/arcinit/pkg/arcsetup"
+	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
+	"github.com/arcinit/arcinit/pkg/arcsetup/pid1"
+	"golang.org/x/sys/unix"
+)
+
+// logging is where a role says what it does.
+type logging struct {
+	*slog.Logger
+	level slog.LevelVar
+	file  *pid1.FileLog
+}
+
+// newLogging logs to the kernel log, the console, and, once it is started, to
+// the file on the share.
+func newLogging(tag string) *logging {
+	l := &logging{file: &pid1.FileLog{Tag: tag}}
+	l.Logger = slog.New(pid1.NewHandler(&l.level,
+		&pid1.KernelLog{Tag: tag, Open: openKernelLog},
+		&pid1.Console{Tag: tag, Loglevel: consoleLoglevel, Open: func() (io.WriteCloser, error) {
+			return os.OpenFile("/dev/console", os.O_WRONLY|unix.O_NOCTTY, 0)
+		}},
+		l.file,
+	))
+	return l
+}
+
+func openKernelLog() (io.Writer, error) {
+	// Else the kernel drops all but ten lines in five seconds
+	// (Documentation/admin-guide/sysctl/kernel.rst, printk_devkmsg). A
+	// command line that says otherwise has fixed it, and is obeyed.
+	_ = os.WriteFile("/proc/sys/kernel/printk_devkmsg", []byte("on\n"), 0)
+	return os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
+}
+
+// consoleLoglevel is the first number of /proc/sys/kernel/printk; before that
+// can be read, the kernel's default.
+func consoleLoglevel() int {
+	text, _ := os.ReadFile("/proc/sys/kernel/printk")
+	if fields := strings.Fields(string(text)); len(fields) > 0 {
+		if n, err := strconv.Atoi(fields[0]); err == nil {
+			return n
+		}
+	}
+	return 7
+}
+
+// uptime is the time since the kernel's boot.
+func uptime() time.Duration {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+		return 0
+	}
+	return time.Duration(now.Nano())
+}
+
+func kernelRelease() string {
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return "unknown"
+	}
+	return unix.ByteSliceToString(uts.Release[:]) + " " + unix.ByteSliceToString(uts.Machine[:])
+}
+
+// netDaemon is the role netd.
+func netDaemon(args []string) error {
+	flags := flag.NewFlagSet("netd", flag.ContinueOnError)
+	primary := flags.String("primary", "", "link name or MAC address of the primary NIC")
+	bridge := flags.String("bridge", "", "link name or MAC address of the bridge NIC")
+	level := flags.String("log", "INFO", "lowest level that is logged")
+	file := flags.String("logfile", "", "log file to add to")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	log := newLogging("netd")
+	if err := log.level.UnmarshalText([]byte(*level)); err != nil {
+		log.Warn("log level", "err", err)
+	}
+	if *file != "" {
+		if err := log.file.Start(log.Logger, *file, false); err != nil {
+			log.Warn("log", "err", err)
+		}
+	}
+	// The DHCP library prints whole packets there; what matters is logged.
+	stdlog.SetOutput(io.Discard)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	defer log.file.Flush()
+	hostname, _ := os.Hostname()
+	err := netd.Run(ctx, netd.Config{
+		Primary: *primary, Bridge: *bridge, Hostname: hostname,
+		ReportPath: arcsetup.NetworkReportPath,
+	}, log.Logger)
+	if ctx.Err() != nil {
+		return nil // it was asked to end
+	}
+	if err != nil {
+		log.Error("network daemon ended", "err", err)
+	}
+	return err
+}
+
+// modprobe is the role that the kernel asks for when it lacks a module; the last
+// argument names it.
+func modprobe(args []string) error {
+	if len(args) == 0 {
+		return errors.New("modprobe: no module named")
+	}
+	return arcsetup.Modprobe(args[len(args)-1])
+}
+
+// requestShutdown asks the process that looks after this system, as anyone can
+// who may send it a signal.
+func requestShutdown(what string) error {
+	owner, err := pid1.Owner()
+	if err != nil {
+		return err
+	}
+	sig := map[string]syscall.Signal{"poweroff": syscall.SIGUSR2, "reboot": syscall.SIGTERM}[what]
+	if err := syscall.Kill(owner, sig); err != nil {
+		return fmt.Errorf("ask process %d to %s: %w", owner, what, err)
+	}
+	return nil
+}

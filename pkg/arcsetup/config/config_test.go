@@ -1,0 +1,186 @@
+package config
+
+import (
+	"io/fs"
+	"log/slog"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// files reads from a map as os.ReadFile does from the guest.
+type files map[string]string
+
+func (f files) read(path string) ([]byte, error) {
+	text, ok := f[path]
+	if !ok {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+	}
+	return []byte(text), nil
+}
+
+func TestParseCommandLine(t *testing.T) {
+	got := ParseCommandLine(" console=ttyS0  quiet arcbox.agent=\"/a b\" \"arcbox.hostname=x y\"\tarcbox.log=\n")
+	want := CommandLine{
+		{Key: "console", Value: "ttyS0"},
+		{Key: "quiet", Flag: true},
+		{Key: "arcbox.agent", Value: "/a b"},
+		{Key: "arcbox.hostname", Value: "x y"},
+		{Key: "arcbox.log"},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("ParseCommandLine = %+v, want %+v", got, want)
+	}
+	if len(ParseCommandLine("\n")) != 0 {
+		t.Error("an empty command line has parameters")
+	}
+}
+
+func TestLoad(t *testing.T) {
+	for _, tt := range []struct {
+		name, cmdline string
+		files         files
+		want          func(*Config)
+		errs          []string // each must be in the error; none means no error
+	}{
+		{name: "nothing said", want: func(*Config) {}},
+		{
+			name:    "command line",
+			cmdline: "quiet arcbox.hostname=h1 arcbox.agent=/x arcbox.log=debug arcbox.primary=eth1 arcbox.bridge=52:54:00:00:00:01 arcbox.debug_console",
+			want: func(c *Config) {
+				c.Hostname, c.Agent, c.Log, c.DebugConsole = "h1", "/x", slog.LevelDebug, true
+				c.Primary, c.Bridge = "eth1", "52:54:00:00:00:01"
+			},
+		},
+		{
+			name:    "command line wins over file",
+			cmdline: "arcbox.hostname=line",
+			files:   files{DefaultFile: "hostname = \"file\"\nlog = \"warn\"\n[network]\nprimary = \"eth3\"\n[shutdown]\ngrace = \"3s\"\n"},
+			want: func(c *Config) {
+				c.Hostname, c.Log, c.Primary, c.Grace = "line", slog.LevelWarn, "eth3", 3*time.Second
+			},
+		},
+		{
+			name:    "file of another place",
+			cmdline: "arcbox.config=/cfg.toml",
+			files:   files{"/cfg.toml": "[docker.daemon]\ndebug = true\n", DefaultFile: "hostname = \"no\""},
+			want:    func(c *Config) { c.DockerDaemon = map[string]any{"debug": true} },
+		},
+		{
+			name:    "named file missing",
+			cmdline: "arcbox.config=/cfg.toml",
+			want:    func(*Config) {},
+			errs:    []string{"/cfg.toml", "defaults used"},
+		},
+		{
+			name:  "not TOML",
+			files: files{DefaultFile: "hostname = \"x\"\nlog = \n"},
+			want:  func(*Config) {},
+			errs:  []string{DefaultFile, "line 2", "defaults used"},
+		},
+		{
+			name:  "wrong type",
+			files: files{DefaultFile: "log = \"warn\"\nhostname = 5\n"},
+			want:  func(*Config) {},
+			errs:  []string{DefaultFile, "line 2", "hostname"},
+		},
+		{
+			name:  "bad values leave the good",
+			files: files{DefaultFile: "hostname = \"a_b\"\nlog = \"warn\"\nfoo = 1\n[dns]\nnameservers = [\"x\"]\n"},
+			want:  func(c *Config) { c.Log = slog.LevelWarn },
+			errs:  []string{"a_b", "foo: unknown key", "dns.nameservers", `"x" is not an IP address`},
+		},
+		{
+			name:    "bad and unknown keys on the command line",
+			cmdline: "arcbox.log=loud arcbox.agent=relative arcbox.colour=red other.colour=red",
+			want:    func(*Config) {},
+			errs:    []string{"arcbox.log", "loud", "arcbox.agent", "relative", "arcbox.colour: unknown key"},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := Load(ParseCommandLine(tt.cmdline), tt.files.read)
+			want := Default()
+			tt.want(&want)
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("Load = %+v, want %+v", got, want)
+			}
+			if (err != nil) != (tt.errs != nil) {
+				t.Errorf("Load error = %v, want %q in it", err, tt.errs)
+			}
+			for _, part := range tt.errs {
+				if err != nil && !strings.Contains(err.Error(), part) {
+					t.Errorf("Load error = %v, want %q in it", err, part)
+				}
+			}
+			if err != nil && strings.Contains(err.Error(), "other.colour") {
+				t.Errorf("Load error = %v: speaks of a key that is not arcinit's", err)
+			}
+		})
+	}
+}
+
+func TestCheckHostname(t *testing.T) {
+	for name, ok := range map[string]bool{
+		"arcbox": true, "a.b-c.d9": true, strings.Repeat("a", 63): true,
+		"": false, "-a": false, "a-": false, "a..b": false, "a_b": false, "a b": false,
+		strings.Repeat("a", 64): false, strings.Repeat("a.", 32) + "a": false,
+	} {
+		if err := CheckHostname(name); (err == nil) != ok {
+			t.Errorf("CheckHostname(%q) = %v", name, err)
+		}
+	}
+}
+
+func TestSandboxSubnet(t *testing.T) {
+	const other = "/vmm.toml"
+	for _, tt := range []struct {
+		name, named string
+		files       files
+		want        string
+		errs        []string
+	}{
+		{name: "nothing", want: "172.20.0.0/16"},
+		{name: "image's file", files: files{vmmDefaultFile: "x = 1\n[network]\ncidr = \"10.9.8.7/20\"\n"}, want: "10.9.0.0/20"},
+		{name: "named file", named: other, files: files{other: "[network]\ncidr = \"10.1.0.0/16\"", vmmDefaultFile: "[network]\ncidr = \"10.2.0.0/16\""}, want: "10.1.0.0/16"},
+		{name: "named file missing", named: other, files: files{vmmDefaultFile: "[network]\ncidr = \"10.2.0.0/16\""}, want: "10.2.0.0/16", errs: []string{other}},
+		{name: "named file says nothing", named: other, files: files{other: "", vmmDefaultFile: "[network]\ncidr = \"10.2.0.0/16\""}, want: "10.2.0.0/16"},
+		{name: "bad CIDR", files: files{vmmDefaultFile: "[network]\ncidr = \"10.2.0.0\""}, want: "172.20.0.0/16", errs: []string{vmmDefaultFile, "network.cidr", "10.2.0.0"}},
+		{name: "IPv6", files: files{vmmDefaultFile: "[network]\ncidr = \"fd00::/8\""}, want: "172.20.0.0/16", errs: []string{"not an IPv4 subnet"}},
+		{name: "not TOML", named: other, files: files{other: "\n[network]\ncidr = =\n"}, want: "172.20.0.0/16", errs: []string{other, "line 3"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := SandboxSubnet(tt.named, tt.files.read)
+			if got.String() != tt.want {
+				t.Errorf("SandboxSubnet = %s, want %s", got, tt.want)
+			}
+			if (err != nil) != (tt.errs != nil) {
+				t.Errorf("error = %v, want %q in it", err, tt.errs)
+			}
+			for _, part := range tt.errs {
+				if err != nil && !strings.Contains(err.Error(), part) {
+					t.Errorf("error = %v, want %q in it", err, part)
+				}
+			}
+		})
+	}
+}
+
+func FuzzMerge(f *testing.F) {
+	f.Add("hostname = \"x\"\n[docker.daemon]\ndns = [\"10.0.0.1\"]\n")
+	f.Add("[shutdown]\ngrace = \"-1s\"\n[dns]\nnameservers = [\"::1\"]\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		c := Default()
+		_ = c.merge("fuzz.toml", text)
+		if c.Agent == "" || len(c.Nameservers) == 0 || c.Grace < 0 {
+			t.Errorf("%q left the configuration unusable: %+v", text, c)
+		}
+	})
+}
+
+func FuzzParseCommandLine(f *testing.F) {
+	f.Add("quiet arcbox.log=debug \"a b=c\" x=\"y z\"")
+	f.Fuzz(func(t *testing.T, text string) {
+		_, _ = Load(ParseCommandLine(text), files{}.read)
+	})
+}

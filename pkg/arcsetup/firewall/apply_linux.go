@@ -1,0 +1,149 @@
+package firewall
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
+)
+
+// Apply sees to it that rules are in the chains FORWARD and DOCKER-USER of the
+// table `ip filter`, and reports whether it had to change anything. What is
+// missing, chains and table too, goes to the top of its chain in one atomic
+// batch; what is there stays where it is, and so does the policy of FORWARD.
+//
+// If the kernel refuses the batch, the rules are tried one by one and the error
+// joins those refused, each with the kernel symbol that it wants.
+//
+// DOCKER-USER is where Docker 28 and later look before they drop what comes for
+// a container from elsewhere; an engine keeps the chain that it finds.
+func Apply(rules []Rule) (changed bool, err error) {
+	for _, r := range rules {
+		if err := r.check(); err != nil {
+			return false, err
+		}
+	}
+	conn, err := nftables.New()
+	if err != nil {
+		return false, fmt.Errorf("open netfilter netlink: %w", err)
+	}
+	var errs []error
+	for _, chain := range filterChains() {
+		did, err := applyTo(conn, chain, rules)
+		changed = changed || did
+		errs = append(errs, err)
+	}
+	return changed, errors.Join(errs...)
+}
+
+// filterChains are the chains that get the rules, as iptables-nft makes them.
+func filterChains() []*nftables.Chain {
+	table := &nftables.Table{Name: "filter", Family: nftables.TableFamilyIPv4}
+	accept := nftables.ChainPolicyAccept
+	return []*nftables.Chain{{
+		Name:     "FORWARD",
+		Table:    table,
+		Type:     nftables.ChainTypeFilter,
+		Hooknum:  nftables.ChainHookForward,
+		Priority: nftables.ChainPriorityFilter,
+		Policy:   &accept,
+	}, {
+		Name:  "DOCKER-USER",
+		Table: table,
+	}}
+}
+
+// applyTo puts what is missing of rules into chain.
+func applyTo(conn *nftables.Conn, chain *nftables.Chain, rules []Rule) (changed bool, err error) {
+	have, exists, err := list(conn, chain)
+	if err != nil {
+		return false, err
+	}
+	var missing []Rule
+	for _, r := range rules {
+		if !slices.Contains(have, key(r.exprs())) && !slices.Contains(missing, r) {
+			missing = append(missing, r)
+		}
+	}
+	if exists && len(missing) == 0 {
+		return false, nil
+	}
+	errAll := insert(conn, chain, exists, missing)
+	if errAll == nil || len(missing) == 0 {
+		return errAll == nil, errAll
+	}
+	var errs []error
+	for _, r := range slices.Backward(missing) {
+		if err := insert(conn, chain, exists, []Rule{r}); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		changed, exists = true, true
+	}
+	return changed, errors.Join(errs...)
+}
+
+// list returns the keys of the rules in chain, and whether it exists.
+func list(conn *nftables.Conn, chain *nftables.Chain) (keys []string, exists bool, err error) {
+	chains, err := conn.ListChainsOfTableFamily(chain.Table.Family)
+	if err != nil {
+		return nil, false, fmt.Errorf("list nf_tables chains: %w", explainList(err))
+	}
+	exists = slices.ContainsFunc(chains, func(c *nftables.Chain) bool {
+		return c.Table.Name == chain.Table.Name && c.Name == chain.Name
+	})
+	if !exists {
+		return nil, false, nil
+	}
+	rules, err := conn.GetRules(chain.Table, chain)
+	if err != nil {
+		return nil, true, fmt.Errorf("list rules of chain %s: %w", chain.Name, err)
+	}
+	for _, r := range rules {
+		keys = append(keys, key(r.Exprs))
+	}
+	return keys, true, nil
+}
+
+// insert sends one batch: table and chain unless they exist, then rules, so
+// that they stand at the top of the chain in the order given.
+func insert(conn *nftables.Conn, chain *nftables.Chain, exists bool, rules []Rule) error {
+	if !exists {
+		conn.AddTable(chain.Table)
+		conn.AddChain(chain)
+	}
+	conntrack := false
+	for _, r := range slices.Backward(rules) {
+		conn.InsertRule(&nftables.Rule{Table: chain.Table, Chain: chain, Exprs: r.exprs()})
+		conntrack = conntrack || r.established
+	}
+	if err := conn.Flush(); err != nil {
+		return fmt.Errorf("insert %q into chain %s: %w", rules, chain.Name, explain(err, conntrack))
+	}
+	return nil
+}
+
+// explainList says what the kernel lacks where it does not even list: without
+// nfnetlink the socket is refused, without the subsystem the request
+// (nfnetlink_rcv_msg answers EINVAL).
+func explainList(err error) error {
+	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("the kernel has no nf_tables (CONFIG_NF_TABLES): %w", err)
+	}
+	return err
+}
+
+// explain says what the kernel lacks where it refuses a batch: the family
+// (nf_tables_newtable answers EOPNOTSUPP), the chain type (ENOENT, too, but the
+// family comes first), or the match (nft_match_select_ops answers ENOENT).
+func explain(err error, conntrack bool) error {
+	switch {
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return fmt.Errorf("the kernel's nf_tables has no IPv4 (CONFIG_NF_TABLES_IPV4): %w", err)
+	case errors.Is(err, unix.ENOENT) && conntrack:
+		return fmt.Errorf("the kernel has no conntrack match for nf_tables (CONFIG_NFT_COMPAT, CONFIG_NETFILTER_XT_MATCH_CONNTRACK): %w", err)
+	}
+	return err
+}

@@ -1,0 +1,111 @@
+package firewall
+
+import (
+	"bytes"
+	"net"
+	"net/netip"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/google/nftables/xt"
+	"golang.org/x/sys/unix"
+)
+
+// Offsets of the addresses in an IPv4 header, in bytes (RFC 791 section 3.1).
+const (
+	srcOffset = 12
+	dstOffset = 16
+)
+
+// Connection states in the conntrack match's mask: XT_CONNTRACK_STATE_BIT of
+// linux/netfilter/xt_conntrack.h for IP_CT_ESTABLISHED (0) and IP_CT_RELATED (1).
+const (
+	stateEstablished = 1 << 1
+	stateRelated     = 1 << 2
+)
+
+// exprs are the expressions that iptables-nft writes for r, in its order.
+// Others would match the same packets, but iptables calls a table that holds
+// them incompatible, and container engines go by what it says.
+func (r Rule) exprs() []expr.Any {
+	var es []expr.Any
+	if r.in != "" {
+		es = append(es, matchLink(expr.MetaKeyIIFNAME, r.in)...)
+	}
+	if r.out != "" {
+		es = append(es, matchLink(expr.MetaKeyOIFNAME, r.out)...)
+	}
+	if r.src.IsValid() {
+		es = append(es, matchPrefix(srcOffset, r.src)...)
+	}
+	if r.dst.IsValid() {
+		es = append(es, matchPrefix(dstOffset, r.dst)...)
+	}
+	if r.established {
+		es = append(es, matchEstablished())
+	}
+	return append(es, &expr.Counter{}, &expr.Verdict{Kind: expr.VerdictAccept})
+}
+
+// matchLink compares a link's name with its final NUL; without it, it would be
+// the beginning of a name.
+func matchLink(key expr.MetaKey, name string) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: key, Register: unix.NFT_REG_1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: append([]byte(name), 0)},
+	}
+}
+
+// matchPrefix compares the address at offset. Where the prefix ends between two
+// bytes, only those before it are loaded; else all are, and masked.
+func matchPrefix(offset uint32, p netip.Prefix) []expr.Any {
+	addr, bits := p.Addr().As4(), p.Bits()
+	if bits%8 == 0 {
+		n := bits / 8
+		return []expr.Any{
+			&expr.Payload{DestRegister: unix.NFT_REG_1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: uint32(n)},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: addr[:n]},
+		}
+	}
+	return []expr.Any{
+		&expr.Payload{DestRegister: unix.NFT_REG_1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 4},
+		&expr.Bitwise{SourceRegister: unix.NFT_REG_1, DestRegister: unix.NFT_REG_1, Len: 4, Mask: net.CIDRMask(bits, 32), Xor: make([]byte, 4)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: addr[:]},
+	}
+}
+
+// matchEstablished is `-m conntrack --ctstate RELATED,ESTABLISHED`. It is the
+// xt match: iptables 1.8.9 and 1.8.11 refuse nf_tables' own ct expression.
+func matchEstablished() expr.Any {
+	var info xt.ConntrackMtinfo3
+	info.MatchFlags = uint16(xt.ConntrackState)
+	info.StateMask = stateEstablished | stateRelated
+	return &expr.Match{Name: "conntrack", Rev: 3, Info: &info}
+}
+
+// key is the same for two lists of expressions that match the same packets to
+// the same verdict, however many they have counted.
+func key(exprs []expr.Any) string {
+	var k []byte
+	linkName := false
+	for _, e := range exprs {
+		switch e := e.(type) {
+		case *expr.Counter:
+			continue
+		case *expr.Cmp:
+			// nft pads a link's name to IFNAMSIZ; the first NUL ends it.
+			if i := bytes.IndexByte(e.Data, 0); linkName && i >= 0 {
+				e.Data = e.Data[:i+1]
+			}
+		}
+		meta, ok := e.(*expr.Meta)
+		linkName = ok && (meta.Key == expr.MetaKeyIIFNAME || meta.Key == expr.MetaKeyOIFNAME)
+		b, err := expr.Marshal(byte(nftables.TableFamilyIPv4), e)
+		if err != nil {
+			// Whatever cannot be written again is not one of ours.
+			return ""
+		}
+		k = append(k, b...)
+	}
+	return string(k)
+}

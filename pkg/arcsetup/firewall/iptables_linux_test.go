@@ -1,0 +1,159 @@
+package firewall
+
+import (
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// inNamespace moves the test into a network namespace of its own, for good: the
+// thread is never given back. Processes that the test starts are in it too.
+func inNamespace(t *testing.T) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root for a network namespace")
+	}
+	if _, err := exec.LookPath("iptables-nft"); err != nil {
+		t.Skip("needs iptables-nft (Debian package iptables)")
+	}
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Skipf("new network namespace: %v", err)
+	}
+}
+
+// iptables runs the real program and fails the test if it complains.
+func iptables(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := exec.Command("iptables-nft", args...).CombinedOutput()
+	if err != nil || strings.Contains(strings.ToLower(string(out)), "incompatible") {
+		t.Fatalf("iptables-nft %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+func apply(t *testing.T, rules []Rule, wantChanged bool) {
+	t.Helper()
+	changed, err := Apply(rules)
+	if err != nil {
+		t.Fatalf("Apply: %v", err)
+	}
+	if changed != wantChanged {
+		t.Errorf("Apply: changed = %v, want %v", changed, wantChanged)
+	}
+}
+
+func testRules() []Rule {
+	var rules []Rule
+	for _, link := range []string{"eth1", "fifteenbyte1234", "e.1-@é"} {
+		rules = append(rules, BridgeRules(link)...)
+	}
+	for _, subnet := range []string{"172.20.0.0/16", "10.1.2.3/20", "10.0.0.0/8", "128.0.0.0/1", "192.0.2.1/32", "192.0.2.0/31"} {
+		rules = append(rules, SandboxRules(netip.MustParsePrefix(subnet))...)
+	}
+	return rules
+}
+
+// args is a rule as the arguments of an iptables command on chain.
+func args(command, chain string, r Rule) []string {
+	return append([]string{command, chain}, strings.Fields(r.String())...)
+}
+
+func TestFwRulesAreIptablesRules(t *testing.T) {
+	inNamespace(t)
+	rules := testRules()
+	apply(t, rules, true)
+	apply(t, rules, false)
+
+	want := "-P FORWARD ACCEPT\n"
+	for _, r := range rules {
+		want += "-A FORWARD " + r.String() + "\n"
+	}
+	if got := iptables(t, "-S", "FORWARD"); got != want {
+		t.Errorf("iptables -S FORWARD:\n%swant:\n%s", got, want)
+	}
+	want = strings.NewReplacer("-P FORWARD ACCEPT", "-N DOCKER-USER", "-A FORWARD", "-A DOCKER-USER").Replace(want)
+	if got := iptables(t, "-S", "DOCKER-USER"); got != want {
+		t.Errorf("iptables -S DOCKER-USER:\n%swant:\n%s", got, want)
+	}
+
+	for _, chain := range []string{"FORWARD", "DOCKER-USER"} {
+		for _, r := range rules {
+			iptables(t, args("-C", chain, r)...)
+		}
+		// Rules of others around and between ours change nothing for us.
+		iptables(t, "-I", chain, "-i", "docker0", "-j", "DROP")
+		iptables(t, "-I", chain, "3", "-p", "tcp", "--dport", "80", "-j", "ACCEPT")
+		iptables(t, "-A", chain, "-j", "RETURN")
+	}
+	apply(t, rules, false)
+	for _, chain := range []string{"FORWARD", "DOCKER-USER"} {
+		for _, r := range rules {
+			iptables(t, args("-D", chain, r)...)
+		}
+	}
+	if got := iptables(t, "-S"); strings.Contains(got, "eth1") || strings.Contains(got, "172.20") {
+		t.Errorf("after deletion:\n%s", got)
+	}
+	apply(t, rules, true)
+}
+
+func TestFwKnowsRulesIptablesMade(t *testing.T) {
+	inNamespace(t)
+	rules := testRules()
+	iptables(t, "-N", "DOCKER-USER")
+	for _, chain := range []string{"FORWARD", "DOCKER-USER"} {
+		for _, r := range rules {
+			iptables(t, args("-I", chain, r)...)
+		}
+	}
+	before := iptables(t, "-S")
+	apply(t, rules, false)
+	if after := iptables(t, "-S"); after != before {
+		t.Errorf("before:\n%safter:\n%s", before, after)
+	}
+}
+
+func TestFwAddsOnlyWhatIsMissing(t *testing.T) {
+	inNamespace(t)
+	iptables(t, "-P", "FORWARD", "DROP")
+	iptables(t, "-A", "FORWARD", "-o", "eth1", "-j", "DROP")
+	// Near misses of ours: a wildcard, another match beside, another verdict.
+	iptables(t, "-A", "FORWARD", "-i", "eth1+", "-j", "ACCEPT")
+	iptables(t, "-A", "FORWARD", "-i", "eth1", "-p", "tcp", "-j", "ACCEPT")
+	iptables(t, "-A", "FORWARD", "-i", "eth1", "-j", "DROP")
+	iptables(t, "-A", "FORWARD", "-o", "eth1", "-m", "conntrack", "--ctstate", "ESTABLISHED", "-j", "ACCEPT")
+	rules := BridgeRules("eth1")
+	apply(t, rules, true)
+	iptables(t, args("-D", "FORWARD", rules[0])...)
+	apply(t, rules, true)
+	apply(t, rules, false)
+	got := iptables(t, "-S", "FORWARD")
+	want := `-P FORWARD DROP
+-A FORWARD -i eth1 -j ACCEPT
+-A FORWARD -o eth1 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A FORWARD -o eth1 -j DROP
+-A FORWARD -i eth1+ -j ACCEPT
+-A FORWARD -i eth1 -p tcp -j ACCEPT
+-A FORWARD -i eth1 -j DROP
+-A FORWARD -o eth1 -m conntrack --ctstate ESTABLISHED -j ACCEPT
+`
+	if got != want {
+		t.Errorf("got:\n%swant:\n%s", got, want)
+	}
+}
+
+func TestFwRefusedRulesChangeNothing(t *testing.T) {
+	inNamespace(t)
+	if changed, err := Apply(append(BridgeRules("eth1"), BridgeRules("")...)); err == nil || changed {
+		t.Errorf("Apply = %v, %v, want an error", changed, err)
+	}
+	if got := iptables(t, "-S", "FORWARD"); got != "-P FORWARD ACCEPT\n" {
+		t.Errorf("rules:\n%s", got)
+	}
+}

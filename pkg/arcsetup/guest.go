@@ -1,0 +1,52 @@
+package arcsetup
+
+import (
+	"net/netip"
+	"path/filepath"
+
+	"github.com/arcinit/arcinit/pkg/arcsetup/config"
+)
+
+// Guest is the system that the plan sets up, and what the plan wants of the
+// program that runs it. The functions are called from steps and follow the
+// rules of plan.Func.
+type Guest struct {
+	// Root is where the guest's files are: "/", or a directory in tests.
+	Root string
+	// Program is the path of the program that runs the plan; the kernel will
+	// run it as `PROGRAM modprobe SCRIPT -q -- MODULE`.
+	Program string
+	// Environ are variables from outside that the set-up heeds, as in
+	// os.Environ. The kernel passes unknown NAME=value parameters this way.
+	Environ []string
+
+	// Configured is told the configuration once it has been read.
+	Configured func(config.Config)
+	// OpenLog starts the log file at this path.
+	OpenLog func(path string) (changed bool, err error)
+	// StartNetwork starts the network daemon.
+	StartNetwork func() (changed bool, err error)
+	// SaveReport writes what has come of the steps so far.
+	SaveReport func() (changed bool, err error)
+	// StartAgent starts the agent.
+	StartAgent func() (changed bool, err error)
+
+	// Config and SandboxSubnet are set by the step "config"; steps that use
+	// them need it.
+	Config        config.Config
+	SandboxSubnet netip.Prefix
+}
+
+// path returns where the guest's file p is.
+func (g *Guest) path(p string) string { return filepath.Join(g.Root, p) }
+
+// Where the guest keeps what arcinit writes.
+const (
+	// ReportPath is the report of the boot; HostReportPath its copy on the share.
+	ReportPath     = "/run/arcbox/boot.json"
+	HostReportPath = "/arcbox/log/boot.json"
+	// NetworkReportPath is what the network daemon says of its links.
+	NetworkReportPath = "/run/arcbox/net.json"
+	// LogPath is the log file on the share.
+	LogPath = "/arcbox/log/arcinit.log"
+)

@@ -1,0 +1,151 @@
+package arcsetup
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+func tmpfs(path string, mode os.FileMode) mountPoint {
+	return mountPoint{
+		device: "tmpfs", path: path, fsType: "tmpfs", magic: unix.TMPFS_MAGIC,
+		flags: unix.MS_NOSUID | unix.MS_NODEV, mode: mode,
+	}
+}
+
+// run is apart from the other layers because they, and the daemons, need it.
+func (g *Guest) run() (bool, error) { return g.mount(tmpfs("/run", 0o755)) }
+
+func (g *Guest) layers() (bool, error) {
+	changed, err := g.mountAll([]mountPoint{
+		tmpfs("/tmp", 0o777|os.ModeSticky),
+		tmpfs("/var", 0o755),
+	})
+	etc, errEtc := g.etc()
+	return changed || etc, errors.Join(err, errEtc)
+}
+
+// etc covers /etc with a tmpfs that holds what the image has there: Debian's
+// iptables, for one, is found through a link in /etc/alternatives. The copy is
+// made beside it and moved into place, so that /etc is never seen without it.
+func (g *Guest) etc() (changed bool, err error) {
+	m := tmpfs("/etc", 0o755)
+	at := m
+	at.path = g.path(m.path)
+	if _, mounted, err := at.mounted(); err == nil && mounted {
+		return g.mount(m)
+	}
+	const staging = "/run/arcbox/etc"
+	m.path = staging
+	if _, err := g.mount(m); err != nil {
+		return false, err
+	}
+	// A file that cannot be copied is reported; a writable /etc without it
+	// is still better than a read-only one.
+	errCopy := copyTree(g.path("/etc"), g.path(staging))
+	if err := os.MkdirAll(g.path("/etc"), 0o755); err != nil {
+		return true, errors.Join(errCopy, err)
+	}
+	if err := unix.Mount(g.path(staging), g.path("/etc"), "", unix.MS_MOVE, ""); err != nil {
+		return true, errors.Join(errCopy, fmt.Errorf("move the tmpfs to /etc: %w", err))
+	}
+	return true, errors.Join(errCopy, os.Remove(g.path(staging)))
+}
+
+// copyTree copies what is below from, with modes, owners and links, to the
+// directory to. It copies all it can; a from that is not there is empty.
+func copyTree(from, to string) error {
+	if _, err := os.Lstat(from); err != nil {
+		return ignoreMissing(err)
+	}
+	var errs []error
+	note := func(path string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("copy %s: %w", path, err))
+		}
+	}
+	note(from, filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && path != from {
+			err = copyEntry(path, filepath.Join(to, strings.TrimPrefix(path, from)), d)
+		}
+		note(path, err)
+		if err != nil && d.IsDir() {
+			return fs.SkipDir
+		}
+		return nil
+	}))
+	return errors.Join(errs...)
+}
+
+func copyEntry(from, to string, d fs.DirEntry) error {
+	info, err := d.Info()
+	if err != nil {
+		return err
+	}
+	switch info.Mode().Type() {
+	case fs.ModeDir:
+		err = os.Mkdir(to, 0o755)
+	case fs.ModeSymlink:
+		var target string
+		if target, err = os.Readlink(from); err == nil {
+			err = os.Symlink(target, to)
+		}
+	case 0:
+		err = copyFile(from, to)
+	default:
+		err = fmt.Errorf("a %s is not copied", info.Mode().Type())
+	}
+	if err != nil {
+		return err
+	}
+	st := info.Sys().(*syscall.Stat_t)
+	if err := os.Lchown(to, int(st.Uid), int(st.Gid)); err != nil {
+		return err
+	}
+	if info.Mode().Type() == fs.ModeSymlink {
+		return nil
+	}
+	return os.Chmod(to, info.Mode())
+}
+
+func copyFile(from, to string) error {
+	src, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer src.Close() //nolint:errcheck // only read from
+	dst, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(dst, src)
+	return errors.Join(err, dst.Close())
+}
+
+// jailer is where Firecracker's jailer makes the device node of its root disk,
+// which /var, like every layer, would not let it open.
+func (g *Guest) jailer() (bool, error) {
+	m := tmpfs("/var/lib/arcbox/jailer", 0o700)
+	m.flags = unix.MS_NOSUID
+	return g.mount(m)
+}
+
+// directories makes what containerd and dockerd look for. /run/docker is
+// /var/run/docker by the link.
+func (g *Guest) directories() (changed bool, err error) {
+	if st, e := os.Lstat(g.path("/var/run")); e != nil || !st.IsDir() {
+		changed, err = g.symlink("/run", "/var/run")
+	}
+	for _, dir := range []string{"/var/lib/docker", "/var/run/docker", "/run/containerd"} {
+		c, e := g.mkdir(dir)
+		changed, err = changed || c, errors.Join(err, e)
+	}
+	return changed, err
+}

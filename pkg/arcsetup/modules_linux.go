@@ -1,0 +1,156 @@
+package arcsetup
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
+	"github.com/u-root/u-root/pkg/kmodule"
+	"golang.org/x/sys/unix"
+)
+
+// modprobePath is where the kernel is sent for modules, in an image that has
+// none of its own programs for that.
+const modprobePath = "/run/arcbox/modprobe"
+
+// modules loads the drivers of the devices that are there. What is wanted later
+// (a file system, a match of a firewall rule) the kernel asks for itself.
+func (g *Guest) modules() (changed bool, err error) {
+	loader, err := newModuleLoader(g.Root)
+	if err != nil {
+		return false, plan.Absent(err)
+	}
+	changed, err = g.answerModprobe()
+	// Virtio devices appear once the driver of their PCI device is there.
+	for _, bus := range []string{"pci", "virtio"} {
+		devices, _ := filepath.Glob(g.path("/sys/bus/" + bus + "/devices/*/modalias"))
+		for _, device := range devices {
+			alias, e := os.ReadFile(device)
+			if e != nil {
+				err = errors.Join(err, e)
+				continue
+			}
+			c, e := loader.load(strings.TrimSpace(string(alias)))
+			if !errors.Is(e, errNoModule) { // a built-in driver, or none
+				err = errors.Join(err, e)
+			}
+			changed = changed || c
+		}
+	}
+	return changed, err
+}
+
+// answerModprobe makes this program the one that the kernel runs when it lacks a
+// module (Documentation/admin-guide/sysctl/kernel.rst, modprobe). A script says
+// so, since in a busybox the program is known by its name alone.
+func (g *Guest) answerModprobe() (changed bool, err error) {
+	own, err := g.readFile("/proc/sys/kernel/modprobe")
+	if err != nil {
+		return false, err
+	}
+	own = strings.TrimSpace(own)
+	if _, err := os.Stat(g.path(own)); err == nil && own != modprobePath {
+		return false, nil // the image's own
+	}
+	changed, err = g.replaceFile(modprobePath, "#!"+g.Program+" modprobe\n", 0o755)
+	set, errSet := g.setSysctl("kernel/modprobe", modprobePath)
+	return changed || set, errors.Join(err, errSet)
+}
+
+// Modprobe loads the modules that the image has for an alias or a module's name,
+// as the kernel asks for them.
+func Modprobe(name string) error {
+	loader, err := newModuleLoader("/")
+	if err != nil {
+		return err
+	}
+	_, err = loader.load(name)
+	return err
+}
+
+var errNoModule = errors.New("no module for it")
+
+// moduleLoader knows the modules of an image: u-root's prober their files and
+// dependencies, aliases what it does not, other names.
+type moduleLoader struct {
+	prober  *kmodule.Prober
+	aliases []moduleAlias
+	root    string
+}
+
+type moduleAlias struct{ pattern, module string }
+
+// newModuleLoader reads the modules of the running kernel; it fails where there
+// are none, as with a kernel that has everything built in.
+func newModuleLoader(root string) (*moduleLoader, error) {
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return nil, fmt.Errorf("uname: %w", err)
+	}
+	release := unix.ByteSliceToString(uts.Release[:])
+	aliases, err := os.Open(filepath.Join(root, "/lib/modules", release, "modules.alias"))
+	if err != nil {
+		return nil, fmt.Errorf("no modules for this kernel: %w", err)
+	}
+	defer aliases.Close() //nolint:errcheck // only read from
+	prober, err := kmodule.NewProber(kmodule.ProbeOpts{RootDir: root, KVer: release})
+	if err != nil {
+		return nil, fmt.Errorf("modules of %s: %w", release, err)
+	}
+	l := &moduleLoader{prober: prober, root: root}
+	for s := bufio.NewScanner(aliases); s.Scan(); {
+		// modules.alias has lines "alias PATTERN MODULE" and comments (depmod(8)).
+		if f := strings.Fields(s.Text()); len(f) == 3 && f[0] == "alias" {
+			l.aliases = append(l.aliases, moduleAlias{pattern: f[1], module: f[2]})
+		}
+	}
+	return l, nil
+}
+
+// load loads every module that name stands for: those with such an alias, else
+// the one of that name.
+func (l *moduleLoader) load(name string) (changed bool, err error) {
+	modules := l.resolve(name)
+	if len(modules) == 0 {
+		return false, fmt.Errorf("%s: %w", name, errNoModule)
+	}
+	for _, m := range modules {
+		if l.loaded(m) {
+			continue
+		}
+		if e := l.prober.Probe(m, ""); e != nil {
+			err = errors.Join(err, fmt.Errorf("load module %s for %s: %w", m, name, e))
+			continue
+		}
+		changed = true
+	}
+	return changed, err
+}
+
+func (l *moduleLoader) resolve(name string) []string {
+	var modules []string
+	for _, a := range l.aliases {
+		// Aliases hold no slashes, so path.Match is the kernel's fnmatch.
+		if ok, err := path.Match(a.pattern, name); ok && err == nil {
+			modules = append(modules, a.module)
+		}
+	}
+	if len(modules) > 0 {
+		return modules
+	}
+	if strings.ContainsAny(name, ":/") {
+		return nil // an alias, not a name
+	}
+	return []string{name}
+}
+
+// loaded reports whether the kernel has the module, built in or loaded.
+func (l *moduleLoader) loaded(module string) bool {
+	_, err := os.Stat(filepath.Join(l.root, "/sys/module", strings.ReplaceAll(module, "-", "_")))
+	return err == nil
+}

@@ -1,0 +1,107 @@
+package arcsetup
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/u-root/u-root/pkg/mount"
+	"golang.org/x/sys/unix"
+)
+
+// mountPoint is one mount that has to be there.
+type mountPoint struct {
+	device, path, fsType, data string
+	flags                      uintptr
+	// magic is the file system's number in statfs(2), by which it is known
+	// to be mounted already.
+	magic int64
+	// mode is the permission of a tmpfs's root; zero leaves the default.
+	mode os.FileMode
+}
+
+const permissionFlags = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+
+// mount makes m hold: mounted, with just the permission flags that m has (the
+// kernel's init or u-root's may have mounted it with others), and with its mode.
+func (g *Guest) mount(m mountPoint) (changed bool, err error) {
+	m.path = g.path(m.path)
+	if err := os.MkdirAll(m.path, 0o755); err != nil {
+		return false, fmt.Errorf("mount point of %s: %w", m.fsType, err)
+	}
+	flags, mounted, err := m.mounted()
+	if err != nil {
+		return false, err
+	}
+	if !mounted {
+		data := m.data
+		if m.mode != 0 {
+			data = fmt.Sprintf("mode=%04o", unixMode(m.mode))
+		}
+		if _, err := mount.Mount(m.device, m.path, m.fsType, data, m.flags); err != nil {
+			return false, err
+		}
+		return true, nil
+	}
+	if flags != m.flags&permissionFlags {
+		keep := flags &^ permissionFlags
+		if err := unix.Mount("", m.path, "", unix.MS_REMOUNT|unix.MS_BIND|keep|m.flags&permissionFlags, ""); err != nil {
+			return false, fmt.Errorf("remount %s with flags %#x: %w", m.path, m.flags, err)
+		}
+		changed = true
+	}
+	if m.mode != 0 {
+		fixed, err := setMode(m.path, m.mode)
+		return changed || fixed, err
+	}
+	return changed, nil
+}
+
+// mounted reports whether a file system of m's type is mounted on its path
+// itself, and with which permission flags.
+func (m mountPoint) mounted() (flags uintptr, ok bool, err error) {
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, m.path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &st); err != nil {
+		return 0, false, fmt.Errorf("statx %s: %w", m.path, err)
+	}
+	if st.Attributes&unix.STATX_ATTR_MOUNT_ROOT == 0 {
+		return 0, false, nil
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(m.path, &fs); err != nil {
+		return 0, false, fmt.Errorf("statfs %s: %w", m.path, err)
+	}
+	// The ST_ flags of statfs(2) have the values of their MS_ namesakes.
+	return uintptr(fs.Flags) & permissionFlags, int64(fs.Type) == m.magic, nil
+}
+
+// mountAll mounts each of the points, whatever becomes of the others.
+func (g *Guest) mountAll(points []mountPoint) (changed bool, err error) {
+	for _, m := range points {
+		c, e := g.mount(m)
+		changed, err = changed || c, errors.Join(err, e)
+	}
+	return changed, err
+}
+
+// setMode gives path the permission bits mode, and says whether it had others.
+func setMode(path string, mode os.FileMode) (changed bool, err error) {
+	st, err := os.Lstat(path)
+	if err != nil {
+		return false, err
+	}
+	const bits = os.ModePerm | os.ModeSticky
+	if st.Mode()&bits == mode&bits {
+		return false, nil
+	}
+	return true, os.Chmod(path, mode)
+}
+
+// unixMode is mode as the kernel writes it.
+func unixMode(mode os.FileMode) uint32 {
+	m := uint32(mode.Perm())
+	if mode&os.ModeSticky != 0 {
+		m |= unix.S_ISVTX
+	}
+	return m
+}

@@ -1,0 +1,162 @@
+package netd
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// setProxyARP makes link answer ARP for the addresses behind it, and at once: by
+// default the kernel holds the answer back for up to 0.8 s, for others to be
+// first.
+func setProxyARP(proc, link string) error {
+	for _, s := range []struct{ path, value string }{
+		{"sys/net/ipv4/conf/" + link + "/proxy_arp", "1\n"},
+		{"sys/net/ipv4/neigh/" + link + "/proxy_delay", "0\n"},
+	} {
+		if err := os.WriteFile(filepath.Join(proc, s.path), []byte(s.value), 0o644); err != nil {
+			return fmt.Errorf("set up proxy ARP: %w", err)
+		}
+	}
+	return nil
+}
+
+// setMTU gives link the MTU mtu, in bytes; 0 leaves it alone. The kernel knows
+// the link's bounds.
+func setMTU(link netlink.Link, mtu int) error {
+	if mtu == 0 || mtu == link.Attrs().MTU {
+		return nil
+	}
+	if err := netlink.LinkSetMTU(link, mtu); err != nil {
+		return fmt.Errorf("set MTU %d: %w", mtu, err)
+	}
+	link.Attrs().MTU = mtu
+	return nil
+}
+
+// setAddress gives link the address own for the time it is leased, 0 being for
+// ever. The address previous goes, and so does any with a lifetime: an earlier
+// lease left it. One without is somebody else's and stays.
+func setAddress(link netlink.Link, own netip.Prefix, lifetime time.Duration, previous netip.Prefix) error {
+	have, err := netlink.AddrList(link, netlink.FAMILY_V4)
+	if err != nil {
+		return fmt.Errorf("list addresses: %w", err)
+	}
+	var errs []error
+	for _, a := range have {
+		p := prefix(a.IPNet)
+		leased := a.Flags&unix.IFA_F_PERMANENT == 0
+		// The old one goes first: the kernel takes the others of a subnet
+		// away with its first address.
+		if p != own && (leased || p == previous || p.Addr() == own.Addr()) {
+			errs = append(errs, removeAddress(link, p))
+		}
+	}
+	seconds := int(lifetime / time.Second)
+	a := &netlink.Addr{IPNet: ipNet(own), ValidLft: seconds, PreferedLft: seconds}
+	if err := netlink.AddrReplace(link, a); err != nil {
+		errs = append(errs, fmt.Errorf("set address %s: %w", own, err))
+	}
+	return errors.Join(errs...)
+}
+
+// removeAddress takes p away from link. That it is gone already is fine: the
+// kernel removes an address at the end of its lifetime.
+func removeAddress(link netlink.Link, p netip.Prefix) error {
+	err := netlink.AddrDel(link, &netlink.Addr{IPNet: ipNet(p)})
+	if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+		return fmt.Errorf("remove address %s: %w", p, err)
+	}
+	return nil
+}
+
+// setRoutes makes want the routes by DHCP on link, whose own address is own.
+// With a default route among them it is the only one that there is; the others'
+// go. Default routes on link go in any case.
+func setRoutes(link netlink.Link, own netip.Prefix, want []Route) error {
+	main := &netlink.Route{Table: unix.RT_TABLE_MAIN}
+	have, err := netlink.RouteListFiltered(netlink.FAMILY_V4, main, netlink.RT_FILTER_TABLE)
+	if err != nil {
+		return fmt.Errorf("list routes: %w", err)
+	}
+	index := link.Attrs().Index
+	var errs []error
+	var wanted []netlink.Route
+	hasDefault := false
+	for _, r := range want {
+		w := dhcpRoute(index, own, r)
+		wanted = append(wanted, w)
+		hasDefault = hasDefault || r.Dst.Bits() == 0
+		if slices.ContainsFunc(have, func(h netlink.Route) bool { return sameRoute(h, w) }) {
+			continue
+		}
+		if err := netlink.RouteReplace(&w); err != nil {
+			errs = append(errs, fmt.Errorf("set route to %s via %s: %w", r.Dst, r.Gateway, err))
+		}
+	}
+	for _, h := range have {
+		isDefault := prefix(h.Dst).Bits() == 0 && h.Type == unix.RTN_UNICAST
+		ours := h.LinkIndex == index && (isDefault || h.Protocol == unix.RTPROT_DHCP)
+		if !ours && !(isDefault && hasDefault) || slices.ContainsFunc(wanted, func(w netlink.Route) bool { return sameRoute(h, w) }) {
+			continue
+		}
+		// A route that was replaced above is gone by now.
+		if err := netlink.RouteDel(&h); err != nil && !errors.Is(err, unix.ESRCH) {
+			errs = append(errs, fmt.Errorf("remove route to %s via %s: %w", h.Dst, h.Gw, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// dhcpRoute is r as the kernel wants it. A gateway off our subnet is taken to be
+// on the link, as it is with leases of a single address.
+func dhcpRoute(index int, own netip.Prefix, r Route) netlink.Route {
+	w := netlink.Route{
+		LinkIndex: index,
+		Dst:       ipNet(r.Dst),
+		Table:     unix.RT_TABLE_MAIN,
+		Type:      unix.RTN_UNICAST,
+		Protocol:  unix.RTPROT_DHCP,
+	}
+	if !r.Gateway.IsValid() {
+		w.Scope = netlink.SCOPE_LINK
+		return w
+	}
+	w.Gw = r.Gateway.AsSlice()
+	if !own.Contains(r.Gateway) {
+		w.Flags = int(netlink.FLAG_ONLINK)
+	}
+	return w
+}
+
+// sameRoute compares what dhcpRoute sets.
+func sameRoute(a, b netlink.Route) bool {
+	const onlink = int(netlink.FLAG_ONLINK)
+	return a.LinkIndex == b.LinkIndex && prefix(a.Dst) == prefix(b.Dst) && a.Gw.Equal(b.Gw) &&
+		len(a.MultiPath) == 0 && a.Priority == 0 && a.Tos == 0 && a.Type == b.Type &&
+		a.Scope == b.Scope && a.Protocol == b.Protocol && a.Flags&onlink == b.Flags&onlink
+}
+
+// ipNet is p with its host part.
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)}
+}
+
+// prefix is the inverse of ipNet; nil, which netlink has for a destination of
+// everything, is 0.0.0.0/0.
+func prefix(n *net.IPNet) netip.Prefix {
+	if n == nil {
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	addr, _ := netip.AddrFromSlice(n.IP.To4())
+	bits, _ := n.Mask.Size()
+	return netip.PrefixFrom(addr, bits)
+}

@@ -1,0 +1,406 @@
+package netd
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/vishvananda/netlink"
+)
+
+// running is a daemon under test.
+type running struct {
+	*daemon
+	logged *logLines
+	end    func() error // ends it and returns its error
+}
+
+// startDaemon runs a daemon on the links eth0 and eth1, as far as they are
+// there. Its clock is speed times as fast as the real one.
+func startDaemon(t *testing.T, cfg Config, speed time.Duration, change ...func(*daemon)) running {
+	t.Helper()
+	begin := time.Now()
+	cfg.ReportPath = filepath.Join(t.TempDir(), "run/net.json")
+	cfg.Now = func() time.Time { return begin.Add(time.Since(begin) * speed) }
+	cfg.After = func(d time.Duration) <-chan time.Time { return time.After(d / speed) }
+	logged := new(logLines)
+	d := newDaemon(cfg, slog.New(slog.NewTextHandler(logged, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	// A veth has no device behind it; otherwise roles are as ever.
+	d.findRoles = func(_, _, _ string) (r Roles, err error) {
+		if _, err := netlink.LinkByName("eth0"); err == nil {
+			r.Primary = "eth0"
+		}
+		if _, err := netlink.LinkByName("eth1"); err == nil {
+			r.Bridge = "eth1"
+		}
+		return r, nil
+	}
+	for _, c := range change {
+		c(d)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	result := make(chan error, 1)
+	go func() { result <- d.run(ctx) }()
+	return running{d, logged, func() error { cancel(); return <-result }}
+}
+
+// nic returns the report's NIC of role as a reader sees it.
+func (r running) nic(t *testing.T, role Role) NIC {
+	t.Helper()
+	report, err := ReadReport(r.cfg.ReportPath)
+	if err != nil {
+		return NIC{} // not there yet
+	}
+	if n := report.nic(role); n != nil {
+		return *n
+	}
+	return NIC{}
+}
+
+func (r running) bound(t *testing.T, role Role, address string) func() bool {
+	return func() bool {
+		n := r.nic(t, role)
+		return n.State == StateBound && reflect.DeepEqual(n.Addresses, []netip.Prefix{netip.MustParsePrefix(address)})
+	}
+}
+
+func TestPrimaryAndBridge(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	far := newNamespace(t)
+	addNIC(t, far, "eth0", "10.0.2.1/24")
+	addNIC(t, far, "eth1", "192.168.64.1/24")
+	s0 := serve(t, far, "eth0", granting(t, "10.0.2.15",
+		raw(dhcpv4.OptionInterfaceMTU, 5, 120),
+		raw(dhcpv4.OptionClasslessStaticRoute, 0, 10, 0, 2, 2, 24, 198, 51, 100, 192, 0, 2, 1)))
+	serve(t, far, "eth1", granting(t, "192.168.64.7", raw(dhcpv4.OptionClasslessStaticRoute, 0, 192, 168, 64, 1)))
+
+	// What was there before.
+	for _, link := range []string{"eth0", "eth1"} {
+		ip(t, "link", "set", link, "up")
+	}
+	ip(t, "addr", "add", "203.0.113.5/24", "dev", "eth1", "valid_lft", "1000", "preferred_lft", "1000")
+	ip(t, "addr", "add", "203.0.113.9/32", "dev", "eth0")
+	ip(t, "route", "add", "default", "dev", "eth1")
+	ip(t, "route", "add", "default", "dev", "eth0", "metric", "100")
+	ip(t, "route", "add", "default", "metric", "7", "nexthop", "dev", "eth0", "nexthop", "dev", "eth1")
+	ip(t, "route", "add", "10.9.0.0/16", "dev", "eth0", "proto", "dhcp")
+	ip(t, "route", "add", "10.8.0.0/16", "dev", "eth0")
+
+	r := startDaemon(t, Config{Hostname: "guest"}, 1)
+	eventually(t, "primary", r.bound(t, RolePrimary, "10.0.2.15/24"))
+	eventually(t, "bridge", r.bound(t, RoleBridge, "192.168.64.7/24"))
+
+	if got, want := ip(t, "route", "show", "default"), "default via 10.0.2.2 dev eth0 proto dhcp"; got != want {
+		t.Errorf("default routes:\n%s\nwant:\n%s", got, want)
+	}
+	routes := ip(t, "route")
+	for _, want := range []string{"198.51.100.0/24 via 192.0.2.1 dev eth0 proto dhcp onlink", "10.8.0.0/16", "192.168.64.0/24 dev eth1"} {
+		if !strings.Contains(routes, want) {
+			t.Errorf("routes:\n%s\nwant %q among them", routes, want)
+		}
+	}
+	if strings.Contains(routes, "10.9.0.0") || strings.Count(routes, "eth1") != 1 {
+		t.Errorf("routes:\n%s\nwant neither the old one by DHCP nor others of eth1", routes)
+	}
+	addrs := ip(t, "-4", "addr")
+	for _, want := range []string{"203.0.113.9/32", "mtu 1400", "valid_lft 3600sec preferred_lft 3600sec"} {
+		if !strings.Contains(addrs, want) && !strings.Contains(addrs, strings.ReplaceAll(want, "3600", "3599")) {
+			t.Errorf("addresses:\n%s\nwant %q among them", addrs, want)
+		}
+	}
+	if strings.Contains(addrs, "203.0.113.5") {
+		t.Errorf("addresses:\n%s\nwant no earlier lease", addrs)
+	}
+	if got := readTrimmed(t, "/proc/sys/net/ipv4/conf/eth1/proxy_arp"); got != "1" {
+		t.Errorf("proxy_arp = %s", got)
+	}
+	if got := readTrimmed(t, "/proc/sys/net/ipv4/neigh/eth1/proxy_delay"); got != "0" {
+		t.Errorf("proxy_delay = %s", got)
+	}
+
+	for _, m := range s0.requests() {
+		if m.ClassIdentifier() != "arcinit" || m.HostName() != "guest" {
+			t.Errorf("%s: class %q, host name %q", m.MessageType(), m.ClassIdentifier(), m.HostName())
+		}
+		if id := m.Options.Get(dhcpv4.OptionClientIdentifier); !reflect.DeepEqual(id, append([]byte{1}, m.ClientHWAddr...)) {
+			t.Errorf("%s: client id %x", m.MessageType(), id)
+		}
+		if list := m.ParameterRequestList(); list.Has(dhcpv4.OptionTFTPServerName) || list.Has(dhcpv4.OptionBootfileName) || !list.Has(dhcpv4.OptionClasslessStaticRoute) {
+			t.Errorf("%s: asks for %s", m.MessageType(), list)
+		}
+	}
+
+	primary, bridge := r.nic(t, RolePrimary), r.nic(t, RoleBridge)
+	if primary.Gateway != addr("10.0.2.2") || len(primary.Routes) != 2 || primary.MTU != 1400 || primary.LeaseSeconds != 3600 ||
+		primary.Server != addr("10.0.2.1") || !reflect.DeepEqual(primary.DNS, []netip.Addr{addr("10.0.2.3")}) ||
+		primary.ConfiguredNS == 0 || primary.Expires.Sub(primary.Obtained) != time.Hour || primary.Error != "" {
+		t.Errorf("report of the primary NIC: %+v", primary)
+	}
+	if bridge.Gateway.IsValid() || bridge.Routes != nil || bridge.DNS != nil || bridge.Error != "" {
+		t.Errorf("report of the bridge NIC: %+v", bridge)
+	}
+	if err := r.end(); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+
+	// Ending leaves all as it is, and another run changes nothing.
+	lasting := func() string {
+		return ip(t, "route") + "\n" + ip(t, "-4", "-o", "addr", "show", "scope", "global", "permanent") + "\n" +
+			strings.Join(strings.Fields(ip(t, "-br", "-4", "addr")), " ")
+	}
+	before := lasting()
+	r = startDaemon(t, Config{}, 1)
+	eventually(t, "primary again", r.bound(t, RolePrimary, "10.0.2.15/24"))
+	eventually(t, "bridge again", r.bound(t, RoleBridge, "192.168.64.7/24"))
+	if after := lasting(); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+	if err := r.end(); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+}
+
+func TestSingleAddressLease(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	far := newNamespace(t)
+	addNIC(t, far, "eth0", "192.0.2.1/24")
+	serve(t, far, "eth0", granting(t, "203.0.113.77",
+		dhcpv4.OptSubnetMask(net.CIDRMask(32, 32)), dhcpv4.OptRouter(net.ParseIP("192.0.2.1")),
+		raw(dhcpv4.OptionIPAddressLeaseTime, 255, 255, 255, 255), raw(dhcpv4.OptionInterfaceMTU, 255, 255)))
+	must(t, far.do(func() error {
+		return exec.Command("ip", "route", "add", "203.0.113.77", "dev", "peer-eth0").Run()
+	}))
+	r := startDaemon(t, Config{}, 1)
+	eventually(t, "bound", r.bound(t, RolePrimary, "203.0.113.77/32"))
+	if got, want := ip(t, "route", "show", "default"), "default via 192.0.2.1 dev eth0 proto dhcp onlink"; got != want {
+		t.Errorf("default route %q, want %q", got, want)
+	}
+	if got := ip(t, "-4", "addr", "show", "eth0"); !strings.Contains(got, "valid_lft forever") {
+		t.Errorf("address:\n%s\nwant one for ever", got)
+	}
+	ip(t, "link", "set", "lo", "up")
+	if out, err := exec.Command("ping", "-c1", "-W2", "192.0.2.1").CombinedOutput(); err != nil && !errors.Is(err, exec.ErrNotFound) {
+		t.Errorf("ping of the gateway: %v\n%s", err, out)
+	}
+	r.end()
+}
+
+func TestRenewal(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	far := newNamespace(t)
+	addNIC(t, far, "eth0", "10.0.2.1/24")
+	short := dhcpv4.OptIPAddressLeaseTime(20 * time.Second)
+	s := serve(t, far, "eth0", granting(t, "10.0.2.15", short))
+	r := startDaemon(t, Config{}, 10)
+	eventually(t, "bound", r.bound(t, RolePrimary, "10.0.2.15/24"))
+	first, before := r.nic(t, RolePrimary), len(s.requests())
+	eventually(t, "renewed", func() bool { return r.nic(t, RolePrimary).Obtained.After(first.Obtained) })
+	if again := r.nic(t, RolePrimary); again.ConfiguredNS != first.ConfiguredNS {
+		t.Errorf("a renewal moves the time of configuration from %d to %d", first.ConfiguredNS, again.ConfiguredNS)
+	}
+	for _, m := range s.requests()[before:] {
+		if m.MessageType() != dhcpv4.MessageTypeRequest || !m.ClientIPAddr.Equal(net.ParseIP("10.0.2.15")) ||
+			m.Options.Has(dhcpv4.OptionServerIdentifier) || m.Options.Has(dhcpv4.OptionRequestedIPAddress) {
+			t.Errorf("renewal: %s", m.Summary())
+		}
+	}
+
+	// Another address: the old one goes, the routes stay.
+	s.become(granting(t, "10.0.2.16", short))
+	eventually(t, "other address", r.bound(t, RolePrimary, "10.0.2.16/24"))
+	if got := ip(t, "-4", "addr", "show", "eth0"); strings.Contains(got, "10.0.2.15") || !strings.Contains(got, "10.0.2.16") {
+		t.Errorf("addresses:\n%s", got)
+	}
+	if got := ip(t, "route", "show", "default"); got != "default via 10.0.2.1 dev eth0 proto dhcp" {
+		t.Errorf("default route %q", got)
+	}
+
+	// NAK: starts over.
+	accept := granting(t, "10.0.2.17", short)
+	s.become(func(request *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
+		reply := accept(request)
+		if request.ClientIPAddr.Equal(net.ParseIP("10.0.2.16")) {
+			reply.UpdateOption(dhcpv4.OptMessageType(dhcpv4.MessageTypeNak))
+		}
+		return reply
+	})
+	eventually(t, "address after NAK", r.bound(t, RolePrimary, "10.0.2.17/24"))
+	if r.logged.count("DHCPNAK") != 1 {
+		t.Error("the NAK is not logged once")
+	}
+
+	// Silence: the address goes at the end of its time, and comes again.
+	s.become(func(*dhcpv4.DHCPv4) *dhcpv4.DHCPv4 { return nil })
+	eventually(t, "address gone", func() bool { return ip(t, "-4", "addr", "show", "eth0") == "" })
+	if got := ip(t, "route"); got != "" {
+		t.Errorf("routes after expiry:\n%s", got)
+	}
+	if n := r.nic(t, RolePrimary); n.State != StateDiscovering || n.Addresses != nil || n.Error == "" {
+		t.Errorf("report after expiry: %+v", n)
+	}
+	s.become(granting(t, "10.0.2.15", short))
+	eventually(t, "bound again", r.bound(t, RolePrimary, "10.0.2.15/24"))
+	if err := r.end(); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+}
+
+func TestServerComesLate(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	far := newNamespace(t)
+	addNIC(t, far, "eth0", "10.0.2.1/24")
+	s := serve(t, far, "eth0", func(*dhcpv4.DHCPv4) *dhcpv4.DHCPv4 { return nil })
+	r := startDaemon(t, Config{}, 1)
+	eventually(t, "four DISCOVERs", func() bool { return len(s.requests()) == 4 })
+	s.become(granting(t, "10.0.2.15"))
+	eventually(t, "bound", r.bound(t, RolePrimary, "10.0.2.15/24"))
+	if n := r.logged.count("no DHCP server answers"); n != 1 {
+		t.Errorf("logged %d times that no server answers, want once", n)
+	}
+	r.end()
+}
+
+func TestNICsComeAndGo(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	far := newNamespace(t)
+	r := startDaemon(t, Config{}, 1)
+	eventually(t, "report without NICs", func() bool {
+		report, err := ReadReport(r.cfg.ReportPath)
+		return err == nil && report.NICs != nil && len(report.NICs) == 0
+	})
+	if n := r.logged.count("there is no NIC"); n != 1 {
+		t.Errorf("logged %d times that there is no NIC, want once", n)
+	}
+	for range 2 {
+		// A new NIC's far end, and with it its server, comes after it.
+		addNIC(t, far, "eth0", "10.0.2.1/24")
+		serve(t, far, "eth0", granting(t, "10.0.2.15"))
+		eventually(t, "bound", r.bound(t, RolePrimary, "10.0.2.15/24"))
+		ip(t, "link", "del", "eth0")
+		eventually(t, "gone", func() bool { return r.nic(t, RolePrimary).Name == "" })
+	}
+	if err := r.end(); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+}
+
+func TestCarrierComesLate(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	far := newNamespace(t)
+	addNIC(t, far, "eth0", "10.0.2.1/24")
+	s := serve(t, far, "eth0", granting(t, "10.0.2.15"))
+	peer := func(state string) {
+		must(t, far.do(func() error { return exec.Command("ip", "link", "set", "peer-eth0", state).Run() }))
+	}
+	peer("down")
+	r := startDaemon(t, Config{}, 1)
+	eventually(t, "no carrier", func() bool { return r.nic(t, RolePrimary).State == StateNoCarrier })
+	peer("up")
+	eventually(t, "bound", r.bound(t, RolePrimary, "10.0.2.15/24"))
+	// A link that was down and comes back has lost its routes.
+	first := r.nic(t, RolePrimary)
+	ip(t, "link", "set", "eth0", "down")
+	eventually(t, "no routes", func() bool { return ip(t, "route") == "" })
+	ip(t, "link", "set", "eth0", "up")
+	eventually(t, "renewed", func() bool { return r.nic(t, RolePrimary).Obtained.After(first.Obtained) })
+	if got := ip(t, "route", "show", "default"); got != "default via 10.0.2.1 dev eth0 proto dhcp" {
+		t.Errorf("default route %q", got)
+	}
+	// They come again with a server that says nothing, too.
+	s.become(func(*dhcpv4.DHCPv4) *dhcpv4.DHCPv4 { return nil })
+	ip(t, "link", "set", "eth0", "down")
+	eventually(t, "no routes", func() bool { return ip(t, "route") == "" })
+	ip(t, "link", "set", "eth0", "up")
+	eventually(t, "routes again", func() bool { return ip(t, "route", "show", "default") != "" })
+	r.end()
+}
+
+// faulty is an exchanger that does what a test wants.
+type faulty func() (*dhcpv4.DHCPv4, error)
+
+func (f faulty) acquire(context.Context, netlink.Link, int) (*dhcpv4.DHCPv4, error) { return f() }
+
+func (f faulty) renew(context.Context, netlink.Link, *dhcpv4.DHCPv4) (*dhcpv4.DHCPv4, error) {
+	return f()
+}
+
+func TestPanicEndsRun(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	addNIC(t, newNamespace(t), "eth0", "10.0.2.1/24")
+	r := startDaemon(t, Config{}, 1, func(d *daemon) {
+		d.dhcp = faulty(func() (*dhcpv4.DHCPv4, error) { panic("malformed") })
+	})
+	eventually(t, "worker ended", func() bool { return r.nic(t, RolePrimary).Name != "" })
+	if err := r.end(); err == nil || !strings.Contains(err.Error(), "malformed") {
+		t.Errorf("Run: %v, want the panic", err)
+	}
+}
+
+func TestFailingAtOnceDoesNotSpin(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	addNIC(t, newNamespace(t), "eth0", "10.0.2.1/24")
+	tries := make(chan struct{}, 1000)
+	r := startDaemon(t, Config{}, 10, func(d *daemon) {
+		d.dhcp = faulty(func() (*dhcpv4.DHCPv4, error) { tries <- struct{}{}; return newACK(t, "0.0.0.0"), nil })
+	})
+	for range 4 {
+		<-tries
+	}
+	eventually(t, "error in the report", func() bool { return strings.Contains(r.nic(t, RolePrimary).Error, "0.0.0.0") })
+	r.end()
+	if n := len(tries); n > 1 {
+		t.Errorf("%d more tries at once", n)
+	}
+	if n := r.logged.count("not a host's address"); n != 1 {
+		t.Errorf("logged %d times, want once", n)
+	}
+}
+
+func TestDnsmasq(t *testing.T) {
+	if _, err := exec.LookPath("dnsmasq"); err != nil {
+		t.Skip("needs dnsmasq (Debian package dnsmasq-base)")
+	}
+	if !inNamespace(t) {
+		return
+	}
+	far := newNamespace(t)
+	addNIC(t, far, "eth0", "10.0.2.1/24")
+	cmd := exec.Command("dnsmasq", "--keep-in-foreground", "--port=0", "--interface=peer-eth0", "--bind-interfaces", "--no-ping",
+		"--leasefile-ro", "--user=root", "--conf-file=/dev/null", "--pid-file=", "--dhcp-range=10.0.2.100,10.0.2.100,2m",
+		"--dhcp-option=option:mtu,1420", "--dhcp-option=option:dns-server,10.0.2.3")
+	must(t, far.do(cmd.Start))
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	r := startDaemon(t, Config{Hostname: "guest"}, 30)
+	eventually(t, "bound", r.bound(t, RolePrimary, "10.0.2.100/24"))
+	first := r.nic(t, RolePrimary)
+	if first.MTU != 1420 || first.Gateway != addr("10.0.2.1") || first.LeaseSeconds != 120 || first.Error != "" {
+		t.Errorf("report: %+v", first)
+	}
+	eventually(t, "renewed", func() bool { return r.nic(t, RolePrimary).Obtained.After(first.Obtained) })
+	r.end()
+}

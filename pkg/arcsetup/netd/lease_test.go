@@ -1,0 +1,215 @@
+package netd
+
+import (
+	"net"
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+)
+
+// newACK is an ACK for address with a plain lease, changed by options.
+func newACK(t testing.TB, address string, options ...dhcpv4.Option) *dhcpv4.DHCPv4 {
+	t.Helper()
+	ack, err := dhcpv4.New(
+		dhcpv4.WithMessageType(dhcpv4.MessageTypeAck),
+		dhcpv4.WithYourIP(net.ParseIP(address)),
+		dhcpv4.WithServerIP(net.ParseIP("10.0.2.1")),
+		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(net.ParseIP("10.0.2.1"))),
+		dhcpv4.WithOption(dhcpv4.OptSubnetMask(net.CIDRMask(24, 32))),
+		dhcpv4.WithOption(dhcpv4.OptRouter(net.ParseIP("10.0.2.1"))),
+		dhcpv4.WithOption(dhcpv4.OptDNS(net.ParseIP("10.0.2.3"))),
+		dhcpv4.WithOption(dhcpv4.OptIPAddressLeaseTime(time.Hour)),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ack.OpCode = dhcpv4.OpcodeBootReply
+	for _, o := range options {
+		ack.UpdateOption(o)
+	}
+	return ack
+}
+
+// raw is an option with a value that no library would write.
+func raw(code dhcpv4.OptionCode, value ...byte) dhcpv4.Option {
+	return dhcpv4.OptGeneric(code, value)
+}
+
+func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+func route(dst, gateway string) Route {
+	r := Route{Dst: netip.MustParsePrefix(dst)}
+	if gateway != "" {
+		r.Gateway = addr(gateway)
+	}
+	return r
+}
+
+func TestParseLease(t *testing.T) {
+	plain := lease{
+		address: netip.MustParsePrefix("10.0.2.15/24"),
+		server:  addr("10.0.2.1"),
+		routes:  []Route{route("0.0.0.0/0", "10.0.2.1")},
+		dns:     []netip.Addr{addr("10.0.2.3")},
+		time:    time.Hour,
+		renew:   30 * time.Minute,
+		rebind:  52*time.Minute + 30*time.Second,
+	}
+	with := func(change func(*lease)) lease {
+		l := plain
+		change(&l)
+		return l
+	}
+	manyRoutes := func(n int) (value []byte, routes []Route) {
+		for i := range n {
+			value = append(value, 24, 10, 1, byte(i), 10, 0, 2, 9)
+			routes = append(routes, Route{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i)}), 24), addr("10.0.2.9")})
+		}
+		return value, routes
+	}
+	tooMany, _ := manyRoutes(200)
+	_, enough := manyRoutes(maxRoutes)
+
+	for _, test := range []struct {
+		name    string
+		options []dhcpv4.Option
+		want    lease
+		refused string // in what was refused; empty for nothing
+	}{
+		{"plain", nil, plain, ""},
+		{"no mask", []dhcpv4.Option{raw(dhcpv4.OptionSubnetMask)}, plain, "subnet mask"},
+		{"mask too long", []dhcpv4.Option{raw(dhcpv4.OptionSubnetMask, 255, 255, 255, 0, 0)}, plain, "5 bytes long"},
+		{"mask /0", []dhcpv4.Option{raw(dhcpv4.OptionSubnetMask, 0, 0, 0, 0)}, plain, "subnet mask 00000000"},
+		{"mask /1", []dhcpv4.Option{raw(dhcpv4.OptionSubnetMask, 128, 0, 0, 0)}, plain, "subnet mask"},
+		{"mask with holes", []dhcpv4.Option{raw(dhcpv4.OptionSubnetMask, 255, 0, 255, 0)}, plain, "ff00ff00"},
+		{"mask /32", []dhcpv4.Option{dhcpv4.OptSubnetMask(net.CIDRMask(32, 32))},
+			with(func(l *lease) { l.address = netip.MustParsePrefix("10.0.2.15/32") }), ""},
+		{"mask /8", []dhcpv4.Option{dhcpv4.OptSubnetMask(net.CIDRMask(8, 32))},
+			with(func(l *lease) { l.address = netip.MustParsePrefix("10.0.2.15/8") }), ""},
+
+		{"no router", []dhcpv4.Option{raw(dhcpv4.OptionRouter)}, with(func(l *lease) { l.routes = nil }), ""},
+		{"router is our address", []dhcpv4.Option{dhcpv4.OptRouter(net.ParseIP("10.0.2.15"))},
+			with(func(l *lease) { l.routes = nil }), "our own address"},
+		{"first router is our address", []dhcpv4.Option{dhcpv4.OptRouter(net.ParseIP("10.0.2.15"), net.ParseIP("10.0.2.2"))},
+			with(func(l *lease) { l.routes = []Route{route("0.0.0.0/0", "10.0.2.2")} }), "our own address"},
+		{"router off the link", []dhcpv4.Option{dhcpv4.OptRouter(net.ParseIP("192.0.2.1"))},
+			with(func(l *lease) { l.routes = []Route{route("0.0.0.0/0", "192.0.2.1")} }), ""},
+		{"router is a group", []dhcpv4.Option{dhcpv4.OptRouter(net.ParseIP("224.0.0.1"))},
+			with(func(l *lease) { l.routes = nil }), "224.0.0.1"},
+		{"router list cut off", []dhcpv4.Option{raw(dhcpv4.OptionRouter, 10, 0, 2, 1, 10, 0)}, plain, "2 bytes too many"},
+		{"server list cut off", []dhcpv4.Option{raw(dhcpv4.OptionDomainNameServer, 10, 0, 2, 3, 10)}, plain, "1 bytes too many"},
+		{"servers that are no hosts", []dhcpv4.Option{raw(dhcpv4.OptionDomainNameServer, 127, 0, 0, 1, 10, 0, 2, 3, 0, 0, 0, 0)}, plain, "127.0.0.1"},
+
+		{"MTU 1400", []dhcpv4.Option{raw(dhcpv4.OptionInterfaceMTU, 5, 120)}, with(func(l *lease) { l.mtu = 1400 }), ""},
+		{"MTU 576", []dhcpv4.Option{raw(dhcpv4.OptionInterfaceMTU, 2, 64)}, with(func(l *lease) { l.mtu = 576 }), ""},
+		{"MTU 65535", []dhcpv4.Option{raw(dhcpv4.OptionInterfaceMTU, 255, 255)}, with(func(l *lease) { l.mtu = 65535 }), ""},
+		{"MTU 0", []dhcpv4.Option{raw(dhcpv4.OptionInterfaceMTU, 0, 0)}, plain, "MTU 0"},
+		{"MTU 1", []dhcpv4.Option{raw(dhcpv4.OptionInterfaceMTU, 0, 1)}, plain, "MTU 1"},
+		{"MTU 68", []dhcpv4.Option{raw(dhcpv4.OptionInterfaceMTU, 0, 68)}, plain, "MTU 68"},
+		{"MTU cut off", []dhcpv4.Option{raw(dhcpv4.OptionInterfaceMTU, 5)}, plain, "MTU: 1 bytes long"},
+
+		{"classless routes before router", []dhcpv4.Option{raw(dhcpv4.OptionClasslessStaticRoute,
+			0, 10, 0, 2, 2, // default
+			16, 192, 168, 10, 0, 2, 3,
+			32, 192, 0, 2, 1, 0, 0, 0, 0, // on the link
+			12, 172, 31, 10, 0, 2, 4, // bits beyond the prefix
+		)}, with(func(l *lease) {
+			l.routes = []Route{route("0.0.0.0/0", "10.0.2.2"), route("192.168.0.0/16", "10.0.2.3"), route("192.0.2.1/32", ""), route("172.16.0.0/12", "10.0.2.4")}
+		}), ""},
+		{"classless routes without a default", []dhcpv4.Option{raw(dhcpv4.OptionClasslessStaticRoute, 8, 10, 10, 0, 2, 2)},
+			with(func(l *lease) { l.routes = []Route{route("10.0.0.0/8", "10.0.2.2")} }), ""},
+		{"classless routes cut off", []dhcpv4.Option{raw(dhcpv4.OptionClasslessStaticRoute, 0, 10, 0, 2, 2, 24, 10, 1)}, plain, "malformed"},
+		{"classless routes with a prefix of 33", []dhcpv4.Option{raw(dhcpv4.OptionClasslessStaticRoute, 33, 10, 1, 2, 3, 4, 10, 0, 2, 2)}, plain, "malformed"},
+		{"classless routes empty", []dhcpv4.Option{raw(dhcpv4.OptionClasslessStaticRoute)}, plain, ""},
+		{"two default routes", []dhcpv4.Option{raw(dhcpv4.OptionClasslessStaticRoute, 0, 10, 0, 2, 2, 0, 10, 0, 2, 3)},
+			with(func(l *lease) { l.routes = []Route{route("0.0.0.0/0", "10.0.2.2")} }), "one is there already"},
+		{"classless routes over us", []dhcpv4.Option{raw(dhcpv4.OptionClasslessStaticRoute, 0, 10, 0, 2, 15)}, plain, "our own address"},
+		{"classless route to groups", []dhcpv4.Option{raw(dhcpv4.OptionClasslessStaticRoute, 4, 224, 10, 0, 2, 2)}, plain, "224.0.0.0/4"},
+		{"classless route via a group", []dhcpv4.Option{raw(dhcpv4.OptionClasslessStaticRoute, 8, 11, 239, 0, 0, 1)}, plain, "239.0.0.1"},
+		{"200 classless routes", []dhcpv4.Option{raw(dhcpv4.OptionClasslessStaticRoute, tooMany...)},
+			with(func(l *lease) { l.routes = enough }), "136 too many"},
+
+		{"no lease time", []dhcpv4.Option{raw(dhcpv4.OptionIPAddressLeaseTime)}, plain, "lease time"},
+		{"lease time 0", []dhcpv4.Option{raw(dhcpv4.OptionIPAddressLeaseTime, 0, 0, 0, 0)}, plain, "lease time"},
+		{"lease time 1 s", []dhcpv4.Option{dhcpv4.OptIPAddressLeaseTime(time.Second)},
+			with(func(l *lease) { l.time, l.renew, l.rebind = 10*time.Second, 5*time.Second, 8750*time.Millisecond }), "lease time 1s"},
+		{"lease without end", []dhcpv4.Option{raw(dhcpv4.OptionIPAddressLeaseTime, 255, 255, 255, 255)},
+			with(func(l *lease) { l.time, l.renew, l.rebind = 0, 0, 0 }), ""},
+		{"T1 and T2", []dhcpv4.Option{raw(dhcpv4.OptionRenewTimeValue, 0, 0, 0, 60), raw(dhcpv4.OptionRebindingTimeValue, 0, 0, 0, 120)},
+			with(func(l *lease) { l.renew, l.rebind = time.Minute, 2*time.Minute }), ""},
+		{"T1 0", []dhcpv4.Option{raw(dhcpv4.OptionRenewTimeValue, 0, 0, 0, 0), raw(dhcpv4.OptionRebindingTimeValue, 0, 0, 0, 120)}, plain, "renewal"},
+		{"T2 before T1", []dhcpv4.Option{raw(dhcpv4.OptionRenewTimeValue, 0, 0, 0, 120), raw(dhcpv4.OptionRebindingTimeValue, 0, 0, 0, 60)}, plain, "renewal"},
+		{"T2 after the end", []dhcpv4.Option{raw(dhcpv4.OptionRenewTimeValue, 0, 0, 0, 60), raw(dhcpv4.OptionRebindingTimeValue, 0, 0, 255, 0)}, plain, "renewal"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, refused, err := parseLease(newACK(t, "10.0.2.15", test.options...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(got, test.want) {
+				t.Errorf("got  %+v\nwant %+v", got, test.want)
+			}
+			text := strings.Join(refused, "; ")
+			if test.refused == "" && text != "" || !strings.Contains(text, test.refused) {
+				t.Errorf("refused %q, want %q in it", text, test.refused)
+			}
+		})
+	}
+}
+
+func TestParseLeaseWithoutAddress(t *testing.T) {
+	for _, address := range []string{"0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "255.255.255.255", "fd00::1"} {
+		if l, _, err := parseLease(newACK(t, address)); err == nil {
+			t.Errorf("%s: got %+v, want an error", address, l)
+		}
+	}
+}
+
+// FuzzParseLease reads packets as the client gets them. What it returns must be
+// fit for the kernel and bounded.
+func FuzzParseLease(f *testing.F) {
+	for _, options := range [][]dhcpv4.Option{
+		nil,
+		{raw(dhcpv4.OptionSubnetMask), raw(dhcpv4.OptionInterfaceMTU, 1)},
+		{raw(dhcpv4.OptionClasslessStaticRoute, 0, 10, 0, 2, 2, 32, 192, 0, 2, 1, 0, 0, 0, 0)},
+		{raw(dhcpv4.OptionClasslessStaticRoute, 33, 255)},
+		{raw(dhcpv4.OptionClasslessStaticRoute, make([]byte, 1000)...)},
+		{raw(dhcpv4.OptionIPAddressLeaseTime, 255, 255, 255, 255), raw(dhcpv4.OptionRenewTimeValue, 0, 0, 0, 1)},
+		{raw(dhcpv4.OptionRouter, 10, 0, 2), raw(dhcpv4.OptionDomainNameServer, make([]byte, 400)...)},
+	} {
+		f.Add(newACK(f, "10.0.2.15", options...).ToBytes())
+	}
+	f.Fuzz(func(t *testing.T, packet []byte) {
+		ack, err := dhcpv4.FromBytes(packet)
+		if err != nil {
+			return
+		}
+		l, refused, err := parseLease(ack)
+		if len(refused) > maxRefused || len(l.routes) > maxRoutes || len(l.dns) > maxServers {
+			t.Errorf("without bounds: %d refused, %d routes, %d servers", len(refused), len(l.routes), len(l.dns))
+		}
+		if err != nil {
+			return
+		}
+		if a := l.address; !a.IsValid() || !isUnicast(a.Addr()) || a.Bits() < minPrefix {
+			t.Errorf("address %s", a)
+		}
+		if l.mtu != 0 && l.mtu < minMTU {
+			t.Errorf("MTU %d", l.mtu)
+		}
+		if l.time != 0 && (l.renew < minTime/2 || l.rebind <= l.renew || l.time <= l.rebind) {
+			t.Errorf("times %s, %s, %s", l.renew, l.rebind, l.time)
+		}
+		seen := make(map[netip.Prefix]bool)
+		for _, r := range l.routes {
+			if seen[r.Dst] || r.Dst != r.Dst.Masked() || r.Gateway == l.address.Addr() || r.Gateway.IsValid() && !isUnicast(r.Gateway) {
+				t.Errorf("route %+v", r)
+			}
+			seen[r.Dst] = true
+		}
+	})
+}

@@ -1,0 +1,233 @@
+package netd
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/dhcpv4/server4"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// inNamespace runs the rest of the test in a process with a network namespace
+// of its own, and reports whether this is that process.
+func inNamespace(t *testing.T) bool {
+	t.Helper()
+	const mark = "NETD_TEST_NAMESPACE"
+	if os.Getenv(mark) == t.Name() {
+		return true
+	}
+	if os.Getuid() != 0 {
+		t.Skip("needs root for a network namespace")
+	}
+	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=60s")
+	cmd.Env = append(os.Environ(), mark+"="+t.Name())
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("in the namespace: %v", err)
+	}
+	if err != nil || testing.Verbose() {
+		t.Logf("%s", out)
+	}
+	return false
+}
+
+// namespace is a network namespace: a thread that is in it.
+type namespace struct {
+	fd    int
+	calls chan func()
+}
+
+func newNamespace(t *testing.T) *namespace {
+	t.Helper()
+	ns := &namespace{calls: make(chan func())}
+	ready := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		if err == nil {
+			ns.fd, err = unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		}
+		ready <- err
+		for f := range ns.calls {
+			f()
+		}
+	}()
+	if err := <-ready; err != nil {
+		t.Skipf("new network namespace: %v", err)
+	}
+	t.Cleanup(func() { close(ns.calls); unix.Close(ns.fd) })
+	return ns
+}
+
+// do runs f in the namespace.
+func (ns *namespace) do(f func() error) error {
+	done := make(chan error)
+	ns.calls <- func() { done <- f() }
+	return <-done
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// addNIC makes a link name whose other end, of the same name, is up in ns with
+// the address.
+func addNIC(t *testing.T, ns *namespace, name, address string) {
+	t.Helper()
+	veth := netlink.NewVeth(netlink.LinkAttrs{Name: name, MTU: 1500, TxQLen: -1})
+	veth.PeerName = "peer-" + name
+	must(t, netlink.LinkAdd(veth))
+	peer, err := netlink.LinkByName(veth.PeerName)
+	must(t, err)
+	must(t, netlink.LinkSetNsFd(peer, ns.fd))
+	must(t, ns.do(func() error {
+		a, err := netlink.ParseAddr(address)
+		if err != nil {
+			return err
+		}
+		if peer, err = netlink.LinkByName(veth.PeerName); err != nil {
+			return err
+		}
+		if err := netlink.AddrAdd(peer, a); err != nil {
+			return err
+		}
+		return netlink.LinkSetUp(peer)
+	}))
+}
+
+// server is a DHCP server on the far end of a NIC. What answer returns is sent;
+// nil is silence.
+type server struct {
+	answer func(request *dhcpv4.DHCPv4) *dhcpv4.DHCPv4
+
+	mu   sync.Mutex
+	seen []*dhcpv4.DHCPv4
+}
+
+// requests returns what has come in, in order.
+func (s *server) requests() []*dhcpv4.DHCPv4 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]*dhcpv4.DHCPv4(nil), s.seen...)
+}
+
+// granting makes an answer out of the plain lease of newACK.
+func granting(t *testing.T, address string, options ...dhcpv4.Option) func(*dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
+	return func(request *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
+		reply := newACK(t, address, options...)
+		reply.TransactionID = request.TransactionID
+		reply.ClientHWAddr = request.ClientHWAddr
+		if request.MessageType() == dhcpv4.MessageTypeDiscover {
+			reply.UpdateOption(dhcpv4.OptMessageType(dhcpv4.MessageTypeOffer))
+		}
+		return reply
+	}
+}
+
+// serve starts a server on the far end of the NIC name in ns.
+func serve(t *testing.T, ns *namespace, name string, answer func(*dhcpv4.DHCPv4) *dhcpv4.DHCPv4) *server {
+	t.Helper()
+	s := &server{answer: answer}
+	var conn net.PacketConn
+	must(t, ns.do(func() (err error) {
+		conn, err = server4.NewIPv4UDPConn("peer-"+name, &net.UDPAddr{Port: 67})
+		return err
+	}))
+	t.Cleanup(func() { conn.Close() })
+	go func() {
+		b := make([]byte, 1500)
+		for {
+			n, _, err := conn.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			request, err := dhcpv4.FromBytes(b[:n])
+			if err != nil {
+				continue
+			}
+			s.mu.Lock()
+			s.seen = append(s.seen, request)
+			reply := s.answer(request)
+			s.mu.Unlock()
+			if reply != nil {
+				_, _ = conn.WriteTo(reply.ToBytes(), &net.UDPAddr{IP: net.IPv4bcast, Port: 68})
+			}
+		}
+	}()
+	return s
+}
+
+// become changes what s answers.
+func (s *server) become(answer func(*dhcpv4.DHCPv4) *dhcpv4.DHCPv4) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answer = answer
+}
+
+// ip is the output of the real ip program.
+func ip(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := exec.Command("ip", args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("ip %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// eventually waits for the condition, which the test cannot be told of.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if condition() {
+			return
+		}
+	}
+	t.Fatalf("never: %s\n%s\n%s", what, ip(t, "addr"), ip(t, "route"))
+}
+
+func readTrimmed(t *testing.T, elem ...string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(elem...))
+	must(t, err)
+	return strings.TrimSpace(string(b))
+}
+
+// logLines collects what is logged.
+type logLines struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (l *logLines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, string(b))
+	fmt.Print(string(b))
+	return len(b), nil
+}
+
+func (l *logLines) count(s string) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, line := range l.lines {
+		if strings.Contains(line, s) {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,16 @@
+//go:build !linux
+
+package netd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+)
+
+// Run only works on Linux; elsewhere it returns an error that wraps
+// errors.ErrUnsupported.
+func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
+	return fmt.Errorf("the network daemon only works on Linux: %w", errors.ErrUnsupported)
+}

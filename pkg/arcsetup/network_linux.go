@@ -1,0 +1,66 @@
+package arcsetup
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/arcinit/arcinit/pkg/arcsetup/firewall"
+	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
+	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
+	"golang.org/x/sys/unix"
+)
+
+// forwarding turns the guest into a router, which resets the settings of all
+// interfaces, and brings lo up. That the engine finds it on keeps dockerd from
+// setting the FORWARD policy to DROP.
+func (g *Guest) forwarding() (bool, error) {
+	changed, err := g.setSysctl("net/ipv4/ip_forward", "1")
+	up, errUp := setLinkUp("lo")
+	return changed || up, errors.Join(err, errUp)
+}
+
+// setLinkUp brings a link up by ioctl: netdevice(7) does with three system calls
+// what PID 1 would otherwise link a netlink library for. The kernel gives lo its
+// addresses itself.
+func setLinkUp(name string) (changed bool, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("bring link %s up: %w", name, err)
+		}
+	}()
+	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return false, err
+	}
+	defer unix.Close(socket) //nolint:errcheck // nothing was written to it
+	request, err := unix.NewIfreq(name)
+	if err != nil {
+		return false, err
+	}
+	if err := unix.IoctlIfreq(socket, unix.SIOCGIFFLAGS, request); err != nil {
+		return false, err
+	}
+	if request.Uint16()&unix.IFF_UP != 0 {
+		return false, nil
+	}
+	request.SetUint16(request.Uint16() | unix.IFF_UP)
+	return true, unix.IoctlIfreq(socket, unix.SIOCSIFFLAGS, request)
+}
+
+// bridgeRules opens the firewall for the bridge NIC. The rules stand before the
+// link has an address, so that nothing waits for DHCP.
+func (g *Guest) bridgeRules() (bool, error) {
+	roles, err := netd.FindRoles(g.path("/sys"), g.Config.Primary, g.Config.Bridge)
+	if err != nil {
+		err = plan.Fallback(err)
+	}
+	if roles.Bridge == "" {
+		return false, errors.Join(err, plan.Absent(errors.New("no second NIC")))
+	}
+	changed, errApply := firewall.Apply(firewall.BridgeRules(roles.Bridge))
+	return changed, errors.Join(err, errApply)
+}
+
+func (g *Guest) sandboxRules() (bool, error) {
+	return firewall.Apply(firewall.SandboxRules(g.SandboxSubnet))
+}

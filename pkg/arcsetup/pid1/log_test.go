@@ -1,0 +1,140 @@
+package pid1
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
+
+func TestKernelLogKeepsEarlyLines(t *testing.T) {
+	var device bytes.Buffer
+	ready := false
+	k := &KernelLog{Tag: "arcinit", Open: func() (io.Writer, error) {
+		if !ready {
+			return nil, os.ErrNotExist
+		}
+		return &device, nil
+	}}
+	log := slog.New(NewHandler(slog.LevelDebug, k))
+	log.Info("early", "took", 3*time.Millisecond)
+	ready = true
+	log.With("a", 1).WithGroup("g").Error("late", "err", errors.Join(errors.New("x y"), errors.New("z")))
+	want := "<6>arcinit: early took=3ms\n<3>arcinit: late a=1 g.err=\"x y; z\"\n"
+	if got := device.String(); got != want {
+		t.Errorf("kernel log got %q, want %q", got, want)
+	}
+}
+
+func TestKernelLogCutsLongRecords(t *testing.T) {
+	var device bytes.Buffer
+	k := &KernelLog{Tag: "arcinit", Open: func() (io.Writer, error) { return &device, nil }}
+	slog.New(NewHandler(slog.LevelDebug, k)).Info(strings.Repeat("x", 5000))
+	if device.Len() > maxRecord+1 || !strings.HasSuffix(device.String(), "...\n") {
+		t.Errorf("record of %d bytes ends %q", device.Len(), device.String()[device.Len()-5:])
+	}
+}
+
+func TestConsoleShowsWhatTheKernelDoesNot(t *testing.T) {
+	for _, tt := range []struct {
+		loglevel int
+		level    slog.Level
+		want     bool
+	}{
+		{7, slog.LevelError, false}, // the kernel prints it
+		{7, slog.LevelDebug, false},
+		{4, slog.LevelInfo, false},
+		{4, slog.LevelError, false},
+		{4, slog.LevelWarn, true},
+		{4, LevelNotice, true},
+		{1, slog.LevelError, true},
+	} {
+		var console bytes.Buffer
+		c := &Console{Tag: "arcinit", Loglevel: func() int { return tt.loglevel },
+			Open: func() (io.WriteCloser, error) { return nopCloser{&console}, nil }}
+		slog.New(NewHandler(slog.LevelDebug, c)).Log(t.Context(), tt.level, "line")
+		if got := console.Len() > 0; got != tt.want {
+			t.Errorf("loglevel %d, level %v: shown %v, want %v", tt.loglevel, tt.level, got, tt.want)
+		}
+	}
+}
+
+func TestFileLog(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log", "arcinit.log")
+	read := func(p string) string {
+		text, _ := os.ReadFile(p)
+		return string(text)
+	}
+	boot := func(line string) {
+		l := &FileLog{Tag: "arcinit"}
+		log := slog.New(NewHandler(slog.LevelDebug, l))
+		log.Warn("early " + line)
+		if err := l.Start(log, path, true); err != nil {
+			t.Fatal(err)
+		}
+		log.Info(line)
+		l.Flush()
+	}
+	boot("first")
+	if got := read(path); !strings.Contains(got, "WARN  arcinit: early first\n") || !strings.Contains(got, "INFO  arcinit: first\n") {
+		t.Errorf("log file is %q", got)
+	}
+	boot("second")
+	if got := read(path); strings.Contains(got, "first") || !strings.Contains(got, "second") {
+		t.Errorf("log file of the second boot is %q", got)
+	}
+	if got := read(path + ".1"); !strings.Contains(got, "first") {
+		t.Errorf("the first boot's log is %q", got)
+	}
+	boot("third")
+	if got := read(path + ".1"); strings.Contains(got, "first") {
+		t.Errorf("a log older than one boot is kept: %q", got)
+	}
+}
+
+func TestFileLogIsBounded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "arcinit.log")
+	l := &FileLog{Tag: "arcinit"}
+	log := slog.New(NewHandler(slog.LevelDebug, l))
+	if err := l.Start(log, path, true); err != nil {
+		t.Fatal(err)
+	}
+	for range 40 {
+		for range 100 {
+			log.Info(strings.Repeat("x", 1000))
+		}
+		l.Flush()
+	}
+	for _, p := range []string{path, path + ".1"} {
+		st, err := os.Stat(p)
+		if err != nil || st.Size() > fileLimit {
+			t.Errorf("%s: %v, %v", p, st, err)
+		}
+	}
+}
+
+func TestFileLogPendingIsBounded(t *testing.T) {
+	l := &FileLog{Tag: "arcinit"}
+	log := slog.New(NewHandler(slog.LevelDebug, l))
+	for range 2000 {
+		log.Info(strings.Repeat("x", 1000))
+	}
+	path := filepath.Join(t.TempDir(), "arcinit.log")
+	if err := l.Start(log, path, true); err != nil {
+		t.Fatal(err)
+	}
+	l.Flush()
+	text, _ := os.ReadFile(path)
+	if len(text) > pendingLimit+2000 || !bytes.Contains(text, []byte("lines lost)")) {
+		t.Errorf("%d bytes were kept for the file, begin %.40q", len(text), text)
+	}
+}

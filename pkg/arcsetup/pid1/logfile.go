@@ -1,0 +1,106 @@
+package pid1
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/arcinit/arcinit/pkg/arcsetup/guarded"
+)
+
+const (
+	// fileLimit is the size at which a log file is put aside.
+	fileLimit = 1 << 20
+	// pendingLimit bounds, in bytes, the lines that wait to be written.
+	pendingLimit = 256 << 10
+)
+
+// FileLog appends lines to a file. The file is on a share, where a write waits
+// for the host, so a goroutine of its own writes what has gathered. There is one
+// older file beside it, path.1: what came before the file was full, or the log
+// of the boot before.
+type FileLog struct {
+	// Tag stands before each line.
+	Tag string
+
+	mu      sync.Mutex
+	path    string
+	pending tail
+	wake    chan struct{}
+
+	writing sync.Mutex // held while the file is open
+}
+
+// Emit implements Sink.
+func (l *FileLog) Emit(t time.Time, level slog.Level, line string) {
+	text := fmt.Sprintf("%s %-5s %s: %s\n", t.UTC().Format("2006-01-02T15:04:05.000000Z"), level, l.Tag, line)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pending.add(text, pendingLimit)
+	if l.wake != nil {
+		select {
+		case l.wake <- struct{}{}:
+		default: // it has been woken already
+		}
+	}
+}
+
+// Start begins to write to path, with the lines that came before. newBoot puts
+// the file that is there aside; otherwise lines are added to it, as a second
+// process does.
+func (l *FileLog) Start(log *slog.Logger, path string, newBoot bool) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("log file: %w", err)
+	}
+	if newBoot {
+		if err := os.Rename(path, path+".1"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("put the last boot's log aside: %w", err)
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	started := l.wake != nil
+	l.path = path
+	if started {
+		return nil
+	}
+	l.wake = make(chan struct{}, 1)
+	l.wake <- struct{}{}
+	guarded.Go(log, "log file", func() {
+		for range l.wake {
+			l.Flush()
+		}
+	})
+	return nil
+}
+
+// Flush writes what has gathered and returns when the host has it. A file that
+// cannot be written loses the lines; the kernel log has them.
+func (l *FileLog) Flush() {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	l.mu.Lock()
+	path, text := l.path, []byte(nil)
+	if path != "" {
+		text = l.pending.take()
+	}
+	l.mu.Unlock()
+	if len(text) == 0 {
+		return
+	}
+	if st, err := os.Stat(path); err == nil && st.Size()+int64(len(text)) > fileLimit {
+		_ = os.Rename(path, path+".1")
+	}
+	// Opened each time: another process may have put the file aside.
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		return
+	}
+	_, _ = f.Write(text)
+	_ = f.Close()
+}

@@ -1,0 +1,61 @@
+package pid1
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"github.com/arcinit/arcinit/pkg/arcsetup/guarded"
+	"golang.org/x/sys/unix"
+)
+
+// ownerAddress is the abstract socket (unix(7)) that the process which looks
+// after this system holds: it needs no file system, and goes with the process.
+const ownerAddress = "@arcinit"
+
+// Claim makes this process the one that looks after the system, for as long as
+// it lives. It returns false where another one does.
+func Claim(log *slog.Logger) (bool, error) {
+	socket, err := net.ListenUnix("unix", &net.UnixAddr{Name: ownerAddress, Net: "unix"})
+	if errors.Is(err, unix.EADDRINUSE) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("claim the system: %w", err)
+	}
+	// Who connects wants to know whose socket it is, which the kernel says.
+	guarded.Go(log, "owner socket", func() {
+		for {
+			conn, err := socket.Accept()
+			if err != nil {
+				log.Error("owner socket closed", "err", err)
+				return
+			}
+			_ = conn.Close()
+		}
+	})
+	return true, nil
+}
+
+// Owner is the process id of the process that looks after this system.
+func Owner() (pid int, err error) {
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: ownerAddress, Net: "unix"})
+	if err != nil {
+		return 0, fmt.Errorf("no arcinit looks after this system: %w", err)
+	}
+	defer conn.Close() //nolint:errcheck // nothing was written to it
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return 0, fmt.Errorf("owner socket: %w", err)
+	}
+	var peer *unix.Ucred
+	var errPeer error
+	err = raw.Control(func(fd uintptr) {
+		peer, errPeer = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
+	if err = errors.Join(err, errPeer); err != nil {
+		return 0, fmt.Errorf("whose is the owner socket: %w", err)
+	}
+	return int(peer.Pid), nil
+}

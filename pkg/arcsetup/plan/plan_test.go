@@ -1,0 +1,147 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func runner() *Runner {
+	return &Runner{
+		Uptime: func() time.Duration { return 0 },
+		Log:    slog.New(slog.NewTextHandler(io.Discard, nil)),
+	}
+}
+
+func outcomes(r *Runner) map[string]Outcome {
+	got := map[string]Outcome{}
+	for _, res := range r.Results() {
+		got[res.Step] = res.Outcome
+	}
+	return got
+}
+
+func does(changed bool, err error) Func { return func() (bool, error) { return changed, err } }
+
+func TestOutcomes(t *testing.T) {
+	r := runner()
+	r.Run([]Step{
+		{Name: "changed", Run: does(true, nil)},
+		{Name: "same", Run: does(false, nil)},
+		{Name: "gone", Run: does(false, Absent(errors.New("no such share")))},
+		{Name: "fallback", Run: does(true, Fallback(errors.New("bad file, default used")))},
+		{Name: "fallback again", Run: does(false, Fallback(errors.New("bad file, default used")))},
+		{Name: "broken", Run: does(true, errors.New("no space"))},
+		{Name: "crashes", Run: func() (bool, error) { panic("boom") }},
+	})
+	want := map[string]Outcome{"changed": OK, "same": Already, "gone": Unavailable, "fallback": OK, "fallback again": Already, "broken": Failed, "crashes": Failed}
+	got := outcomes(r)
+	for name, o := range want {
+		if got[name] != o {
+			t.Errorf("%s ended %q, want %q", name, got[name], o)
+		}
+	}
+}
+
+func TestWorstOfJoinedErrorsCounts(t *testing.T) {
+	broken, gone, bad := errors.New("no space"), Absent(errors.New("no share")), Fallback(errors.New("bad file"))
+	for _, tt := range []struct {
+		err  error
+		want Outcome
+	}{
+		{errors.Join(gone, broken, bad), Failed},
+		{errors.Join(bad, gone), Unavailable},
+		{errors.Join(bad, bad), OK},
+		{fmt.Errorf("share: %w", gone), Unavailable},
+		{fmt.Errorf("share: %w", errors.Join(broken, gone)), Failed},
+	} {
+		r := runner()
+		r.Run([]Step{{Name: "s", Run: does(true, tt.err)}})
+		if got := outcomes(r)["s"]; got != tt.want {
+			t.Errorf("%v ended %q, want %q", tt.err, got, tt.want)
+		}
+	}
+}
+
+func TestNeedsEndFirstEvenIfTheyFail(t *testing.T) {
+	var order []string
+	note := func(name string, err error) Func {
+		return func() (bool, error) { order = append(order, name); return true, err }
+	}
+	runner().Run([]Step{
+		{Name: "a", Run: note("a", errors.New("no"))},
+		{Name: "b", Needs: []string{"a"}, Run: note("b", nil)},
+		{Name: "c", Needs: []string{"a", "b"}, Run: note("c", nil)},
+	})
+	if got := strings.Join(order, ""); got != "abc" {
+		t.Errorf("ran in the order %q, want abc", got)
+	}
+}
+
+func TestIndependentStepsRunSideBySide(t *testing.T) {
+	// Each waits for the other: run one after the other, they would hang.
+	a, b := make(chan struct{}), make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		runner().Run([]Step{
+			{Name: "a", Run: func() (bool, error) { close(a); <-b; return true, nil }},
+			{Name: "b", Run: func() (bool, error) { close(b); <-a; return true, nil }},
+		})
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		t.Fatal("steps that need nothing of each other did not run side by side")
+	}
+}
+
+func TestCheck(t *testing.T) {
+	nop := does(false, nil)
+	for _, tt := range []struct {
+		name  string
+		steps []Step
+		want  string
+	}{
+		{"good", []Step{{Name: "a", Run: nop}, {Name: "b", Needs: []string{"a"}, Run: nop}}, ""},
+		{"twice", []Step{{Name: "a", Run: nop}, {Name: "a", Run: nop}}, `"a" is there twice`},
+		{"later", []Step{{Name: "a", Needs: []string{"b"}, Run: nop}, {Name: "b", Run: nop}}, `"a" needs "b"`},
+		{"empty", []Step{{Name: "a"}}, `"a" has no function`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			err := Check(tt.steps)
+			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("Check = %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestUnknownNeedStillRuns(t *testing.T) {
+	r := runner()
+	r.Run([]Step{{Name: "a", Needs: []string{"nowhere"}, Run: does(true, nil)}})
+	if got := outcomes(r)["a"]; got != OK {
+		t.Errorf("a ended %q, want ok", got)
+	}
+}
+
+func TestWithoutPassesNeedsOn(t *testing.T) {
+	nop := does(false, nil)
+	steps := Without([]Step{
+		{Name: "a", Run: nop},
+		{Name: "b", Needs: []string{"a"}, Run: nop},
+		{Name: "c", Needs: []string{"b"}, Run: nop},
+		{Name: "d", Needs: []string{"b", "c"}, Run: nop},
+	}, "b", "c")
+	if err := Check(steps); err != nil {
+		t.Errorf("the rest is no plan: %v", err)
+	}
+	if len(steps) != 2 || !slices.Equal(steps[1].Needs, []string{"a"}) {
+		t.Errorf("Without = %+v, want a, and d needing a", steps)
+	}
+}

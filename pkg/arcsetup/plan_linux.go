@@ -1,0 +1,87 @@
+package arcsetup
+
+import "github.com/arcinit/arcinit/pkg/arcsetup/plan"
+
+// Plan is the boot, from top to bottom. Steps that need nothing of each other
+// run side by side. Names are the rows of the guest's specification, but for
+// those that prepare others: modules, run, config, network, report.
+func Plan(g *Guest) []plan.Step {
+	steps := []plan.Step{
+		{Name: "early", Run: g.early,
+			Doc: "/proc, /sys and /dev are mounted"},
+		{Name: "devlinks", Run: g.devLinks, Needs: []string{"early"},
+			Doc: "/dev/fd, stdin, stdout and stderr link into /proc/self/fd"},
+		{Name: "nofile", Run: g.openFiles, Needs: []string{"early"},
+			Doc: "1048576 open files for PID 1 and every child"},
+		{Name: "run", Run: g.run, Needs: []string{"early"},
+			Doc: "tmpfs on /run, where what follows keeps its state"},
+		{Name: "modules", Run: g.modules, Needs: []string{"run"},
+			Doc: "drivers of the devices present are loaded; later ones on the kernel's request"},
+
+		// What the host shares and says.
+		{Name: "share", Run: g.mainShare, Needs: []string{"modules"},
+			Doc: "/arcbox is the virtiofs share arcbox"},
+		{Name: "log", Run: g.openLog, Needs: []string{"share"},
+			Doc: "the log goes to the share as well"},
+		{Name: "private", Run: g.privateShare, Needs: []string{"modules"},
+			Doc: "optional virtiofs share private on /private"},
+		{Name: "users", Run: g.usersShare, Needs: []string{"modules"},
+			Doc: "optional virtiofs share users on /Users"},
+		{Name: "dax", Run: g.daxShare, Needs: []string{"modules"},
+			Doc: "optional virtiofs share arcbox-dax on /run/arcbox-dax, dax=always"},
+
+		// Writable layers over a root that may be read-only. /private comes
+		// first: its mount point may have to be made on a root that /etc and
+		// /tmp symlink into.
+		{Name: "layers", Run: g.layers, Needs: []string{"run", "private"},
+			Doc: "tmpfs on /tmp, /var and /etc; what the image has in /etc survives"},
+		{Name: "config", Run: g.configure, Needs: []string{"share", "layers"},
+			Doc: "kernel command line, arcinit.toml and the VMM's configuration are read"},
+		{Name: "jailer", Run: g.jailer, Needs: []string{"layers"},
+			Doc: "tmpfs that allows device nodes on /var/lib/arcbox/jailer"},
+		{Name: "dirs", Run: g.directories, Needs: []string{"layers"},
+			Doc: "/var/run is /run; directories of docker and containerd"},
+
+		// The network: forwarding before any interface is configured, since
+		// changing it resets their settings.
+		{Name: "forward", Run: g.forwarding, Needs: []string{"early"},
+			Doc: "IPv4 is forwarded, lo is up"},
+		{Name: "network", Run: g.startNetwork, Needs: []string{"modules", "config", "forward"},
+			Doc: "the network daemon runs: primary, bridge and proxyarp are its work"},
+		{Name: "fwbridge", Run: g.bridgeRules, Needs: []string{"modules", "config"},
+			Doc: "forwarding is accepted from the bridge NIC, and answers to it"},
+		{Name: "fwsandbox", Run: g.sandboxRules, Needs: []string{"modules", "config", "fwbridge"},
+			Doc: "forwarding is accepted from and to the sandbox subnet"},
+
+		// Files that programs expect.
+		{Name: "resolv", Run: g.resolvConf, Needs: []string{"layers", "config"},
+			Doc: "/etc/resolv.conf names the local server"},
+		{Name: "hosts", Run: g.hosts, Needs: []string{"layers", "config"},
+			Doc: "the host has a name, and /etc/hosts has it and localhost"},
+		{Name: "accounts", Run: g.accounts, Needs: []string{"layers"},
+			Doc: "/etc/passwd has root and nobody, /etc/group root, tty and nobody"},
+		{Name: "docker", Run: g.dockerDaemon, Needs: []string{"layers", "config"},
+			Doc: "/etc/docker/daemon.json"},
+		{Name: "ca", Run: g.certificates, Needs: []string{"layers"},
+			Doc: "optional: the image's /cacerts is where TLS programs look"},
+
+		// Kernel file systems.
+		{Name: "cgroup", Run: g.cgroup, Needs: []string{"early"},
+			Doc: "cgroup2 on /sys/fs/cgroup"},
+		{Name: "devpts", Run: g.devpts, Needs: []string{"early"},
+			Doc: "devpts on /dev/pts, /dev/ptmx usable"},
+		{Name: "shm", Run: g.sharedMemory, Needs: []string{"early"},
+			Doc: "tmpfs on /dev/shm"},
+	}
+	// The agent finds the set-up done, and the report of it written.
+	steps = append(steps, plan.Step{Name: "report", Run: g.saveReport, Needs: plan.Names(steps),
+		Doc: "the report is in " + ReportPath + " and on the share"})
+	return append(steps, plan.Step{Name: "agent", Run: g.startAgent, Needs: []string{"report"},
+		Doc: "the agent runs, and is started again when it ends"})
+}
+
+// These steps are done by the program around the plan.
+func (g *Guest) startNetwork() (bool, error) { return g.StartNetwork() }
+func (g *Guest) saveReport() (bool, error)   { return g.SaveReport() }
+func (g *Guest) startAgent() (bool, error)   { return g.StartAgent() }
+func (g *Guest) openLog() (bool, error)      { return g.OpenLog(g.path(LogPath)) }

@@ -1,0 +1,23 @@
+//go:build !linux
+
+package arcsetup
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+
+	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
+)
+
+// Plan is a plan of one step, which says that a guest can only be set up where
+// it runs: on Linux.
+func Plan(*Guest) []plan.Step {
+	return []plan.Step{{
+		Name: "elsewhere",
+		Doc:  "arcinit sets up Linux guests",
+		Run: func() (bool, error) {
+			return false, fmt.Errorf("set up the guest on %s: arcinit only works on Linux: %w", runtime.GOOS, errors.ErrUnsupported)
+		},
+	}}
+}

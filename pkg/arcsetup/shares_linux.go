@@ -1,0 +1,95 @@
+package arcsetup
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
+	"golang.org/x/sys/unix"
+)
+
+// fuseMagic is what statfs(2) says of virtiofs (FUSE_SUPER_MAGIC, linux/magic.h).
+const fuseMagic = 0x65735546
+
+func virtiofs(tag, path string) mountPoint {
+	return mountPoint{device: tag, path: path, fsType: "virtiofs", magic: fuseMagic}
+}
+
+// shareTries is how often the main share is looked for, first 10 ms apart, then
+// twice as long each time: 2.5 s in all. A device that is there has been found
+// by then; without the share the rest of the guest is worth having.
+const shareTries = 9
+
+// mainShare mounts the share that everything else of the host is on. Its device
+// can appear after init has started, so one look is not enough.
+func (g *Guest) mainShare() (bool, error) {
+	wait := 10 * time.Millisecond
+	for try := 1; ; try++ {
+		changed, err := g.mount(virtiofs("arcbox", "/arcbox"))
+		if err == nil {
+			return changed, nil
+		}
+		if try == shareTries || !shareMissing(err) {
+			return false, fmt.Errorf("share arcbox not mounted on /arcbox: %w", g.whyNoShare(err))
+		}
+		<-time.After(wait)
+		wait *= 2
+	}
+}
+
+func (g *Guest) privateShare() (bool, error) {
+	return g.optionalShare(virtiofs("private", "/private"))
+}
+
+func (g *Guest) usersShare() (bool, error) {
+	return g.optionalShare(virtiofs("users", "/Users"))
+}
+
+// daxShare exists to exercise the DAX path, so it is not mounted without. Any
+// further option, cache= too, makes virtiofs refuse the mount.
+func (g *Guest) daxShare() (bool, error) {
+	m := virtiofs("arcbox-dax", "/run/arcbox-dax")
+	m.data = "dax=always"
+	return g.optionalShare(m)
+}
+
+func (g *Guest) optionalShare(m mountPoint) (bool, error) {
+	changed, err := g.mount(m)
+	if shareMissing(err) {
+		err = plan.Absent(g.whyNoShare(err))
+	}
+	return changed, err
+}
+
+// shareMissing reports whether a mount of virtiofs failed because the host does
+// not offer the share: EINVAL, which also answers a dax=always that it cannot
+// give, or ENODEV from a kernel without virtiofs.
+func shareMissing(err error) bool {
+	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENODEV)
+}
+
+// whyNoShare says in words what the error number of a failed mount means.
+func (g *Guest) whyNoShare(err error) error {
+	switch {
+	case errors.Is(err, unix.ENODEV):
+		return fmt.Errorf("the kernel has no virtiofs (CONFIG_VIRTIO_FS): %w", err)
+	case errors.Is(err, unix.EINVAL):
+		// Linux 6.9 and later list the tags (Documentation/ABI/testing/sysfs-fs-virtiofs).
+		files, _ := filepath.Glob(g.path("/sys/fs/virtiofs/*/tag"))
+		var tags []string
+		for _, f := range files {
+			if tag, err := os.ReadFile(f); err == nil {
+				tags = append(tags, strings.TrimSpace(string(tag)))
+			}
+		}
+		if len(tags) == 0 {
+			return fmt.Errorf("no virtiofs device with this tag: %w", err)
+		}
+		return fmt.Errorf("virtiofs shares here are %s: %w", strings.Join(tags, ", "), err)
+	}
+	return err
+}

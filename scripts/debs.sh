@@ -1,0 +1,74 @@
+# shellcheck shell=bash
+# Downloading packages of the distribution without installing them; sourced, after lib.sh.
+#
+# apt is given directories of its own, for the architecture in question. So nothing here needs root, the machine's own
+# package lists are neither needed nor changed, and packages for another architecture need no dpkg --add-architecture.
+# The sources and the keys are the machine's, and apt checks the signatures.
+
+# shellcheck disable=SC1091
+DISTRIBUTION=$(. /etc/os-release && echo "$ID")
+# shellcheck disable=SC1091
+APT_DIR=$CACHE/apt/$(. /etc/os-release && echo "$ID-${VERSION_ID:-rolling}")-$ARCH
+
+# own_apt apt-get|apt-cache ARGUMENT... runs apt on those directories.
+own_apt() {
+	local program=$1
+	shift
+	"$program" -c "$APT_DIR/apt.conf" -q \
+		-o Dir::State="$APT_DIR" -o Dir::State::Lists="$APT_DIR/lists" -o Dir::State::status=/dev/null \
+		-o Dir::Cache="$APT_DIR/cache" -o APT::Architecture="$ARCH" -o APT::Architectures="$ARCH" \
+		-o APT::Sandbox::User="$(id -un)" \
+		-o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false \
+		"$@"
+}
+
+# update_apt brings the package lists up to date, once a day.
+update_apt() {
+	command -v apt-get >/dev/null ||
+		die "the stock kernel comes from Debian's or Ubuntu's packages, and there is no apt here"
+	mkdir -p "$APT_DIR/lists/partial" "$APT_DIR/cache/archives/partial"
+	# What the machine does after an update is for its own lists, and for root.
+	printf '#clear APT::Update::%s;\n' Pre-Invoke Post-Invoke Post-Invoke-Success >"$APT_DIR/apt.conf"
+	[ -z "$(find "$APT_DIR/updated" -mtime -1 2>/dev/null)" ] || return 0
+	say "reading the package lists for $DISTRIBUTION $ARCH"
+	if own_apt apt-get update >&2; then
+		touch "$APT_DIR/updated"
+	else
+		say "apt-get update failed; going on with what there is"
+	fi
+}
+
+# known PACKAGE says whether there is such a package.
+known() { own_apt apt-cache show --no-all-versions "$1" >/dev/null 2>&1; }
+
+# with_dependencies PACKAGE... lists the packages and all that they depend on.
+with_dependencies() {
+	own_apt apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces \
+		--no-enhances "$@" | grep -E '^[a-z0-9]' | sort -u
+}
+
+# download PACKAGE... prints the path of each package's .deb in the cache, which is keyed by the SHA256 in apt's metadata.
+download() {
+	local temp package sum missing=()
+	mkdir -p "$CACHE/debs"
+	temp=$(mktemp -d "$CACHE/debs/download.XXXXXX")
+	own_apt apt-cache show --no-all-versions "$@" |
+		awk '$1 == "Package:" { package = $2 } $1 == "SHA256:" { print package, $2 }' >"$temp/sums"
+	while read -r package sum; do
+		[ -e "$CACHE/debs/$sum.deb" ] || missing+=("$package")
+	done <"$temp/sums"
+	if [ ${#missing[@]} -gt 0 ]; then
+		say "downloading ${missing[*]}"
+		(cd "$temp" && own_apt apt-get download "${missing[@]}" >&2) || die "download failed: ${missing[*]}"
+		for package in "$temp"/*.deb; do
+			sum=$(sha256sum "$package")
+			mv "$package" "$CACHE/debs/${sum%% *}.deb"
+		done
+	fi
+	# A package that came with another sum than promised is not there under the promised name.
+	while read -r package sum; do
+		[ -e "$CACHE/debs/$sum.deb" ] || die "$package is not what apt's metadata say: there is no $sum"
+		echo "$CACHE/debs/$sum.deb"
+	done <"$temp/sums"
+	rm -r "$temp"
+}

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# initramfs.sh KIND OUT [BASE] [ROOT] makes an image with mkuimage, of what BASE (an image) and ROOT (a directory) hold and:
+#
+#	plain   uinit, a program of its own, as /init
+#	modules nothing else: BASE is the plain image, ROOT is what modules.sh made
+#	debug   u-root's shell and core commands: BASE is the image with modules
+#	uinit   u-root's init, shell and commands in one busybox with uinit, which u-root's init starts: ROOT as for modules
+#
+# The same sources give the same bytes.
+. "$(dirname "$0")/lib.sh"
+
+kind=$1 out=$2 base=${3:-} root=${4:-}
+
+# Whatever else goes into the build: the architecture's baseline, no revision, and no settings of whoever builds.
+export GOOS=linux GOARCH=$ARCH CGO_ENABLED=0 GOAMD64=v1 GOARM64=v8.0 GOFLAGS=-buildvcs=false GOEXPERIMENT=
+
+temp=$(mktemp -d)
+trap 'rm -rf "$temp"' EXIT
+if [ -z "$root" ]; then
+	# mkuimage gives the image's / the mode of a directory of its own, 0700; an empty directory added as / mends it.
+	root=$temp/root
+	mkdir "$root"
+fi
+
+# The commands are the tools in go.mod that come from u-root.
+mapfile -t commands < <(go list tool | grep '^github.com/u-root/u-root/cmds/core/')
+
+case $kind in
+plain) options=(-build=binary -initcmd=uinit ./cmd/uinit) ;;
+modules) options=(-nocmd -base="$base" -use-init) ;;
+debug) options=(-build=bb -base="$base" -use-init -defaultsh=gosh "${commands[@]}") ;;
+uinit) options=(-build=bb -initcmd=init -uinitcmd=uinit -defaultsh=gosh "${commands[@]}" ./cmd/uinit) ;;
+*) die "initramfs.sh: unknown kind of image: $kind" ;;
+esac
+
+say "building $out"
+go tool mkuimage -o "$temp/image" -skip-ldd -files "$root:." "${options[@]}" >"$temp/log" 2>&1 || {
+	cat "$temp/log" >&2
+	die "mkuimage could not build $out"
+}
+mkdir -p "$(dirname "$out")"
+cp "$temp/image" "$out.tmp"
+mv "$out.tmp" "$out"

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# kernel.sh DIR puts the distribution's kernel for virtual machines into DIR: vmlinuz, config, and lib/modules as packed.
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/debs.sh"
+
+dir=$1
+
+# The package whose dependencies are the kernel: of several, the first that there is.
+case $DISTRIBUTION in
+ubuntu) candidates="linux-image-virtual linux-image-generic" ;;
+# Debian 12 has a newer kernel beside its own.
+*) candidates="linux-image-6.12-cloud-$ARCH linux-image-cloud-$ARCH linux-image-$ARCH" ;;
+esac
+
+update_apt
+for meta in $candidates; do
+	known "$meta" && break
+	meta=
+done
+[ -n "$meta" ] || die "apt knows none of these kernels for $ARCH: $candidates"
+
+# The kernel may be in one package or spread over several, which depend on each other.
+mapfile -t packages < <(with_dependencies "$meta" | grep -E '^linux-(image|binary|modules)-[0-9]' | grep -vx "$meta")
+say "stock kernel: ${packages[*]}"
+temp=$dir.tmp
+rm -rf "$temp" "$dir"
+mkdir -p "$temp"
+debs=$(download "${packages[@]}")
+for deb in $debs; do
+	dpkg -x "$deb" "$temp"
+done
+mkdir -p "$temp/lib"
+[ -d "$temp/usr/lib/modules" ] && mv "$temp/usr/lib/modules" "$temp/lib/"
+modules=("$temp"/lib/modules/*)
+version=${modules[0]##*/}
+for file in vmlinuz config; do
+	for path in "$temp/boot/$file-$version" "$temp/lib/modules/$version/$file"; do
+		[ -e "$path" ] && mv "$path" "$temp/$file"
+	done
+done
+[ -e "$temp/vmlinuz" ] || die "no vmlinuz in ${packages[*]}"
+chmod 644 "$temp/vmlinuz"
+rm -rf "${temp:?}"/{boot,usr}
+mv "$temp" "$dir"

@@ -1,0 +1,313 @@
+// Command agent is the test agent: it stands on the share as bin/arcbox-agent
+// and tells the host what it sees, over the port that package probe names.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/rpc"
+	"net/rpc/jsonrpc"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/arcinit/arcinit/vmtests/guest/port"
+	"github.com/arcinit/arcinit/vmtests/probe"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+func main() {
+	g := &Guest{}
+	if err := g.see(); err != nil {
+		log.Fatalf("test agent: %v", err)
+	}
+	server := rpc.NewServer()
+	if err := server.RegisterName(probe.Service, g); err != nil {
+		log.Fatalf("test agent: %v", err)
+	}
+	p, err := port.Open(probe.Port)
+	if err != nil {
+		log.Fatalf("test agent: %v", err)
+	}
+	server.ServeCodec(jsonrpc.NewServerCodec(p))
+}
+
+// Guest has the methods that the host calls.
+type Guest struct{ start probe.AtStart }
+
+// see notes what there is before the agent changes anything.
+func (g *Guest) see() error {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+		return err
+	}
+	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", os.Getppid()))
+	if err != nil {
+		return err
+	}
+	inherited, err := inheritedLimits()
+	if err != nil {
+		return fmt.Errorf("limits of a child: %w", err)
+	}
+	report, _ := os.ReadFile("/run/arcbox/boot.json")
+	g.start = probe.AtStart{
+		Uptime: time.Duration(now.Nano()), PID: os.Getpid(), PPID: os.Getppid(),
+		Environ: os.Environ(), Report: report,
+		NOFILE: openFiles(inherited), ParentNOFILE: openFiles(string(limits)),
+	}
+	return errors.Join(g.Mounts(struct{}{}, &g.start.Mounts), g.Links(struct{}{}, &g.start.Links))
+}
+
+// inheritedLimits is the /proc/PID/limits of a child that has not run an
+// instruction yet. A Go program's own are of no use: package os raises the soft
+// limit before main, and gives children the one it found.
+func inheritedLimits() (string, error) {
+	runtime.LockOSThread() // ptrace knows the thread that started the child
+	defer runtime.UnlockOSThread()
+	child, err := os.StartProcess("/proc/self/exe", []string{"agent"}, &os.ProcAttr{
+		Sys: &syscall.SysProcAttr{Ptrace: true},
+	})
+	if err != nil {
+		return "", err
+	}
+	var status syscall.WaitStatus
+	if _, err := syscall.Wait4(child.Pid, &status, 0, nil); err != nil || !status.Stopped() {
+		return "", fmt.Errorf("wait for the child to stop: %v, status %#x", err, status)
+	}
+	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", child.Pid))
+	_ = child.Kill()
+	_, _ = child.Wait()
+	return string(limits), err
+}
+
+// openFiles is the soft and the hard limit in the line of that name.
+func openFiles(limits string) [2]string {
+	for line := range strings.Lines(limits) {
+		if rest, ok := strings.CutPrefix(line, "Max open files"); ok {
+			if f := strings.Fields(rest); len(f) >= 2 {
+				return [2]string{f[0], f[1]}
+			}
+		}
+	}
+	return [2]string{}
+}
+
+// AtStart returns what the agent saw first.
+func (g *Guest) AtStart(_ struct{}, reply *probe.AtStart) error {
+	*reply = g.start
+	return nil
+}
+
+// ReadFile reads a file.
+func (g *Guest) ReadFile(path string, reply *[]byte) (err error) {
+	*reply, err = os.ReadFile(path)
+	return err
+}
+
+// WriteFile is a request to write a file, mode 0644.
+type WriteFile struct {
+	Path string
+	Data []byte
+}
+
+// WriteFile writes a file.
+func (g *Guest) WriteFile(w WriteFile, _ *struct{}) error {
+	return os.WriteFile(w.Path, w.Data, 0o644)
+}
+
+// Glob lists files.
+func (g *Guest) Glob(pattern string, reply *[]string) (err error) {
+	*reply, err = filepath.Glob(pattern)
+	return err
+}
+
+// Stat looks at a file without following a link.
+func (g *Guest) Stat(path string, reply *probe.Stat) error {
+	st, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	sys := st.Sys().(*syscall.Stat_t)
+	target, _ := os.Readlink(path)
+	var fs unix.Statfs_t
+	if err := unix.Statfs(path, &fs); err == nil {
+		reply.Bytes = fs.Blocks * uint64(fs.Bsize)
+	}
+	reply.Mode, reply.UID, reply.GID, reply.Size, reply.Target = st.Mode(), sys.Uid, sys.Gid, st.Size(), target
+	return nil
+}
+
+// Mounts reads the mount table.
+func (g *Guest) Mounts(_ struct{}, reply *[]probe.Mount) error {
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	for s := bufio.NewScanner(bytes.NewReader(text)); s.Scan(); {
+		before, after, _ := strings.Cut(s.Text(), " - ")
+		f, super := strings.Fields(before), strings.Fields(after)
+		if len(f) < 6 || len(super) < 3 {
+			return fmt.Errorf("mountinfo line %q", s.Text())
+		}
+		*reply = append(*reply, probe.Mount{
+			Root: f[3], Path: f[4], Options: strings.Split(f[5], ","),
+			FSType: super[0], Source: super[1], SuperOptions: strings.Split(super[2], ","),
+		})
+	}
+	return nil
+}
+
+// Run runs a program to its end.
+func (g *Guest) Run(c probe.Command, reply *probe.Result) error {
+	cmd := exec.Command(c.Argv[0], c.Argv[1:]...)
+	cmd.Env = append(os.Environ(), c.Env...)
+	cmd.Stdin = strings.NewReader(c.Stdin)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	reply.Stdout, reply.Stderr, reply.Code = stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return nil
+	}
+	return err
+}
+
+// KernelLog reads the kernel log as it is.
+func (g *Guest) KernelLog(_ struct{}, reply *[]probe.Record) error {
+	fd, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd) //nolint:errcheck // only read from
+	for buf := make([]byte, 8192); ; {
+		n, err := unix.Read(fd, buf)
+		if errors.Is(err, unix.EAGAIN) {
+			return nil // the end
+		}
+		if errors.Is(err, unix.EPIPE) {
+			continue // overwritten meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		// PRIORITY,SEQUENCE,TIME,FLAGS;TEXT (Documentation/ABI/testing/dev-kmsg)
+		head, text, _ := strings.Cut(string(buf[:n]), ";")
+		var priority int
+		if _, err := fmt.Sscanf(head, "%d,", &priority); err != nil {
+			return fmt.Errorf("kernel log record %q: %w", head, err)
+		}
+		text, _, _ = strings.Cut(text, "\n")
+		*reply = append(*reply, probe.Record{Level: priority & 7, Text: text})
+	}
+}
+
+// Links lists the network interfaces over netlink.
+func (g *Guest) Links(_ struct{}, reply *[]probe.Link) error {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return err
+	}
+	for _, l := range links {
+		a := l.Attrs()
+		link := probe.Link{Name: a.Name, MAC: a.HardwareAddr.String(), Up: a.Flags&net.FlagUp != 0, MTU: a.MTU}
+		addrs, err := netlink.AddrList(l, netlink.FAMILY_V4)
+		if err != nil {
+			return err
+		}
+		for _, addr := range addrs {
+			link.Addresses = append(link.Addresses, addr.IPNet.String())
+		}
+		*reply = append(*reply, link)
+	}
+	return nil
+}
+
+// Routes lists the IPv4 routes over netlink.
+func (g *Guest) Routes(_ struct{}, reply *[]probe.Route) error {
+	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	if err != nil {
+		return err
+	}
+	for _, r := range routes {
+		route := probe.Route{}
+		if r.Dst != nil {
+			if ones, _ := r.Dst.Mask.Size(); ones > 0 {
+				route.Dst = r.Dst.String()
+			}
+		}
+		if r.Gw != nil {
+			route.Gateway = r.Gw.String()
+		}
+		if l, err := netlink.LinkByIndex(r.LinkIndex); err == nil {
+			route.Link = l.Attrs().Name
+		}
+		*reply = append(*reply, route)
+	}
+	return nil
+}
+
+// Pty opens a pseudo-terminal and returns what its other end is.
+func (g *Guest) Pty(_ struct{}, reply *probe.Stat) error {
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		return err
+	}
+	defer master.Close() //nolint:errcheck // a test's terminal
+	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		return fmt.Errorf("unlock: %w", err)
+	}
+	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		return fmt.Errorf("number: %w", err)
+	}
+	slave := fmt.Sprintf("/dev/pts/%d", n)
+	f, err := os.OpenFile(slave, os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close() //nolint:errcheck // a test's terminal
+	return g.Stat(slave, reply)
+}
+
+// MakeNode makes a device node like /dev/null and opens it.
+func (g *Guest) MakeNode(n probe.Node, _ *struct{}) error {
+	path := filepath.Join(n.Dir, "null")
+	if err := unix.Mknod(path, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))); err != nil {
+		return fmt.Errorf("mknod %s: %w", path, err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err == nil {
+		_ = f.Close()
+	}
+	return errors.Join(err, os.Remove(path))
+}
+
+// Dial connects to an address, sends a line and returns the one that comes back.
+func (g *Guest) Dial(address string, reply *string) error {
+	conn, err := net.DialTimeout("tcp", address, 10*time.Second)
+	if err != nil {
+		return err
+	}
+	defer conn.Close() //nolint:errcheck // a test's connection
+	if _, err := fmt.Fprintln(conn, "hello"); err != nil {
+		return err
+	}
+	*reply, err = bufio.NewReader(conn).ReadString('\n')
+	return err
+}
+
+// Exit ends the agent with this code, after it has answered.
+func (g *Guest) Exit(code int, _ *struct{}) error {
+	time.AfterFunc(100*time.Millisecond, func() { os.Exit(code) })
+	return nil
+}

@@ -1,0 +1,126 @@
+package guest
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// Accel is what runs the guest's instructions.
+type Accel string
+
+const (
+	// Auto is KVM if the kernel boots under it, else TCG. The environment variable ARCINIT_ACCEL overrides it.
+	Auto Accel = ""
+	// KVM runs the guest on the processor.
+	KVM Accel = "kvm"
+	// TCG emulates the processor.
+	TCG Accel = "tcg"
+)
+
+// probeTime is how long a kernel may take to its first line under KVM. It is well under a second where KVM works.
+const probeTime = 5 * time.Second
+
+// chooseAccel settles Auto. That /dev/kvm can be opened proves nothing, since an ordinary kernel may hang on it all the
+// same; so the guest's kernel is booted as far as its first line. The outcome holds for this boot of the host, this
+// kernel and this QEMU, and is kept in the cache directory.
+func chooseAccel(ctx context.Context, config Config, m machine) (Accel, error) {
+	accel := config.Accel
+	if accel == Auto {
+		accel = Accel(os.Getenv("ARCINIT_ACCEL"))
+	}
+	switch accel {
+	case KVM, TCG:
+		return accel, nil
+	case Auto:
+	default:
+		return "", fmt.Errorf("accelerator %q: only kvm and tcg are known", accel)
+	}
+	if config.Arch != runtime.GOARCH {
+		return TCG, nil
+	}
+	kvm, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
+	if err != nil {
+		return TCG, nil
+	}
+	_ = kvm.Close()
+
+	note := probeNote(config.Kernel, m.qemu)
+	if b, err := os.ReadFile(note); err == nil {
+		if accel := Accel(b); accel == KVM || accel == TCG {
+			return accel, nil
+		}
+	}
+	accel = TCG
+	if bootsUnderKVM(ctx, config.Kernel, m) {
+		accel = KVM
+	}
+	if err := ctx.Err(); err != nil {
+		return "", context.Cause(ctx)
+	}
+	// Without a note the next guest probes again, no more.
+	if note != "" && os.MkdirAll(filepath.Dir(note), 0o755) == nil {
+		_ = os.WriteFile(note, []byte(accel), 0o644)
+	}
+	return accel, nil
+}
+
+// bootsUnderKVM says whether the kernel writes its first line.
+func bootsUnderKVM(ctx context.Context, kernel string, m machine) bool {
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, m.qemu, "-nodefaults", "-no-reboot", "-display", "none",
+		"-machine", m.machine, "-accel", "kvm", "-cpu", "host", "-m", "256",
+		"-serial", "stdio", "-kernel", kernel, "-append", "earlycon earlyprintk=serial panic=-1 console="+m.console)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return false
+	}
+	if err := cmd.Start(); err != nil {
+		return false
+	}
+	found := false
+	for lines := bufio.NewScanner(out); !found && lines.Scan(); {
+		found = strings.Contains(lines.Text(), "Linux version")
+	}
+	cancel()
+	_ = cmd.Wait()
+	return found
+}
+
+// probeNote names the file that keeps a probe's outcome, or nothing where it cannot be told whether it would still hold.
+func probeNote(kernel, qemu string) string {
+	key := sha256.New()
+	bootID, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	_, _ = key.Write(bootID)
+	program, err := exec.LookPath(qemu)
+	if err != nil {
+		return ""
+	}
+	for _, file := range []string{kernel, program} {
+		fi, err := os.Stat(file)
+		if err != nil {
+			return ""
+		}
+		_, _ = fmt.Fprintln(key, fi.Size(), fi.ModTime().UnixNano())
+	}
+	cache := os.Getenv("ARCINIT_CACHE")
+	if cache == "" {
+		base, err := os.UserCacheDir()
+		if err != nil {
+			return ""
+		}
+		cache = filepath.Join(base, "arcinit")
+	}
+	return filepath.Join(cache, "accel", fmt.Sprintf("%x", key.Sum(nil)[:16]))
+}

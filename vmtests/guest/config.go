@@ -1,0 +1,201 @@
+package guest
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+)
+
+// Config describes a guest. Kernel must be set; the zero value of everything else works.
+type Config struct {
+	// Arch is amd64 or arm64, by default the host's.
+	Arch string
+	// Kernel and Initrd are files on the host.
+	Kernel, Initrd string
+	// Cmdline is added to the kernel command line, after what the console and a panic need.
+	Cmdline []string
+	// MemoryMiB is 512 and CPUs is 1 by default.
+	MemoryMiB, CPUs int
+
+	// Shares are the virtiofs shares.
+	Shares []Share
+	// NICs are virtio network cards. In the guest they appear in this order, so the first is eth0.
+	NICs []NIC
+	// Disks are raw disk images, attached read-only in this order, so the first is /dev/vda.
+	Disks []string
+	// Ports are virtio-serial ports on which the guest reports to the host.
+	Ports []Port
+
+	// Console, if any, is sent what the guest writes on its serial console, as it comes. The VM keeps a copy in any case.
+	Console io.Writer
+	// Input, if any, is what is typed on the console.
+	Input io.Reader
+
+	// Accel is the accelerator; by default it is chosen by a probe boot.
+	Accel Accel
+	// Timeout is how long the guest may run, 2 minutes by default. Then it is killed and Wait returns ErrTimeout.
+	Timeout time.Duration
+	// ExtraQEMU are further QEMU arguments.
+	ExtraQEMU []string
+}
+
+// Share is a host directory that the guest can mount as a virtiofs file system by its tag.
+type Share struct {
+	Tag, Dir string
+}
+
+// NIC is a virtio network card.
+type NIC struct {
+	// Netdev is the QEMU network backend without its id, such as "user,net=10.0.2.0/24". An empty one is a cable that
+	// leads nowhere: the link is up and nobody answers.
+	Netdev string
+	// MAC is the address, by default 52:54:00:00:00:01 for the first card, :02 for the second and so on.
+	MAC string
+}
+
+// PrimaryNIC is a card on a network with a DHCP server and a way out, the host being 10.0.2.1.
+func PrimaryNIC() NIC {
+	return NIC{Netdev: "user,net=10.0.2.0/24,host=10.0.2.1,dns=10.0.2.3"}
+}
+
+// BridgeNIC is a card on a second network with a DHCP server, the host being 192.168.64.1.
+func BridgeNIC() NIC {
+	return NIC{Netdev: "user,net=192.168.64.0/24,host=192.168.64.1,dns=192.168.64.3"}
+}
+
+// SilentNIC is a card on a network where nobody answers.
+func SilentNIC() NIC {
+	return NIC{}
+}
+
+// Port is a virtio-serial port. The guest opens it by name (package port does that), writes lines, and reads what
+// VM.Send sent. When Wait returns, every line has been handed over; a guest that powers off without closing the port is
+// fine.
+type Port struct {
+	Name string
+	// Line, if any, is called with each line that the guest writes, without its end, in the order of writing. The next
+	// line waits until it returns.
+	Line func(line []byte)
+}
+
+// withDefaults returns the configuration with its defaults filled in, or what is wrong with it.
+func (c Config) withDefaults(hostArch string) (Config, error) {
+	if c.Arch == "" {
+		c.Arch = hostArch
+	}
+	if _, err := machineFor(c.Arch); err != nil {
+		return c, err
+	}
+	if c.Kernel == "" {
+		return c, fmt.Errorf("guest configuration has no kernel")
+	}
+	if c.MemoryMiB == 0 {
+		c.MemoryMiB = 512
+	}
+	if c.CPUs == 0 {
+		c.CPUs = 1
+	}
+	if c.Timeout == 0 {
+		c.Timeout = 2 * time.Minute
+	}
+	return c, nil
+}
+
+// machine is what differs between architectures.
+type machine struct {
+	qemu, machine, console, tcgCPU string
+}
+
+func machineFor(arch string) (machine, error) {
+	switch arch {
+	case "amd64":
+		// Without graphics=on the firmware takes the serial console for its own display, and clears the screen.
+		return machine{qemu: "qemu-system-x86_64", machine: "q35,graphics=on", console: "ttyS0", tcgCPU: "max"}, nil
+	case "arm64":
+		// QARMA, the architected pointer authentication, is slow to emulate.
+		return machine{qemu: "qemu-system-aarch64", machine: "virt", console: "ttyAMA0", tcgCPU: "max,pauth-impdef=on"}, nil
+	default:
+		return machine{}, fmt.Errorf("guest architecture %q: only amd64 and arm64 are known", arch)
+	}
+}
+
+// sockets are the paths that QEMU connects to, the launcher being the listener: so nothing need wait for QEMU to listen.
+type sockets struct {
+	dir string
+}
+
+func (s sockets) qmp() string        { return s.dir + "/qmp" }
+func (s sockets) share(i int) string { return s.dir + "/share" + strconv.Itoa(i) }
+func (s sockets) port(i int) string  { return s.dir + "/port" + strconv.Itoa(i) }
+
+// qemuArgs are the QEMU arguments for a configuration with its defaults filled in; the kernel, the initramfs and the
+// kernel command line are vmtest's to add.
+func (c Config) qemuArgs(m machine, accel Accel, s sockets) []string {
+	memory := strconv.Itoa(c.MemoryMiB) + "M"
+	cpu := m.tcgCPU
+	if accel == KVM {
+		cpu = "host"
+	}
+	args := []string{
+		// No default devices: each one costs the firmware time.
+		"-nodefaults",
+		"-machine", m.machine,
+		"-m", memory,
+		"-smp", strconv.Itoa(c.CPUs),
+		"-accel", string(accel),
+		"-cpu", cpu,
+		// signal=off: control-C is the guest's.
+		"-chardev", "stdio,id=console,signal=off",
+		"-serial", "chardev:console",
+		"-chardev", "socket,id=qmp,path=" + s.qmp(),
+		"-mon", "chardev=qmp,mode=control",
+		// Without it, programs in the guest wait for entropy.
+		"-device", "virtio-rng-pci",
+	}
+	if len(c.Shares) > 0 {
+		// The virtiofs daemons work on the guest's memory.
+		args = append(args,
+			"-object", "memory-backend-memfd,id=mem,share=on,size="+memory,
+			"-numa", "node,memdev=mem")
+	}
+	for i, share := range c.Shares {
+		id := "share" + strconv.Itoa(i)
+		args = append(args,
+			"-chardev", "socket,id="+id+",path="+s.share(i),
+			"-device", "vhost-user-fs-pci,chardev="+id+",tag="+share.Tag)
+	}
+
+	for i, nic := range c.NICs {
+		id := "nic" + strconv.Itoa(i)
+		netdev, mac := nic.Netdev, nic.MAC
+		if netdev == "" {
+			netdev = "hubport,hubid=" + strconv.Itoa(i)
+		}
+		if mac == "" {
+			mac = fmt.Sprintf("52:54:00:00:00:%02x", i+1)
+		}
+		args = append(args,
+			"-netdev", netdev+",id="+id,
+			// No romfile: the firmware shall not look for something to boot from the network.
+			"-device", "virtio-net-pci,romfile=,netdev="+id+",mac="+mac)
+	}
+
+	for i, disk := range c.Disks {
+		id := "disk" + strconv.Itoa(i)
+		args = append(args,
+			"-drive", "if=none,format=raw,read-only=on,id="+id+",file="+disk,
+			"-device", "virtio-blk-pci,drive="+id)
+	}
+
+	if len(c.Ports) > 0 {
+		args = append(args, "-device", "virtio-serial-pci,id=ports")
+	}
+	for i, port := range c.Ports {
+		id := "port" + strconv.Itoa(i)
+		args = append(args,
+			"-chardev", "socket,id="+id+",path="+s.port(i),
+			"-device", "virtserialport,bus=ports.0,chardev="+id+",name="+port.Name)
+	}
+	return append(args, c.ExtraQEMU...)
+}

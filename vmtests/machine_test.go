@@ -1,0 +1,378 @@
+//go:build vmtest
+
+// Package vmtests boots real kernels with arcinit's images and looks at the
+// guests from outside arcinit's own code.
+package vmtests
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net/rpc"
+	"net/rpc/jsonrpc"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/arcinit/arcinit/pkg/arcsetup"
+	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
+	"github.com/arcinit/arcinit/vmtests/guest"
+	"github.com/arcinit/arcinit/vmtests/probe"
+	"github.com/u-root/mkuimage/cpio"
+)
+
+// console has every guest's console shown as it comes.
+var console = flag.Bool("console", false, "show the guests' consoles")
+
+// built is the directory that the images, the kernel and iptables are in.
+func built(t testing.TB, name string) string {
+	t.Helper()
+	dir := os.Getenv("ARCINIT_BUILD")
+	if dir == "" {
+		t.Fatal("ARCINIT_BUILD is not set: run these tests by make vmtest")
+	}
+	path := filepath.Join(dir, name)
+	if _, err := os.Stat(path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// image is a guest to boot.
+type image struct {
+	initrd string // file name in the build directory; initramfs-modules.cpio if empty
+	// files are put into the initramfs beside what it has; a mode in
+	// executable makes them programs.
+	files      map[string]string
+	executable map[string]string // path in the initramfs to a file on the host
+	// shared are files of the share arcbox; noAgent leaves out bin/arcbox-agent.
+	shared  map[string]string
+	noAgent bool
+	// noShare leaves out the share arcbox itself; tags are the other shares.
+	noShare bool
+	tags    []string
+	nics    []guest.NIC
+	cmdline []string
+	// iptables puts the real iptables on the share.
+	iptables bool
+}
+
+// machine is a booted guest with the test agent in it.
+type machine struct {
+	*guest.VM
+	t     *testing.T
+	dirs  map[string]string // of the shares, by tag
+	agent *rpc.Client
+}
+
+// agentProgram builds the test agent.
+func agentProgram(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "arcbox-agent")
+	build := exec.Command("go", "build", "-o", path, "./agent")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the test agent: %v\n%s", err, out)
+	}
+	return path
+}
+
+// boot starts a guest, which ends with the test. If the test fails, its console
+// is shown.
+func boot(t *testing.T, im image) *machine {
+	t.Helper()
+	m := &machine{t: t, dirs: map[string]string{}}
+	config := guest.Config{
+		Kernel: built(t, "vmlinuz-stock"), Initrd: built(t, "initramfs-modules.cpio"),
+		Cmdline: im.cmdline, NICs: im.nics, Timeout: 3 * time.Minute,
+	}
+	if im.initrd != "" {
+		config.Initrd = built(t, im.initrd)
+	}
+	config.Initrd = withFiles(t, config.Initrd, im)
+	if !im.noShare {
+		im.tags = append([]string{"arcbox"}, im.tags...)
+	}
+	for _, tag := range im.tags {
+		m.dirs[tag] = t.TempDir()
+		// Guests see the host's modes, and the tests of theirs run as anyone.
+		if err := os.Chmod(m.dirs[tag], 0o755); err != nil {
+			t.Fatal(err)
+		}
+		config.Shares = append(config.Shares, guest.Share{Tag: tag, Dir: m.dirs[tag]})
+		m.put(tag, "where", tag)
+	}
+	if !im.noShare {
+		for path, text := range im.shared {
+			m.put("arcbox", path, text)
+		}
+		if !im.noAgent {
+			m.installAgent(0o755)
+		}
+		if im.iptables {
+			// Its symbolic links rule out os.CopyFS.
+			if out, err := exec.Command("cp", "-a", built(t, "iptables"), m.dirs["arcbox"]).CombinedOutput(); err != nil {
+				t.Fatalf("copy iptables: %v\n%s", err, out)
+			}
+		}
+	}
+	if *console {
+		config.Console = os.Stderr
+	}
+	in, lines := io.Pipe()
+	config.Ports = []guest.Port{{Name: probe.Port, Line: func(line []byte) {
+		_, _ = lines.Write(append(line, '\n'))
+	}}}
+	vm, err := guest.Start(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.VM = vm
+	m.agent = jsonrpc.NewClient(&wire{in, vm})
+	t.Cleanup(func() {
+		vm.Kill()
+		_ = in.Close()
+		_ = vm.Wait()
+		if t.Failed() && !*console {
+			t.Logf("console of the guest:\n%s", vm.ConsoleText())
+		}
+	})
+	return m
+}
+
+// wire is the probe's port as a connection. The client writes a line at a time.
+type wire struct {
+	io.ReadCloser
+	vm *guest.VM
+}
+
+func (w *wire) Write(p []byte) (int, error) {
+	return len(p), w.vm.Send(probe.Port, strings.TrimRight(string(p), "\n"))
+}
+
+// withFiles returns an initramfs that has the image's own files too: the kernel
+// unpacks archives that follow each other into one root.
+func withFiles(t *testing.T, initrd string, im image) string {
+	t.Helper()
+	if im.files == nil && im.executable == nil {
+		return initrd
+	}
+	var records []cpio.Record
+	for path, text := range im.files {
+		records = append(records, cpio.StaticFile(strings.TrimPrefix(path, "/"), text, 0o644))
+	}
+	for path, source := range im.executable {
+		text, err := os.ReadFile(source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		records = append(records, cpio.StaticFile(strings.TrimPrefix(path, "/"), string(text), 0o755))
+	}
+	var dirs []cpio.Record
+	made := map[string]bool{}
+	for _, r := range records {
+		var above []string
+		for dir := filepath.Dir(r.Name); dir != "." && !made[dir]; dir = filepath.Dir(dir) {
+			made[dir] = true
+			above = append([]string{dir}, above...)
+		}
+		for _, dir := range above {
+			dirs = append(dirs, cpio.Directory(dir, 0o755))
+		}
+	}
+	archive := new(bytes.Buffer)
+	w := cpio.Newc.Writer(archive)
+	for _, r := range append(dirs, records...) {
+		if err := w.WriteRecord(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := cpio.WriteTrailer(w); err != nil {
+		t.Fatal(err)
+	}
+	base, err := os.ReadFile(initrd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Archives begin at multiples of four (Documentation/driver-api/early-userspace/buffer-format.rst).
+	for len(base)%4 != 0 {
+		base = append(base, 0)
+	}
+	path := filepath.Join(t.TempDir(), "initramfs.cpio")
+	if err := os.WriteFile(path, append(base, archive.Bytes()...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// put writes a file of a share, on the host.
+func (m *machine) put(tag, path, text string) {
+	m.t.Helper()
+	path = filepath.Join(m.dirs[tag], path)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		m.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// get reads a file of the share arcbox, on the host.
+func (m *machine) get(path string) string {
+	m.t.Helper()
+	text, err := os.ReadFile(filepath.Join(m.dirs["arcbox"], path))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return string(text)
+}
+
+// installAgent puts the test agent on the share, at once.
+func (m *machine) installAgent(mode os.FileMode) {
+	m.t.Helper()
+	text, err := os.ReadFile(agentProgram(m.t))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.put("arcbox", "bin/agent.new", string(text))
+	bin := filepath.Join(m.dirs["arcbox"], "bin")
+	if err := os.Chmod(filepath.Join(bin, "agent.new"), mode); err != nil {
+		m.t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(bin, "agent.new"), filepath.Join(bin, "arcbox-agent")); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// ask calls a method of the test agent.
+func ask[Reply any](m *machine, method string, args any) (reply Reply, err error) {
+	call := m.agent.Go(probe.Service+"."+method, args, &reply, make(chan *rpc.Call, 1))
+	select {
+	case <-call.Done:
+		return reply, call.Error
+	case <-m.Ended():
+		return reply, fmt.Errorf("%s: the guest has ended: %w", method, m.Wait())
+	case <-time.After(90 * time.Second):
+		return reply, fmt.Errorf("%s: the test agent does not answer", method)
+	}
+}
+
+// must is ask for what cannot fail.
+func must[Reply any](t *testing.T, m *machine, method string, args any) Reply {
+	t.Helper()
+	reply, err := ask[Reply](m, method, args)
+	if err != nil {
+		t.Fatalf("%s(%v): %v", method, args, err)
+	}
+	return reply
+}
+
+type none = struct{}
+
+func (m *machine) read(t *testing.T, path string) string {
+	t.Helper()
+	return string(must[[]byte](t, m, "ReadFile", path))
+}
+
+func (m *machine) stat(t *testing.T, path string) probe.Stat {
+	t.Helper()
+	return must[probe.Stat](t, m, "Stat", path)
+}
+
+// mount returns what is mounted last on a path, nil if nothing is.
+func mount(mounts []probe.Mount, path string) *probe.Mount {
+	for i := len(mounts) - 1; i >= 0; i-- {
+		if mounts[i].Path == path {
+			return &mounts[i]
+		}
+	}
+	return nil
+}
+
+func (m *machine) run(t *testing.T, argv ...string) probe.Result {
+	t.Helper()
+	return must[probe.Result](t, m, "Run", probe.Command{Argv: argv})
+}
+
+// iptables runs the real iptables-nft in the guest.
+func (m *machine) iptables(t *testing.T, args ...string) probe.Result {
+	t.Helper()
+	const dir = "/arcbox/iptables"
+	return must[probe.Result](t, m, "Run", probe.Command{
+		Argv: append([]string{dir + "/ld.so", "--library-path", dir + "/lib",
+			dir + "/usr/sbin/xtables-nft-multi", "iptables"}, args...),
+		Env: []string{"XTABLES_LIBDIR=" + dir + "/lib/xtables"},
+	})
+}
+
+// eventually waits for f to find what it looks for, asking anew for as long as
+// the guest may take; then it fails with what f last said.
+func eventually(t *testing.T, f func() (complaint string)) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	every := time.NewTicker(250 * time.Millisecond)
+	defer every.Stop()
+	for {
+		complaint := f()
+		if complaint == "" {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatal(complaint)
+		case <-every.C:
+		}
+	}
+}
+
+// steps are the results in a report, by name.
+func steps(t *testing.T, report []byte) map[string]plan.Result {
+	t.Helper()
+	r, err := arcsetup.ParseReport(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	results := map[string]plan.Result{}
+	for _, s := range r.Steps {
+		results[s.Step] = s
+	}
+	return results
+}
+
+// waitReport waits for the report that is on the share once the boot is over.
+func (m *machine) waitReport(t *testing.T) map[string]plan.Result {
+	t.Helper()
+	var data []byte
+	eventually(t, func() string {
+		var err error
+		data, err = os.ReadFile(filepath.Join(m.dirs["arcbox"], "log/boot.json"))
+		if err != nil {
+			return err.Error()
+		}
+		var r struct {
+			Ready int64 `json:"ready_ns"`
+		}
+		if err := json.Unmarshal(data, &r); err != nil || r.Ready == 0 {
+			return fmt.Sprintf("the boot's report is not finished: %s", data)
+		}
+		return ""
+	})
+	return steps(t, data)
+}
+
+// waitConsole waits for a line on the console.
+func (m *machine) waitConsole(t *testing.T, text string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	if err := m.WaitConsole(ctx, text); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,84 @@
+// Package probe is how the tests see a guest from outside arcinit's code: a
+// program on the share, the test agent, answers the host's questions about
+// files, mounts, limits, links and routes, and runs programs, over a
+// virtio-serial port. It asks the kernel; it must not use arcinit's packages.
+package probe
+
+import (
+	"encoding/json"
+	"io/fs"
+	"time"
+)
+
+// Port is the name of the virtio-serial port that the agent serves.
+const Port = "probe"
+
+// Service is the name that the agent's methods are registered under (net/rpc).
+const Service = "Guest"
+
+// AtStart is what the agent saw before it did anything else.
+type AtStart struct {
+	Uptime    time.Duration // since the kernel's boot
+	PID, PPID int
+	Environ   []string
+	// NOFILE is the soft and hard limit of open files that the agent's
+	// children inherit, ParentNOFILE those of its own parent.
+	NOFILE, ParentNOFILE [2]string
+	Mounts               []Mount
+	Links                []Link
+	// Report is /run/arcbox/boot.json as it was then.
+	Report json.RawMessage
+}
+
+// Mount is a line of /proc/self/mountinfo (proc(5)).
+type Mount struct {
+	Root, Path, FSType, Source string
+	Options, SuperOptions      []string
+}
+
+// Record is a line of the kernel log.
+type Record struct {
+	// Level is the kernel's: 3 error, 4 warning, 5 notice, 6 info, 7 debug.
+	Level int
+	Text  string
+}
+
+// Stat is what lstat(2) says of a file, and readlink(2).
+type Stat struct {
+	Mode     fs.FileMode
+	UID, GID uint32
+	Size     int64
+	Target   string
+	// Bytes is the whole file system's size, from statfs(2).
+	Bytes uint64
+}
+
+// Command is a program to run.
+type Command struct {
+	Argv  []string
+	Env   []string
+	Stdin string
+}
+
+// Result is how a program ended, and what it wrote.
+type Result struct {
+	Code           int
+	Stdout, Stderr string
+}
+
+// Link is a network interface.
+type Link struct {
+	Name, MAC string
+	Up        bool
+	MTU       int
+	Addresses []string // with prefix length
+}
+
+// Route is an IPv4 route of the main table; the default route's Dst is empty.
+type Route struct {
+	Dst, Gateway, Link string
+}
+
+// Node asks for a device node like /dev/null to be made in a directory, opened
+// and removed again.
+type Node struct{ Dir string }

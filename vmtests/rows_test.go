@@ -1,0 +1,531 @@
+//go:build vmtest
+
+package vmtests
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/arcinit/arcinit/vmtests/guest"
+	"github.com/arcinit/arcinit/vmtests/probe"
+)
+
+// fullGuest has everything that a host can offer.
+func fullGuest() image {
+	return image{
+		tags:     []string{"private", "users", "arcbox-dax"},
+		nics:     []guest.NIC{guest.PrimaryNIC(), guest.BridgeNIC()},
+		iptables: true,
+		cmdline:  []string{"ARCBOX_VMM_CONFIG=/arcbox/vmm.toml", "loglevel=8"},
+		files: map[string]string{
+			"/etc/alternatives/iptables":   "the image's own\n",
+			"/etc/passwd":                  "root:x:0:0:root:/root:/bin/bash\nimage:x:1000:1000::/:/bin/sh\n",
+			"/cacerts/ca-certificates.crt": "certificates\n",
+		},
+		shared: map[string]string{
+			"vmm.toml":         "[network]\ncidr = \"172.30.16.0/20\"\n",
+			"etc/arcinit.toml": "[docker.daemon]\ndebug = true\n[docker.daemon.features]\ncdi = true\n",
+			"log/arcinit.log":  "the boot before\n",
+		},
+	}
+}
+
+// TestRows boots one guest and looks at every row of the specification in it.
+func TestRows(t *testing.T) {
+	m := boot(t, fullGuest())
+	testRows(t, m)
+	t.Run("again", func(t *testing.T) { testAgain(t, m) })
+	t.Run("agent/restarted", func(t *testing.T) { testRestart(t, m) })
+	t.Run("poweroff", func(t *testing.T) { testPowerOff(t, m) })
+}
+
+// TestUnderAnotherInit boots u-root's init, with uinit as its uinit: all rows
+// hold there too.
+func TestUnderAnotherInit(t *testing.T) {
+	im := fullGuest()
+	im.initrd = "initramfs-uinit.cpio"
+	m := boot(t, im)
+	if comm := strings.TrimSpace(m.read(t, "/proc/1/comm")); comm != "init" {
+		t.Errorf("PID 1 is %q, want u-root's init", comm)
+	}
+	testRows(t, m)
+	t.Run("again", func(t *testing.T) { testAgain(t, m) })
+	t.Run("poweroff", func(t *testing.T) { testPowerOff(t, m) })
+}
+
+// testRows looks at what must hold when the agent starts.
+func testRows(t *testing.T, m *machine) {
+	start := must[probe.AtStart](t, m, "AtStart", none{})
+	mounted := func(t *testing.T, path, fsType string, options ...string) *probe.Mount {
+		t.Helper()
+		mp := mount(start.Mounts, path)
+		if mp == nil {
+			t.Fatalf("nothing is mounted on %s", path)
+		}
+		if mp.FSType != fsType {
+			t.Errorf("%s on %s, want %s", mp.FSType, path, fsType)
+		}
+		for _, o := range []string{"nosuid", "nodev", "noexec", "ro"} {
+			if slices.Contains(mp.Options, o) != slices.Contains(options, o) {
+				t.Errorf("%s is mounted with %v, want %v", path, mp.Options, options)
+			}
+		}
+		return mp
+	}
+	mode := func(t *testing.T, path string, want fs.FileMode) {
+		t.Helper()
+		if got := m.stat(t, path).Mode & (fs.ModePerm | fs.ModeSticky); got != want {
+			t.Errorf("%s has mode %v, want %v", path, got, want)
+		}
+	}
+	share := func(t *testing.T, tag, path string) {
+		t.Helper()
+		if mp := mounted(t, path, "virtiofs"); mp.Source != tag {
+			t.Errorf("%s is the share %s, want %s", path, mp.Source, tag)
+		}
+		if got := m.read(t, path+"/where"); got != tag {
+			t.Errorf("%s/where holds %q, want what the host wrote there", path, got)
+		}
+	}
+
+	t.Run("early", func(t *testing.T) {
+		mounted(t, "/proc", "proc", "nosuid", "nodev", "noexec")
+		mounted(t, "/sys", "sysfs", "nosuid", "nodev", "noexec")
+		mounted(t, "/dev", "devtmpfs", "nosuid")
+		share(t, "arcbox", "/arcbox")
+	})
+	t.Run("nofile", func(t *testing.T) {
+		want := [2]string{"1048576", "1048576"}
+		if start.NOFILE != want || start.ParentNOFILE != want {
+			t.Errorf("soft and hard limit are %v for children of the agent and %v for its parent, want %v", start.NOFILE, start.ParentNOFILE, want)
+		}
+		var nrOpen int
+		if _, err := fmt.Sscan(m.read(t, "/proc/sys/fs/nr_open"), &nrOpen); err != nil || nrOpen < 1048576 {
+			t.Errorf("fs.nr_open is %d, %v", nrOpen, err)
+		}
+	})
+	t.Run("private", func(t *testing.T) { share(t, "private", "/private") })
+	t.Run("users", func(t *testing.T) {
+		share(t, "users", "/Users")
+		must[none](t, m, "WriteFile", struct {
+			Path string
+			Data []byte
+		}{"/Users/from-guest", []byte("hello")})
+	})
+	t.Run("layers", func(t *testing.T) {
+		for path, want := range map[string]fs.FileMode{"/tmp": 0o777 | fs.ModeSticky, "/run": 0o755, "/var": 0o755, "/etc": 0o755} {
+			mounted(t, path, "tmpfs", "nosuid", "nodev")
+			mode(t, path, want)
+		}
+		if got := m.read(t, "/etc/alternatives/iptables"); got != "the image's own\n" {
+			t.Errorf("the image's file in /etc holds %q", got)
+		}
+	})
+	t.Run("jailer", func(t *testing.T) {
+		const dir = "/var/lib/arcbox/jailer"
+		mounted(t, dir, "tmpfs", "nosuid")
+		mode(t, dir, 0o700)
+		if _, err := ask[none](m, "MakeNode", probe.Node{Dir: dir}); err != nil {
+			t.Errorf("a device node in it: %v", err)
+		}
+		if _, err := ask[none](m, "MakeNode", probe.Node{Dir: "/var"}); err == nil {
+			t.Error("a device node can be opened in /var too")
+		}
+	})
+	t.Run("hosts", func(t *testing.T) {
+		if got := strings.TrimSpace(m.read(t, "/proc/sys/kernel/hostname")); got != "arcbox" {
+			t.Errorf("the host name is %q, want arcbox", got)
+		}
+		got := hostsTable(m.read(t, "/etc/hosts"))
+		for address, name := range map[string]string{"127.0.0.1": "localhost", "::1": "localhost", "127.0.1.1": "arcbox"} {
+			if !slices.Equal(got[address], []string{name}) {
+				t.Errorf("/etc/hosts has %v for %s, want %s", got[address], address, name)
+			}
+		}
+	})
+	t.Run("accounts", func(t *testing.T) {
+		passwd, group := m.read(t, "/etc/passwd"), m.read(t, "/etc/group")
+		for _, want := range []string{"root:x:0:0:", "nobody:x:65534:65534:", "image:x:1000:"} {
+			if !strings.Contains("\n"+passwd, "\n"+want) {
+				t.Errorf("/etc/passwd has no %s: %q", want, passwd)
+			}
+		}
+		for _, want := range []string{"root:x:0:", "tty:x:5:", "nobody:x:65534:"} {
+			if !strings.Contains("\n"+group, "\n"+want) {
+				t.Errorf("/etc/group has no %s: %q", want, group)
+			}
+		}
+	})
+	t.Run("docker", func(t *testing.T) {
+		var daemon struct {
+			DNS     []string
+			Debug   bool // the operator's, in arcinit.toml
+			Ulimits map[string]struct {
+				Name       string
+				Soft, Hard int
+			} `json:"default-ulimits"`
+			Features map[string]bool
+		}
+		if err := json.Unmarshal([]byte(m.read(t, "/etc/docker/daemon.json")), &daemon); err != nil {
+			t.Fatal(err)
+		}
+		nofile := daemon.Ulimits["nofile"]
+		if !slices.Equal(daemon.DNS, []string{"10.0.2.1"}) || nofile.Name != "nofile" || nofile.Soft != 1048576 || nofile.Hard != 1048576 ||
+			!daemon.Features["containerd-snapshotter"] || !daemon.Features["cdi"] || !daemon.Debug {
+			t.Errorf("daemon.json says %+v", daemon)
+		}
+	})
+	t.Run("ca", func(t *testing.T) {
+		const link = "/etc/ssl/certs/ca-certificates.crt"
+		if got := m.stat(t, link).Target; got != "/cacerts/ca-certificates.crt" {
+			t.Errorf("%s links to %q", link, got)
+		}
+		if got := m.read(t, link); got != "certificates\n" {
+			t.Errorf("%s holds %q", link, got)
+		}
+	})
+	t.Run("dirs", func(t *testing.T) {
+		for _, dir := range []string{"/var/lib/docker", "/var/run/docker", "/run/containerd"} {
+			if st := m.stat(t, dir); !st.Mode.IsDir() {
+				t.Errorf("%s is %v", dir, st.Mode)
+			}
+		}
+		if got := m.stat(t, "/var/run").Target; got != "/run" {
+			t.Errorf("/var/run links to %q", got)
+		}
+	})
+	t.Run("cgroup", func(t *testing.T) {
+		mp := mounted(t, "/sys/fs/cgroup", "cgroup2", "nosuid", "nodev", "noexec")
+		for _, o := range []string{"nsdelegate", "memory_recursiveprot"} {
+			if !slices.Contains(mp.SuperOptions, o) {
+				t.Errorf("/sys/fs/cgroup has options %v, not %s", mp.SuperOptions, o)
+			}
+		}
+		controllers := strings.Fields(m.read(t, "/sys/fs/cgroup/cgroup.controllers"))
+		for _, c := range []string{"cpu", "memory", "pids", "io", "cpuset"} {
+			if !slices.Contains(controllers, c) {
+				t.Errorf("controllers are %v, without %s", controllers, c)
+			}
+		}
+		for _, mp := range start.Mounts {
+			if mp.FSType == "cgroup" {
+				t.Errorf("cgroup v1 is mounted on %s", mp.Path)
+			}
+		}
+	})
+	t.Run("devpts", func(t *testing.T) {
+		mp := mounted(t, "/dev/pts", "devpts", "nosuid", "noexec")
+		for _, o := range []string{"gid=5", "mode=620", "ptmxmode=666"} {
+			if !slices.Contains(mp.SuperOptions, o) {
+				t.Errorf("/dev/pts has options %v, not %s", mp.SuperOptions, o)
+			}
+		}
+		if pty := must[probe.Stat](t, m, "Pty", none{}); pty.GID != 5 || pty.Mode.Perm() != 0o620 {
+			t.Errorf("a terminal has group %d and mode %v", pty.GID, pty.Mode)
+		}
+	})
+	t.Run("shm", func(t *testing.T) {
+		mounted(t, "/dev/shm", "tmpfs", "nosuid", "nodev", "noexec")
+		mode(t, "/dev/shm", 0o777|fs.ModeSticky)
+	})
+	t.Run("devlinks", func(t *testing.T) {
+		for path, want := range map[string]string{
+			"/dev/fd": "/proc/self/fd", "/dev/stdin": "/proc/self/fd/0",
+			"/dev/stdout": "/proc/self/fd/1", "/dev/stderr": "/proc/self/fd/2",
+		} {
+			if got := m.stat(t, path).Target; got != want {
+				t.Errorf("%s links to %q, want %q", path, got, want)
+			}
+		}
+	})
+	t.Run("forward", func(t *testing.T) {
+		if got := m.read(t, "/proc/sys/net/ipv4/ip_forward"); got != "1\n" {
+			t.Errorf("ip_forward is %q", got)
+		}
+		lo := link(start.Links, "lo")
+		if lo == nil || !lo.Up || !slices.Contains(lo.Addresses, "127.0.0.1/8") {
+			t.Errorf("lo is %+v", lo)
+		}
+	})
+	t.Run("fwbridge", func(t *testing.T) {
+		testRules(t, m, "-i eth1 -j ACCEPT", "-o eth1 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT")
+	})
+	t.Run("fwsandbox", func(t *testing.T) {
+		testRules(t, m, "-s 172.30.16.0/20 -j ACCEPT", "-d 172.30.16.0/20 -j ACCEPT")
+	})
+	t.Run("primary", func(t *testing.T) { testPrimary(t, m) })
+	t.Run("bridge", func(t *testing.T) { testBridge(t, m) })
+	t.Run("proxyarp", func(t *testing.T) {
+		for path, want := range map[string]string{
+			"conf/eth1/proxy_arp": "1\n", "neigh/eth1/proxy_delay": "0\n", "conf/eth0/proxy_arp": "0\n",
+		} {
+			if got := m.read(t, "/proc/sys/net/ipv4/"+path); got != want {
+				t.Errorf("%s is %q, want %q", path, got, want)
+			}
+		}
+	})
+	t.Run("resolv", func(t *testing.T) {
+		// By now both leases, with DNS servers in them, have come.
+		st := m.stat(t, "/etc/resolv.conf")
+		if got := m.read(t, "/etc/resolv.conf"); got != "nameserver 127.0.0.1\n" || !st.Mode.IsRegular() {
+			t.Errorf("/etc/resolv.conf, a %v, holds %q", st.Mode, got)
+		}
+	})
+	t.Run("dax", func(t *testing.T) {
+		// QEMU has no DAX window. What can be seen here is that the option
+		// was given, and that the share is not there without it.
+		if mp := mount(start.Mounts, "/run/arcbox-dax"); mp != nil {
+			t.Errorf("mounted without DAX: %+v", mp)
+		}
+		if got := steps(t, start.Report)["dax"].Outcome; got != "unavailable" {
+			t.Errorf("the report says %q, want unavailable", got)
+		}
+		log := must[[]probe.Record](t, m, "KernelLog", none{})
+		if !slices.ContainsFunc(log, func(r probe.Record) bool { return strings.Contains(r.Text, "dax can't be enabled") }) {
+			t.Error("the kernel does not speak of dax in its log: the option was not given")
+		}
+	})
+	t.Run("log", func(t *testing.T) { testLog(t, m) })
+	t.Run("agent", func(t *testing.T) {
+		init := strings.TrimSpace(m.read(t, fmt.Sprintf("/proc/%d/comm", start.PPID)))
+		if init != "init" && init != "uinit" {
+			t.Errorf("the agent's parent is %d, %q", start.PPID, init)
+		}
+		var r struct {
+			Steps []struct{ Step, Outcome string }
+		}
+		if err := json.Unmarshal(start.Report, &r); err != nil || len(r.Steps) < 25 {
+			t.Errorf("the agent found a report of %d steps, %v", len(r.Steps), err)
+		}
+		for _, s := range r.Steps {
+			if s.Outcome == "failed" {
+				t.Errorf("step %s failed", s.Step)
+			}
+		}
+	})
+}
+
+// hostsTable is /etc/hosts as addresses and names.
+func hostsTable(text string) map[string][]string {
+	table := map[string][]string{}
+	for line := range strings.Lines(text) {
+		if f := strings.Fields(line); len(f) > 1 {
+			table[f[0]] = append(table[f[0]], f[1:]...)
+		}
+	}
+	return table
+}
+
+func link(links []probe.Link, name string) *probe.Link {
+	for i := range links {
+		if links[i].Name == name {
+			return &links[i]
+		}
+	}
+	return nil
+}
+
+// testRules has the real iptables look for rules where arcinit puts them, and
+// once only.
+func testRules(t *testing.T, m *machine, rules ...string) {
+	t.Helper()
+	for _, chain := range []string{"FORWARD", "DOCKER-USER"} {
+		list := m.iptables(t, "-S", chain)
+		if list.Code != 0 || list.Stderr != "" {
+			t.Fatalf("iptables -S %s: code %d, %s", chain, list.Code, list.Stderr)
+		}
+		for _, rule := range rules {
+			line := "-A " + chain + " " + rule + "\n"
+			if n := strings.Count(list.Stdout, line); n != 1 {
+				t.Errorf("%d times %q in\n%s", n, line, list.Stdout)
+			}
+			if check := m.iptables(t, append([]string{"-C", chain}, strings.Fields(rule)...)...); check.Code != 0 {
+				t.Errorf("iptables -C %s %s: %s", chain, rule, check.Stderr)
+			}
+		}
+	}
+	if policy := m.iptables(t, "-S", "FORWARD").Stdout; !strings.HasPrefix(policy, "-P FORWARD ACCEPT\n") {
+		t.Errorf("the policy of FORWARD: %q", policy)
+	}
+}
+
+// address waits for a link to have an address.
+func address(t *testing.T, m *machine, name, want string) {
+	t.Helper()
+	eventually(t, func() string {
+		l := link(must[[]probe.Link](t, m, "Links", none{}), name)
+		if l == nil || !l.Up || !slices.Contains(l.Addresses, want) {
+			return fmt.Sprintf("%s is %+v, want it to have %s", name, l, want)
+		}
+		return ""
+	})
+}
+
+func testPrimary(t *testing.T, m *machine) {
+	address(t, m, "eth0", "10.0.2.15/24")
+	want := []probe.Route{{Gateway: "10.0.2.1", Link: "eth0"}}
+	eventually(t, func() string {
+		var defaults []probe.Route
+		for _, r := range must[[]probe.Route](t, m, "Routes", none{}) {
+			if r.Dst == "" {
+				defaults = append(defaults, r)
+			}
+		}
+		if !slices.Equal(defaults, want) {
+			return fmt.Sprintf("default routes are %+v, want %+v", defaults, want)
+		}
+		return ""
+	})
+
+	// The host answers behind the gateway's address.
+	server, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close() //nolint:errcheck // a test's server
+	go func() {
+		conn, err := server.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close() //nolint:errcheck // a test's connection
+		if line, err := bufio.NewReader(conn).ReadString('\n'); err == nil {
+			_, _ = fmt.Fprint(conn, "echo ", line)
+		}
+	}()
+	_, port, _ := net.SplitHostPort(server.Addr().String())
+	if got := must[string](t, m, "Dial", "10.0.2.1:"+port); got != "echo hello\n" {
+		t.Errorf("the host answered %q", got)
+	}
+}
+
+func testBridge(t *testing.T, m *machine) {
+	address(t, m, "eth1", "192.168.64.15/24")
+	want := []probe.Route{{Dst: "192.168.64.0/24", Link: "eth1"}}
+	var got []probe.Route
+	for _, r := range must[[]probe.Route](t, m, "Routes", none{}) {
+		if r.Link == "eth1" {
+			got = append(got, r)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("routes over eth1 are %+v, want %+v", got, want)
+	}
+}
+
+// testLog looks for what arcinit says in the kernel log, with its level, and in
+// the file on the share.
+func testLog(t *testing.T, m *machine) {
+	levels := map[string]int{}
+	for _, r := range must[[]probe.Record](t, m, "KernelLog", none{}) {
+		if text, ok := strings.CutPrefix(r.Text, "arcinit: "); ok {
+			levels[strings.Fields(text)[0]] = r.Level
+		}
+	}
+	for line, want := range map[string]int{"layers": 6, "guest": 5, "service": 6} {
+		if levels[line] != want {
+			t.Errorf("the line %q has level %d in the kernel log, want %d; of %d lines", line, levels[line], want, len(levels))
+		}
+	}
+	eventually(t, func() string {
+		if log := m.get("log/arcinit.log"); !strings.Contains(log, "arcinit: layers outcome=ok") || !strings.Contains(log, "arcinit: guest is up") {
+			return "the log on the share is:\n" + log
+		}
+		return ""
+	})
+	if got := m.get("log/arcinit.log.1"); got != "the boot before\n" {
+		t.Errorf("the last boot's log is %q", got)
+	}
+}
+
+// testAgain runs the plan a second time in the live guest.
+func testAgain(t *testing.T, m *machine) {
+	snapshot := func() map[string]string {
+		s := map[string]string{
+			"mounts": m.read(t, "/proc/self/mountinfo"),
+			"rules":  m.iptables(t, "-S").Stdout,
+			"routes": fmt.Sprintf("%+v", must[[]probe.Route](t, m, "Routes", none{})),
+			"links":  fmt.Sprintf("%+v", must[[]probe.Link](t, m, "Links", none{})),
+		}
+		for _, pattern := range []string{"/*", "/etc/*", "/etc/*/*", "/etc/ssl/*/*", "/run/*", "/run/arcbox/*", "/var/*", "/var/lib/*", "/dev/*"} {
+			for _, path := range must[[]string](t, m, "Glob", pattern) {
+				st := m.stat(t, path)
+				// The report and net.json are written when something happens.
+				if st.Mode.IsRegular() && !strings.HasSuffix(path, ".json") {
+					s[path] = m.read(t, path)
+				}
+				s[path] += fmt.Sprint(st.Mode, st.UID, st.GID, st.Target)
+			}
+		}
+		s["daemon.json"] = m.read(t, "/etc/docker/daemon.json")
+		return s
+	}
+	before := snapshot()
+	again := m.run(t, "/bin/uinit")
+	if again.Code != 0 {
+		t.Errorf("uinit ended with code %d: %s", again.Code, again.Stderr)
+	}
+	for line := range strings.Lines(again.Stdout) {
+		if f := strings.Fields(line); len(f) > 3 && (f[3] == "ok" || f[3] == "failed") {
+			t.Errorf("run again: %s", line)
+		}
+	}
+	if n := strings.Count(again.Stdout, " already "); n < 20 {
+		t.Errorf("%d steps were so already:\n%s", n, again.Stdout)
+	}
+	after := snapshot()
+	for what := range before {
+		if before[what] != after[what] {
+			t.Errorf("%s changed from\n%s\nto\n%s", what, before[what], after[what])
+		}
+	}
+	for what := range after {
+		if _, ok := before[what]; !ok {
+			t.Errorf("%s is new", what)
+		}
+	}
+}
+
+// testRestart ends the agent, which must come back.
+func testRestart(t *testing.T, m *machine) {
+	first := must[probe.AtStart](t, m, "AtStart", none{})
+	must[none](t, m, "Exit", 3)
+	m.waitConsole(t, "service ended service=agent")
+	second := must[probe.AtStart](t, m, "AtStart", none{})
+	if second.PID == first.PID || second.Uptime-first.Uptime <= 0 {
+		t.Errorf("the agent was process %d, and is %d", first.PID, second.PID)
+	}
+	if !strings.Contains(m.ConsoleText(), `end="code 3"`) {
+		t.Error("the console does not say how the agent ended")
+	}
+}
+
+// testPowerOff has uinit end the guest.
+func testPowerOff(t *testing.T, m *machine) {
+	// The agent may be gone before it has answered.
+	r, err := ask[probe.Result](m, "Run", probe.Command{Argv: []string{"/bin/uinit", "poweroff"}})
+	if err == nil && r.Code != 0 {
+		t.Fatalf("uinit poweroff: %s", r.Stderr)
+	}
+	select {
+	case <-m.Ended():
+	case <-time.After(60 * time.Second):
+		t.Fatal("the guest has not ended")
+	}
+	if err := m.Wait(); err != nil {
+		t.Error(err)
+	}
+	if got := m.ShutdownReason(); got != "guest-shutdown" {
+		t.Errorf("QEMU says %q", got)
+	}
+	if log := m.get("log/arcinit.log"); !strings.Contains(log, "shutting down") {
+		t.Error("the log on the share ends before the shutdown")
+	}
+}
