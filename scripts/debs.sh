@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Downloading packages of the distribution without installing them; sourced, after lib.sh.
+# Packages of the distribution, used without installing them; sourced, after lib.sh.
 #
 # apt is given directories of its own, for the architecture in question. So nothing here needs root, the machine's own
 # package lists are neither needed nor changed, and packages for another architecture need no dpkg --add-architecture.
@@ -10,6 +10,9 @@ DISTRIBUTION=$(. /etc/os-release && echo "$ID")
 # shellcheck disable=SC1091
 APT_DIR=$CACHE/apt/$(. /etc/os-release && echo "$ID-${VERSION_ID:-rolling}")-$ARCH
 
+# Which sources: the machine's, unless use_suite says otherwise.
+APT_SOURCES=()
+
 # own_apt apt-get|apt-cache ARGUMENT... runs apt on those directories.
 own_apt() {
 	local program=$1
@@ -18,6 +21,7 @@ own_apt() {
 		-o Dir::State="$APT_DIR" -o Dir::State::Lists="$APT_DIR/lists" -o Dir::State::status=/dev/null \
 		-o Dir::Cache="$APT_DIR/cache" -o APT::Architecture="$ARCH" -o APT::Architectures="$ARCH" \
 		-o APT::Sandbox::User="$(id -un)" \
+		"${APT_SOURCES[@]}" \
 		-o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false \
 		"$@"
 }
@@ -30,7 +34,7 @@ update_apt() {
 	# What the machine does after an update is for its own lists, and for root.
 	printf '#clear APT::Update::%s;\n' Pre-Invoke Post-Invoke Post-Invoke-Success >"$APT_DIR/apt.conf"
 	[ -z "$(find "$APT_DIR/updated" -mtime -1 2>/dev/null)" ] || return 0
-	say "reading the package lists for $DISTRIBUTION $ARCH"
+	say "reading the package lists for ${APT_DIR##*/}"
 	if own_apt apt-get update >&2; then
 		touch "$APT_DIR/updated"
 	else
@@ -71,4 +75,45 @@ download() {
 		echo "$CACHE/debs/$sum.deb"
 	done <"$temp/sums"
 	rm -r "$temp"
+}
+
+# lay_out DIR PACKAGE PROGRAM puts a package's program into DIR with every library that the package depends on, so that it
+# runs where there is no other file of the distribution, or another one's:
+#
+#	DIR/ld.so --library-path DIR/lib DIR/PROGRAM
+lay_out() {
+	local dir=$1 package=$2 program=$3 temp=$1.tmp packages debs deb
+	mapfile -t packages < <(with_dependencies "$package")
+	rm -rf "$dir" "$temp"
+	mkdir -p "$temp/unpacked" "$temp/lib" "$temp/$(dirname "$program")"
+	debs=$(download "${packages[@]}")
+	for deb in $debs; do
+		dpkg -x "$deb" "$temp/unpacked"
+	done
+	# Distributions differ in whether libraries are in /lib or /usr/lib: here they are all in one directory.
+	find "$temp/unpacked" -name 'lib*.so*' ! -path '*/gconv/*' ! -path '*/xtables/*' -exec cp -P {} "$temp/lib/" \;
+	find "$temp/unpacked" -type d -name xtables -exec cp -R {} "$temp/lib/" \;
+	# Some of the links to it are absolute, and lead nowhere here.
+	find "$temp/unpacked" -type f -name 'ld-*.so*' -exec cp {} "$temp/ld.so" \;
+	cp "$temp/unpacked/$program" "$temp/$program"
+	[ -x "$temp/ld.so" ] || die "no ld.so in ${packages[*]}"
+	rm -rf "$temp/unpacked"
+	mv "$temp" "$dir"
+}
+
+# use_suite SUITE has everything above work with another release of the distribution, from the machine's own mirror.
+use_suite() {
+	local mirror
+	update_apt
+	mirror=$(own_apt apt-get indextargets --format '$(CREATED_BY) $(COMPONENT) $(ORIGIN) $(REPO_URI) $(SIGNED_BY)' |
+		awk 'tolower($1 $2 $3) == "packagesmain'"$DISTRIBUTION"'" { print $4, $5; exit }')
+	[ -n "$mirror" ] || die "the machine's apt sources name no mirror of $DISTRIBUTION"
+	APT_DIR=$CACHE/apt/$DISTRIBUTION-$1-$ARCH
+	mkdir -p "$APT_DIR"
+	case $mirror in
+	*' /'*) echo "deb [signed-by=${mirror#* }] ${mirror% *} $1 main" ;;
+	*) echo "deb ${mirror% *} $1 main" ;;
+	esac >"$APT_DIR/sources.list"
+	APT_SOURCES=(-o Dir::Etc::SourceList="$APT_DIR/sources.list" -o Dir::Etc::SourceParts=/dev/null)
+	update_apt
 }

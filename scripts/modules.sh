@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # modules.sh KERNEL LIST ROOT lays out in ROOT the part of an image that belongs to a kernel with modules: those in LIST
-# and what they depend on, uncompressed (they load in half the time), with the indexes that depmod makes, and
-# /sbin/modprobe, which the kernel calls to load one: uinit is that, too.
+# and what they depend on, uncompressed (they load in half the time), with the indexes that depmod makes.
 . "$(dirname "$0")/lib.sh"
 
 kernel=$1 list=$2 root=$3
@@ -12,8 +11,7 @@ need zstd zstd
 
 version=$(ls "$kernel/lib/modules")
 rm -rf "$root"
-mkdir -p "$root/lib/modules/$version" "$root/sbin"
-ln -s ../bin/uinit "$root/sbin/modprobe"
+mkdir -p "$root/lib/modules/$version"
 
 # Newer versions of kmod look in /usr/lib, where ROOT is concerned.
 [ -e "$kernel/usr/lib" ] || { mkdir -p "$kernel/usr" && ln -s ../lib "$kernel/usr/lib"; }

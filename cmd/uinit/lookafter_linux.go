@@ -131,9 +131,11 @@ func service(name, path string, args ...string) pid1.Service {
 func (c *caretaker) networkDaemon() pid1.Service {
 	cfg := c.guest.Config
 	s := service("netd", "/proc/self/exe", "netd",
-		"-primary", cfg.Primary, "-bridge", cfg.Bridge,
-		"-log", cfg.Log.String(), "-logfile", arcsetup.LogPath)
+		"-primary", cfg.Primary, "-bridge", cfg.Bridge, "-log", cfg.Log.String())
 	s.Args[0] = "uinit"
+	if c.guest.HasShare() {
+		s.Args = append(s.Args, "-logfile", arcsetup.LogPath)
+	}
 	return s
 }
 
@@ -165,8 +167,7 @@ func (c *caretaker) report() arcsetup.Report {
 	}
 }
 
-// saveReport writes the report into the guest and onto the share. The share's
-// absence has been said by its step.
+// saveReport writes the report into the guest and onto the share.
 func (c *caretaker) saveReport() error {
 	c.saving.Lock()
 	defer c.saving.Unlock()
@@ -175,9 +176,11 @@ func (c *caretaker) saveReport() error {
 		return fmt.Errorf("boot report: %w", err)
 	}
 	data = append(data, '\n')
-	return errors.Join(
-		arcsetup.ReplaceFile(arcsetup.ReportPath, data, 0o644),
-		arcsetup.ReplaceFile(arcsetup.HostReportPath, data, 0o644))
+	err = arcsetup.ReplaceFile(arcsetup.ReportPath, data, 0o644)
+	if c.guest.HasShare() {
+		err = errors.Join(err, arcsetup.ReplaceFile(arcsetup.HostReportPath, data, 0o644))
+	}
+	return err
 }
 
 // reportChanged keeps the report up to date once the boot has written it.

@@ -15,6 +15,6 @@ func errElsewhere() error {
 }
 
 func lookAfter(string, string, io.Writer) error { return errElsewhere() }
-func modprobe([]string) error           { return errElsewhere() }
-func netDaemon([]string) error          { return errElsewhere() }
-func requestShutdown(string) error      { return errElsewhere() }
+func modprobe([]string) error                   { return errElsewhere() }
+func netDaemon([]string) error                  { return errElsewhere() }
+func requestShutdown(string) error              { return errElsewhere() }

@@ -53,9 +53,8 @@ func (g *Guest) answerModprobe() (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	own = strings.TrimSpace(own)
-	if _, err := os.Stat(g.path(own)); err == nil && own != modprobePath {
-		return false, nil // the image's own
+	if _, err := os.Stat(g.path(strings.TrimSpace(own))); err == nil {
+		return false, nil // the image's own program, or this script already
 	}
 	changed, err = g.replaceFile(modprobePath, "#!"+g.Program+" modprobe\n", 0o755)
 	set, errSet := g.setSysctl("kernel/modprobe", modprobePath)

@@ -1,6 +1,10 @@
 package arcsetup
 
-import "github.com/arcinit/arcinit/pkg/arcsetup/plan"
+import (
+	"errors"
+
+	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
+)
 
 // Plan is the boot, from top to bottom. Steps that need nothing of each other
 // run side by side. Names are the rows of the guest's specification, but for
@@ -84,4 +88,10 @@ func Plan(g *Guest) []plan.Step {
 func (g *Guest) startNetwork() (bool, error) { return g.StartNetwork() }
 func (g *Guest) saveReport() (bool, error)   { return g.SaveReport() }
 func (g *Guest) startAgent() (bool, error)   { return g.StartAgent() }
-func (g *Guest) openLog() (bool, error)      { return g.OpenLog(g.path(LogPath)) }
+
+func (g *Guest) openLog() (bool, error) {
+	if !g.HasShare() {
+		return false, plan.Absent(errors.New("without the share there is no log file"))
+	}
+	return g.OpenLog(g.path(LogPath))
+}

@@ -41,6 +41,12 @@ func (g *Guest) mainShare() (bool, error) {
 	}
 }
 
+// HasShare reports whether something is mounted on /arcbox: without it, what
+// would go to the host would fill the guest's memory.
+func (g *Guest) HasShare() bool {
+	return isMountPoint(g.path("/arcbox"))
+}
+
 func (g *Guest) privateShare() (bool, error) {
 	return g.optionalShare(virtiofs("private", "/private"))
 }

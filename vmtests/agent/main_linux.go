@@ -125,8 +125,9 @@ func (g *Guest) WriteFile(w WriteFile, _ *struct{}) error {
 }
 
 // Glob lists files.
-func (g *Guest) Glob(pattern string, reply *[]string) (err error) {
-	*reply, err = filepath.Glob(pattern)
+func (g *Guest) Glob(pattern string, reply *[]string) error {
+	found, err := filepath.Glob(pattern)
+	*reply = append([]string{}, found...) // JSON-RPC has no reply of null
 	return err
 }
 

@@ -114,13 +114,21 @@ func probeNote(kernel, qemu string) string {
 		}
 		_, _ = fmt.Fprintln(key, fi.Size(), fi.ModTime().UnixNano())
 	}
-	cache := os.Getenv("ARCINIT_CACHE")
-	if cache == "" {
-		base, err := os.UserCacheDir()
-		if err != nil {
-			return ""
-		}
-		cache = filepath.Join(base, "arcinit")
+	cache, err := cacheDir()
+	if err != nil {
+		return ""
 	}
 	return filepath.Join(cache, "accel", fmt.Sprintf("%x", key.Sum(nil)[:16]))
+}
+
+// cacheDir is where this project keeps what it need not make twice. The scripts say the same.
+func cacheDir() (string, error) {
+	if dir := os.Getenv("ARCINIT_CACHE"); dir != "" {
+		return dir, nil
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("find the cache directory: %w", err)
+	}
+	return filepath.Join(dir, "arcinit"), nil
 }

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -98,15 +98,30 @@ func TestConfigIsRefused(t *testing.T) {
 	}
 }
 
-func TestVirtiofsdArguments(t *testing.T) {
-	if got := virtiofsdArgs("/d", true, false); !slices.Contains(got, "sandbox=chroot") {
-		t.Errorf("in C: %q", got)
+func TestWhichVirtiofsd(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"current", "old"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if got := virtiofsdArgs("/d", false, false); !slices.Contains(got, "--sandbox=none") {
-		t.Errorf("in Rust, not root: %q", got)
-	}
-	if got := virtiofsdArgs("/d", false, true); !slices.Contains(got, "--sandbox=chroot") {
-		t.Errorf("in Rust, root: %q", got)
+	none, current := place{path: dir + "/none"}, place{path: dir + "/current"}
+	old := place{path: dir + "/old", onlyRoot: true}
+	for name, test := range map[string]struct {
+		places []place
+		root   bool
+		want   string
+	}{
+		"the first":              {[]place{none, current, old}, true, current.path},
+		"the old one for root":   {[]place{none, old}, true, old.path},
+		"not for others":         {[]place{old}, false, ""},
+		"one with its libraries": {[]place{{path: current.path, libraries: "/l"}}, false, "/l/ld.so --library-path /l/lib " + current.path},
+		"none":                   {[]place{none}, true, ""},
+	} {
+		got, err := virtiofsd(test.places, test.root)
+		if strings.Join(got, " ") != test.want || (err == nil) != (test.want != "") {
+			t.Errorf("%s: got %q, %v", name, got, err)
+		}
 	}
 }
 

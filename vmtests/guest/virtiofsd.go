@@ -2,12 +2,11 @@ package guest
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -29,7 +28,8 @@ func serveShare(share Share, path string) (*daemon, error) {
 	} else if !fi.IsDir() {
 		return nil, fmt.Errorf("share %s: %s is not a directory", share.Tag, share.Dir)
 	}
-	program, inC, err := findVirtiofsd()
+	root := os.Geteuid() == 0
+	command, err := virtiofsd(places(), root)
 	if err != nil {
 		return nil, fmt.Errorf("share %s: %w", share.Tag, err)
 	}
@@ -47,10 +47,11 @@ func serveShare(share Share, path string) (*daemon, error) {
 	defer func() { _ = socket.Close() }()
 
 	d := &daemon{tag: share.Tag}
-	d.cmd = exec.Command(program, virtiofsdArgs(share.Dir, inC, os.Geteuid() == 0)...)
+	command = append(command, "--fd=3", "-o", "source="+share.Dir, "-o", sandbox(root))
+	d.cmd = exec.Command(command[0], command[1:]...)
 	d.cmd.ExtraFiles = []*os.File{socket} // the descriptor 3
 	d.cmd.Stdout, d.cmd.Stderr = &d.output, &d.output
-	d.cmd.SysProcAttr = virtiofsdAttributes(inC, os.Geteuid(), os.Getegid())
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	// A child of the daemon's may hold its output open for longer.
 	d.cmd.WaitDelay = time.Second
 	if err := d.cmd.Start(); err != nil {
@@ -59,46 +60,50 @@ func serveShare(share Share, path string) (*daemon, error) {
 	return d, nil
 }
 
-// virtiofsdArgs are the arguments for either of the two programs: the one in C that came with QEMU until 7.2, or the
-// one in Rust that took its place.
-func virtiofsdArgs(dir string, inC, root bool) []string {
-	if inC {
-		return []string{"--fd=3", "-o", "source=" + dir, "-o", "sandbox=chroot"}
+// sandbox is how the daemon confines itself to the share. Only root can.
+func sandbox(root bool) string {
+	if root {
+		return "sandbox=chroot"
 	}
-	args := []string{"--fd=3", "--shared-dir=" + dir, "--sandbox=chroot"}
-	if !root {
-		args[2] = "--sandbox=none"
-	}
-	return args
+	return "sandbox=none"
 }
 
-// virtiofsdAttributes ties the daemon to this process. The program in C insists on being root: for anyone else it is,
-// in a user namespace of its own.
-func virtiofsdAttributes(inC bool, uid, gid int) *syscall.SysProcAttr {
-	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	if inC && uid != 0 {
-		attr.Cloneflags = syscall.CLONE_NEWUSER
-		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
-		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: gid, Size: 1}}
-	}
-	return attr
+// place is where a virtiofsd may be.
+type place struct {
+	path string
+	// libraries has the program's own libraries and ld.so, if it was not built for this system.
+	libraries string
+	// onlyRoot is said of the program in C, which came with QEMU until 7.2. The one in Rust took its place.
+	onlyRoot bool
 }
 
-// findVirtiofsd finds the program where distributions have it, which is never in PATH, and says whether it is the one
-// in C.
-func findVirtiofsd() (program string, inC bool, err error) {
-	places := []string{"/usr/libexec/virtiofsd", "/usr/lib/virtiofsd", "/usr/lib/qemu/virtiofsd"}
-	for _, program := range places {
-		if _, err := os.Stat(program); errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		version, err := exec.Command(program, "--version").CombinedOutput()
-		if err != nil {
-			return "", false, fmt.Errorf("ask %s for its version: %w: %s", program, err, version)
-		}
-		return program, bytes.Contains(version, []byte("FUSE kernel interface")), nil
+// places are where distributions have it, which is never in PATH, and where this project's scripts put it.
+func places() []place {
+	places := []place{{path: "/usr/libexec/virtiofsd"}, {path: "/usr/lib/virtiofsd"}}
+	if dir, err := cacheDir(); err == nil {
+		dir = filepath.Join(dir, "virtiofsd")
+		places = append(places, place{path: filepath.Join(dir, "usr/libexec/virtiofsd"), libraries: dir})
 	}
-	return "", false, fmt.Errorf("no virtiofsd in %s", strings.Join(places, ", "))
+	return append(places, place{path: "/usr/lib/qemu/virtiofsd", onlyRoot: true})
+}
+
+// virtiofsd returns the start of the command line of the first that exists and can be used.
+func virtiofsd(places []place, root bool) ([]string, error) {
+	var tried []string
+	for _, p := range places {
+		_, err := os.Stat(p.path)
+		switch {
+		case err != nil:
+			tried = append(tried, p.path)
+		case p.onlyRoot && !root:
+			tried = append(tried, p.path+" (which needs root)")
+		case p.libraries != "":
+			return []string{filepath.Join(p.libraries, "ld.so"), "--library-path", filepath.Join(p.libraries, "lib"), p.path}, nil
+		default:
+			return []string{p.path}, nil
+		}
+	}
+	return nil, fmt.Errorf("no virtiofsd among %s", strings.Join(tried, ", "))
 }
 
 // stop ends the daemon, which has nothing more to do once QEMU has ended.

@@ -32,7 +32,9 @@ func SandboxSubnet(named string, readFile func(string) ([]byte, error)) (netip.P
 		if err == nil && subnet.IsValid() {
 			return subnet, nil
 		}
-		errs = append(errs, err)
+		if err != nil {
+			errs = append(errs, err)
+		}
 	}
 	subnet, err := readSubnet(vmmDefaultFile, readFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -41,10 +43,10 @@ func SandboxSubnet(named string, readFile func(string) ([]byte, error)) (netip.P
 	if !subnet.IsValid() {
 		subnet = DefaultSandboxSubnet()
 	}
-	if err := errors.Join(errs...); err != nil {
-		return subnet, fmt.Errorf("sandbox subnet %s used: %w", subnet, err)
+	for i, err := range errs {
+		errs[i] = fmt.Errorf("sandbox subnet %s used: %w", subnet, err)
 	}
-	return subnet, nil
+	return subnet, errors.Join(errs...)
 }
 
 // readSubnet returns the zero Prefix, and no error, where the file has no

@@ -179,7 +179,7 @@ func (c *Console) Emit(_ time.Time, level slog.Level, line string) {
 		return
 	}
 	if console, err := c.Open(); err == nil {
-		_, _ = fmt.Fprintf(console, "%s: %s\r\n", c.Tag, line)
+		_, _ = fmt.Fprintf(console, "%s: %s\n", c.Tag, line)
 		_ = console.Close()
 	}
 }

@@ -145,3 +145,14 @@ func TestWithoutPassesNeedsOn(t *testing.T) {
 		t.Errorf("Without = %+v, want a, and d needing a", steps)
 	}
 }
+
+func TestEachReasonIsALine(t *testing.T) {
+	var logged strings.Builder
+	r := runner()
+	r.Log = slog.New(slog.NewTextHandler(&logged, nil))
+	r.Run([]Step{{Name: "s", Run: does(false, Fallback(errors.Join(errors.New("one"), fmt.Errorf("two: %w", io.EOF))))}})
+	if lines := strings.Split(strings.TrimSpace(logged.String()), "\n"); len(lines) != 2 ||
+		!strings.Contains(lines[0], "err=one") || !strings.Contains(lines[1], `err="two: EOF"`) {
+		t.Errorf("logged %q", logged.String())
+	}
+}

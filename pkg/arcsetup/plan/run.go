@@ -94,17 +94,36 @@ func (r *Runner) step(s Step) {
 			res.Outcome, level = OK, max(level, slog.LevelInfo)
 		}
 	}
-	attrs := []slog.Attr{
-		slog.String("outcome", string(res.Outcome)),
-		slog.Duration("took", (res.End - res.Start).Round(10*time.Microsecond)),
+	attrs := []any{
+		"outcome", res.Outcome, "took", (res.End - res.Start).Round(10 * time.Microsecond),
 	}
-	if err != nil {
-		attrs = append(attrs, slog.Any("err", err))
+	if err == nil {
+		r.Log.Log(context.Background(), level, s.Name, attrs...)
 	}
-	r.Log.LogAttrs(context.Background(), level, s.Name, attrs...)
+	// A line for each thing that is wrong, so that none is cut off.
+	for _, reason := range reasons(err) {
+		r.Log.Log(context.Background(), level, s.Name, append(attrs, "err", reason)...)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.results = append(r.results, res)
+}
+
+// reasons takes joined errors apart.
+func reasons(err error) []error {
+	switch e := err.(type) {
+	case nil:
+		return nil
+	case marked:
+		return reasons(e.error)
+	case interface{ Unwrap() []error }:
+		var all []error
+		for _, part := range e.Unwrap() {
+			all = append(all, reasons(part)...)
+		}
+		return all
+	}
+	return []error{err}
 }
 
 // Results returns what came of the steps that have ended so far, in the order
