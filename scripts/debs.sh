@@ -105,6 +105,7 @@ lay_out() {
 use_suite() {
 	local mirror
 	update_apt
+	# shellcheck disable=SC2016 # these are apt's variables
 	mirror=$(own_apt apt-get indextargets --format '$(CREATED_BY) $(COMPONENT) $(ORIGIN) $(REPO_URI) $(SIGNED_BY)' |
 		awk 'tolower($1 $2 $3) == "packagesmain'"$DISTRIBUTION"'" { print $4, $5; exit }')
 	[ -n "$mirror" ] || die "the machine's apt sources name no mirror of $DISTRIBUTION"

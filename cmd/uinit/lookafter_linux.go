@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -30,15 +30,18 @@ type caretaker struct {
 	services *pid1.Services
 	guest    *arcsetup.Guest
 
+	mu     sync.Mutex
+	config config.Config
+	ready  time.Duration // since boot, when the agent had been started; else zero
+
 	saving sync.Mutex // one report is written at a time
-	ready  time.Duration
 }
 
 // lookAfter is the role of PID 1, and of a uinit under another init. Where the
 // system is looked after already it runs the plan once more, prints what came of
 // it, and ends; otherwise it stays for as long as the system runs.
 func lookAfter(role, program string, out io.Writer) error {
-	c := &caretaker{role: role, start: uptime(), log: newLogging("arcinit")}
+	c := &caretaker{role: role, start: uptime(), log: newLogging("arcinit"), config: config.Default()}
 	// Before anything else: a signal that Go does not know to be wanted ends
 	// the process.
 	signals := notify()
@@ -49,7 +52,7 @@ func lookAfter(role, program string, out io.Writer) error {
 	}
 	c.guest = &arcsetup.Guest{
 		Root: "/", Program: program, Environ: os.Environ(),
-		Configured:   func(cfg config.Config) { c.log.level.Set(cfg.Log) },
+		Configured:   c.configure,
 		OpenLog:      func(path string) (bool, error) { return true, c.log.file.Start(c.log.Logger, path, true) },
 		StartNetwork: func() (bool, error) { return true, c.services.Start(c.networkDaemon()) },
 		SaveReport:   func() (bool, error) { return true, c.saveReport() },
@@ -69,23 +72,40 @@ func lookAfter(role, program string, out io.Writer) error {
 		}
 	}
 	guarded.Go(c.log.Logger, "boot", c.boot)
-	c.serve(signals)
-	return nil
+	for {
+		err := guarded.Call(func() error { c.serve(signals); return nil })
+		c.log.Error("signals are taken again", "err", err)
+	}
+}
+
+// configure takes over what the whole program heeds.
+func (c *caretaker) configure(cfg config.Config) {
+	c.log.level.Set(cfg.Log)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.config = cfg
+}
+
+// settings are the configuration and when the boot was over, so far.
+func (c *caretaker) settings() (cfg config.Config, ready time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.config, c.ready
 }
 
 // boot runs the plan and says what came of it.
 func (c *caretaker) boot() {
 	c.runner.Run(arcsetup.Plan(c.guest))
-	c.saving.Lock()
+	c.mu.Lock()
 	c.ready = uptime()
-	c.saving.Unlock()
+	c.mu.Unlock()
 	if err := c.saveReport(); err != nil {
 		c.log.Error("boot report", "err", err)
 	}
 	r := c.report()
 	c.log.Log(context.Background(), pid1.LevelNotice, "guest is up",
 		"after", (r.Ready - r.Start).Round(10*time.Microsecond), "outcome", r.Count())
-	if c.guest.Config.DebugConsole {
+	if cfg, _ := c.settings(); cfg.DebugConsole {
 		c.openConsole()
 	}
 }
@@ -110,14 +130,22 @@ func (c *caretaker) runAgain(out io.Writer) error {
 	return err
 }
 
-// environment is what services run with, beside what the kernel was told to
+// environment is what services run with: this, and what the kernel was told to
 // pass on.
 func environment() []string {
-	return append([]string{
+	env := []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/bbin:/arcbox/bin",
 		"HOME=/root",
 		"TERM=linux",
-	}, os.Environ()...)
+	}
+	for _, v := range os.Environ() {
+		switch name, _, _ := strings.Cut(v, "="); name {
+		case "PATH", "HOME", "TERM":
+		default:
+			env = append(env, v)
+		}
+	}
+	return env
 }
 
 func service(name, path string, args ...string) pid1.Service {
@@ -129,7 +157,7 @@ func service(name, path string, args ...string) pid1.Service {
 
 // networkDaemon is this same program in its other role for life.
 func (c *caretaker) networkDaemon() pid1.Service {
-	cfg := c.guest.Config
+	cfg, _ := c.settings()
 	s := service("netd", "/proc/self/exe", "netd",
 		"-primary", cfg.Primary, "-bridge", cfg.Bridge, "-log", cfg.Log.String())
 	s.Args[0] = "uinit"
@@ -140,7 +168,8 @@ func (c *caretaker) networkDaemon() pid1.Service {
 }
 
 func (c *caretaker) startAgent() (bool, error) {
-	if err := c.services.Start(service("agent", c.guest.Config.Agent)); err != nil {
+	cfg, _ := c.settings()
+	if err := c.services.Start(service("agent", cfg.Agent)); err != nil {
 		return false, fmt.Errorf("the agent will be tried again: %w", err)
 	}
 	return true, nil
@@ -160,9 +189,10 @@ func (c *caretaker) openConsole() {
 }
 
 func (c *caretaker) report() arcsetup.Report {
+	_, ready := c.settings()
 	return arcsetup.Report{
 		Version: version(), Kernel: kernelRelease(), Role: c.role,
-		Start: c.start, Ready: c.ready,
+		Start: c.start, Ready: ready,
 		Steps: c.runner.Results(), Services: c.services.Status(),
 	}
 }
@@ -185,10 +215,7 @@ func (c *caretaker) saveReport() error {
 
 // reportChanged keeps the report up to date once the boot has written it.
 func (c *caretaker) reportChanged() {
-	c.saving.Lock()
-	ready := c.ready
-	c.saving.Unlock()
-	if ready == 0 {
+	if _, ready := c.settings(); ready == 0 {
 		return
 	}
 	if err := c.saveReport(); err != nil {
@@ -233,8 +260,8 @@ func (c *caretaker) serve(signals <-chan os.Signal) {
 }
 
 func (c *caretaker) shutDown(action pid1.Action) {
-	c.log.file.Flush()
-	if err := pid1.ShutDown(action, c.services, c.guest.Config.Grace, c.log.Logger); err != nil {
-		c.log.Error("the kernel did not end this system", slog.Any("err", err))
+	cfg, _ := c.settings()
+	if err := pid1.ShutDown(action, c.services, cfg.Grace, c.log.file.Flush, c.log.Logger); err != nil {
+		c.log.Error("the kernel did not end this system", "err", err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/arcinit/arcinit/pkg/arcsetup"
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
+	"github.com/arcinit/arcinit/pkg/arcsetup/guarded"
 )
 
 const usage = `usage: uinit                set up this guest and look after it
@@ -36,7 +37,11 @@ func main() {
 func run(name string, args []string, out io.Writer) error {
 	if os.Getpid() == 1 {
 		// The kernel passes the parameters it does not know as arguments.
-		return lookAfter("init", name, out)
+		// It panics when PID 1 ends, so that must not happen even where
+		// nothing else is left to do.
+		err := guarded.Call(func() error { return lookAfter("init", name, out) })
+		fmt.Fprintln(os.Stderr, "uinit: this system is without an init:", err)
+		select {}
 	}
 	if len(args) == 0 {
 		return lookAfter("uinit", name, out)

@@ -98,8 +98,9 @@ func netDaemon(args []string) error {
 			log.Warn("log", "err", err)
 		}
 	}
-	// The DHCP library prints whole packets there; what matters is logged.
-	stdlog.SetOutput(io.Discard)
+	// The DHCP library prints whole packets to the standard logger.
+	stdlog.SetFlags(0)
+	stdlog.SetOutput(slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer())
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	defer log.file.Flush()

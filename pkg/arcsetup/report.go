@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/arcinit/arcinit/pkg/arcsetup/pid1"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
@@ -19,10 +20,10 @@ type Report struct {
 	Role string `json:"role"`
 	// Start is when the program began, Ready when the agent had been started;
 	// zero until then.
-	Start    time.Duration `json:"start_ns"`
-	Ready    time.Duration `json:"ready_ns,omitempty"`
-	Steps    []plan.Result `json:"steps"`
-	Services any           `json:"services,omitempty"`
+	Start    time.Duration        `json:"start_ns"`
+	Ready    time.Duration        `json:"ready_ns,omitempty"`
+	Steps    []plan.Result        `json:"steps"`
+	Services []pid1.ServiceStatus `json:"services,omitempty"`
 }
 
 // ParseReport reads a report that was written as JSON.

@@ -100,27 +100,31 @@ func TestConfigIsRefused(t *testing.T) {
 
 func TestWhichVirtiofsd(t *testing.T) {
 	dir := t.TempDir()
-	for _, name := range []string{"current", "old"} {
+	for _, name := range []string{"rust", "c"} {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	none, current := place{path: dir + "/none"}, place{path: dir + "/current"}
-	old := place{path: dir + "/old", onlyRoot: true}
+	none, inRust, inC := place{path: dir + "/none"}, place{path: dir + "/rust"}, place{path: dir + "/c", inC: true}
+	packed := place{path: inRust.path, libraries: "/l"}
 	for name, test := range map[string]struct {
 		places []place
 		root   bool
 		want   string
 	}{
-		"the first":              {[]place{none, current, old}, true, current.path},
-		"the old one for root":   {[]place{none, old}, true, old.path},
-		"not for others":         {[]place{old}, false, ""},
-		"one with its libraries": {[]place{{path: current.path, libraries: "/l"}}, false, "/l/ld.so --library-path /l/lib " + current.path},
+		"the first there is":     {[]place{none, inRust, inC}, true, inRust.path + " --fd=3 --shared-dir /d --sandbox chroot"},
+		"the one in C for root":  {[]place{none, inC}, true, inC.path + " --fd=3 -o source=/d -o sandbox=chroot"},
+		"not for others":         {[]place{inC}, false, ""},
+		"one with its libraries": {[]place{packed}, false, "/l/ld.so --library-path /l/lib " + packed.path + " --fd=3 --shared-dir /d --sandbox none"},
 		"none":                   {[]place{none}, true, ""},
 	} {
-		got, err := virtiofsd(test.places, test.root)
-		if strings.Join(got, " ") != test.want || (err == nil) != (test.want != "") {
-			t.Errorf("%s: got %q, %v", name, got, err)
+		got := ""
+		p, err := findVirtiofsd(test.places, test.root)
+		if err == nil {
+			got = strings.Join(p.command("/d", test.root), " ")
+		}
+		if got != test.want {
+			t.Errorf("%s: got %q, %v, want %q", name, got, err, test.want)
 		}
 	}
 }

@@ -29,10 +29,11 @@ func serveShare(share Share, path string) (*daemon, error) {
 		return nil, fmt.Errorf("share %s: %s is not a directory", share.Tag, share.Dir)
 	}
 	root := os.Geteuid() == 0
-	command, err := virtiofsd(places(), root)
+	program, err := findVirtiofsd(places(), root)
 	if err != nil {
 		return nil, fmt.Errorf("share %s: %w", share.Tag, err)
 	}
+	command := program.command(share.Dir, root)
 
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
@@ -47,7 +48,6 @@ func serveShare(share Share, path string) (*daemon, error) {
 	defer func() { _ = socket.Close() }()
 
 	d := &daemon{tag: share.Tag}
-	command = append(command, "--fd=3", "-o", "source="+share.Dir, "-o", sandbox(root))
 	d.cmd = exec.Command(command[0], command[1:]...)
 	d.cmd.ExtraFiles = []*os.File{socket} // the descriptor 3
 	d.cmd.Stdout, d.cmd.Stderr = &d.output, &d.output
@@ -60,21 +60,13 @@ func serveShare(share Share, path string) (*daemon, error) {
 	return d, nil
 }
 
-// sandbox is how the daemon confines itself to the share. Only root can.
-func sandbox(root bool) string {
-	if root {
-		return "sandbox=chroot"
-	}
-	return "sandbox=none"
-}
-
 // place is where a virtiofsd may be.
 type place struct {
 	path string
 	// libraries has the program's own libraries and ld.so, if it was not built for this system.
 	libraries string
-	// onlyRoot is said of the program in C, which came with QEMU until 7.2. The one in Rust took its place.
-	onlyRoot bool
+	// inC is the program that came with QEMU until 7.2, which only works for root. The one in Rust took its place.
+	inC bool
 }
 
 // places are where distributions have it, which is never in PATH, and where this project's scripts put it.
@@ -84,26 +76,39 @@ func places() []place {
 		dir = filepath.Join(dir, "virtiofsd")
 		places = append(places, place{path: filepath.Join(dir, "usr/libexec/virtiofsd"), libraries: dir})
 	}
-	return append(places, place{path: "/usr/lib/qemu/virtiofsd", onlyRoot: true})
+	return append(places, place{path: "/usr/lib/qemu/virtiofsd", inC: true})
 }
 
-// virtiofsd returns the start of the command line of the first that exists and can be used.
-func virtiofsd(places []place, root bool) ([]string, error) {
+// findVirtiofsd returns the first that exists and can be used.
+func findVirtiofsd(places []place, root bool) (place, error) {
 	var tried []string
 	for _, p := range places {
 		_, err := os.Stat(p.path)
 		switch {
 		case err != nil:
 			tried = append(tried, p.path)
-		case p.onlyRoot && !root:
+		case p.inC && !root:
 			tried = append(tried, p.path+" (which needs root)")
-		case p.libraries != "":
-			return []string{filepath.Join(p.libraries, "ld.so"), "--library-path", filepath.Join(p.libraries, "lib"), p.path}, nil
 		default:
-			return []string{p.path}, nil
+			return p, nil
 		}
 	}
-	return nil, fmt.Errorf("no virtiofsd among %s", strings.Join(tried, ", "))
+	return place{}, fmt.Errorf("no virtiofsd among %s", strings.Join(tried, ", "))
+}
+
+// command is the command line that serves a directory on the socket that is descriptor 3.
+func (p place) command(dir string, root bool) []string {
+	if p.inC {
+		return []string{p.path, "--fd=3", "-o", "source=" + dir, "-o", "sandbox=chroot"}
+	}
+	command := []string{p.path, "--fd=3", "--shared-dir", dir, "--sandbox", "chroot"}
+	if !root {
+		command[len(command)-1] = "none"
+	}
+	if p.libraries != "" {
+		command = append([]string{filepath.Join(p.libraries, "ld.so"), "--library-path", filepath.Join(p.libraries, "lib")}, command...)
+	}
+	return command
 }
 
 // stop ends the daemon, which has nothing more to do once QEMU has ended.

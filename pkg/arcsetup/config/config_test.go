@@ -147,6 +147,7 @@ func TestSandboxSubnet(t *testing.T) {
 		{name: "named file says nothing", named: other, files: files{other: "", vmmDefaultFile: "[network]\ncidr = \"10.2.0.0/16\""}, want: "10.2.0.0/16"},
 		{name: "bad CIDR", files: files{vmmDefaultFile: "[network]\ncidr = \"10.2.0.0\""}, want: "172.20.0.0/16", errs: []string{vmmDefaultFile, "network.cidr", "10.2.0.0"}},
 		{name: "IPv6", files: files{vmmDefaultFile: "[network]\ncidr = \"fd00::/8\""}, want: "172.20.0.0/16", errs: []string{"not an IPv4 subnet"}},
+		{name: "everything", files: files{vmmDefaultFile: "[network]\ncidr = \"0.0.0.0/0\""}, want: "172.20.0.0/16", errs: []string{"0.0.0.0/0"}},
 		{name: "not TOML", named: other, files: files{other: "\n[network]\ncidr = =\n"}, want: "172.20.0.0/16", errs: []string{other, "line 3"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -64,7 +64,8 @@ func readSubnet(path string, readFile func(string) ([]byte, error)) (netip.Prefi
 		return netip.Prefix{}, nil
 	}
 	subnet, err := netip.ParsePrefix(vmm.Network.CIDR)
-	if err != nil || !subnet.Addr().Is4() {
+	// A subnet of every address would open the firewall for all.
+	if err != nil || !subnet.Addr().Is4() || subnet.Bits() == 0 {
 		return netip.Prefix{}, fmt.Errorf("VMM configuration %s: network.cidr: %q is not an IPv4 subnet such as 172.20.0.0/16", path, vmm.Network.CIDR)
 	}
 	return subnet.Masked(), nil

@@ -1,6 +1,9 @@
+//go:build guesttest
+
 package firewall
 
 import (
+	"cmp"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -11,30 +14,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// These tests change the network and need the real iptables: vmtests runs them
+// in a guest.
+
 // inNamespace moves the test into a network namespace of its own, for good: the
 // thread is never given back. Processes that the test starts are in it too.
 func inNamespace(t *testing.T) {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("needs root for a network namespace")
-	}
-	if _, err := exec.LookPath("iptables-nft"); err != nil {
-		t.Skip("needs iptables-nft (Debian package iptables)")
-	}
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Skipf("new network namespace: %v", err)
+		t.Fatalf("new network namespace: %v", err)
 	}
 }
 
-// iptables runs the real program and fails the test if it complains.
+// iptables runs the real program, which IPTABLES says how to start, and fails the
+// test if it complains.
 func iptables(t *testing.T, args ...string) string {
 	t.Helper()
-	out, err := exec.Command("iptables-nft", args...).CombinedOutput()
+	cmd := iptablesCommand(args...)
+	out, err := cmd.CombinedOutput()
 	if err != nil || strings.Contains(strings.ToLower(string(out)), "incompatible") {
-		t.Fatalf("iptables-nft %s: %v\n%s", strings.Join(args, " "), err, out)
+		t.Fatalf("%s: %v\n%s", cmd, err, out)
 	}
 	return string(out)
+}
+
+func iptablesCommand(args ...string) *exec.Cmd {
+	command := strings.Fields(cmp.Or(os.Getenv("IPTABLES"), "iptables-nft"))
+	return exec.Command(command[0], append(command[1:], args...)...)
 }
 
 func apply(t *testing.T, rules []Rule, wantChanged bool) {

@@ -1,3 +1,5 @@
+//go:build guesttest
+
 package netd
 
 import (
@@ -379,28 +381,4 @@ func TestFailingAtOnceDoesNotSpin(t *testing.T) {
 	if n := r.logged.count("not a host's address"); n != 1 {
 		t.Errorf("logged %d times, want once", n)
 	}
-}
-
-func TestDnsmasq(t *testing.T) {
-	if _, err := exec.LookPath("dnsmasq"); err != nil {
-		t.Skip("needs dnsmasq (Debian package dnsmasq-base)")
-	}
-	if !inNamespace(t) {
-		return
-	}
-	far := newNamespace(t)
-	addNIC(t, far, "eth0", "10.0.2.1/24")
-	cmd := exec.Command("dnsmasq", "--keep-in-foreground", "--port=0", "--interface=peer-eth0", "--bind-interfaces", "--no-ping",
-		"--leasefile-ro", "--user=root", "--conf-file=/dev/null", "--pid-file=", "--dhcp-range=10.0.2.100,10.0.2.100,2m",
-		"--dhcp-option=option:mtu,1420", "--dhcp-option=option:dns-server,10.0.2.3")
-	must(t, far.do(cmd.Start))
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	r := startDaemon(t, Config{Hostname: "guest"}, 30)
-	eventually(t, "bound", r.bound(t, RolePrimary, "10.0.2.100/24"))
-	first := r.nic(t, RolePrimary)
-	if first.MTU != 1420 || first.Gateway != addr("10.0.2.1") || first.LeaseSeconds != 120 || first.Error != "" {
-		t.Errorf("report: %+v", first)
-	}
-	eventually(t, "renewed", func() bool { return r.nic(t, RolePrimary).Obtained.After(first.Obtained) })
-	r.end()
 }

@@ -217,7 +217,7 @@ func (w *worker) configure(link netlink.Link, ack *dhcpv4.DHCPv4) error {
 	err = errors.Join(setMTU(link, l.mtu), setRoutes(link, l.address, l.routes))
 	w.failed(err)
 	if isNew {
-		w.log.Info("NIC configured", "address", l.address, "gateway", l.gateway(), "lease", l.time, "server", l.server)
+		w.log.Info("NIC configured", "address", l.address, "routes", len(l.routes), "lease", l.time, "server", l.server)
 	}
 	w.setReport(func(n *NIC) {
 		n.setLease(l, w.d.cfg.Now())

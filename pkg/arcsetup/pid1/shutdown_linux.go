@@ -45,12 +45,13 @@ func ActionFor(sig os.Signal) Action {
 }
 
 // ShutDown stops the services within grace, ends all other processes, writes
-// everything to the disks, and has the kernel do a. It returns only if the
-// kernel does none of it.
-func ShutDown(a Action, services *Services, grace time.Duration, log *slog.Logger) error {
+// everything to the disks, and has the kernel do a. flush is called when the
+// last file can still be written. It returns only if the kernel does none of it.
+func ShutDown(a Action, services *Services, grace time.Duration, flush func(), log *slog.Logger) error {
 	log.Log(context.Background(), LevelNotice, "shutting down", "to", a.String())
 	services.Stop(grace)
 	endAll(services, log)
+	flush()
 	unix.Sync()
 	if err := unmountAll(); err != nil {
 		log.Warn("unmount at shutdown", "err", err)

@@ -1,0 +1,110 @@
+//go:build vmtest
+
+package vmtests
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/arcinit/arcinit/vmtests/guest"
+	"github.com/arcinit/arcinit/vmtests/probe"
+	"github.com/u-root/mkuimage/cpio"
+	"golang.org/x/sys/unix"
+)
+
+// programs lists what can be run in an image.
+func programs(t *testing.T, path string) []string {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close() //nolint:errcheck // only read from
+	var names []string
+	err = cpio.ForEachRecord(cpio.Newc.Reader(f), func(r cpio.Record) error {
+		executable := r.Mode&unix.S_IFMT == unix.S_IFREG && r.Mode&0o111 != 0
+		if executable || r.Mode&unix.S_IFMT == unix.S_IFLNK {
+			names = append(names, r.Name)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func TestProductionImages(t *testing.T) {
+	const limit = 6 << 20
+	plain := built(t, "initramfs.cpio")
+	if st, err := os.Stat(plain); err != nil || st.Size() > limit {
+		t.Errorf("%s has %d bytes, more than %d", plain, st.Size(), limit)
+	}
+	for _, path := range []string{plain, built(t, "initramfs-modules.cpio")} {
+		if got := programs(t, path); !slices.Equal(got, []string{"bin/uinit", "init"}) {
+			t.Errorf("%s has the programs and links %v, want uinit and init alone", path, got)
+		}
+	}
+}
+
+// TestSameSourcesSameBytes builds the production image again, in another place.
+func TestSameSourcesSameBytes(t *testing.T) {
+	dir := t.TempDir()
+	for _, part := range []string{"go.mod", "go.sum", "cmd", "pkg", "scripts"} {
+		if out, err := exec.Command("cp", "-a", "../"+part, dir).CombinedOutput(); err != nil {
+			t.Fatalf("copy %s: %v\n%s", part, err, out)
+		}
+	}
+	image := filepath.Join(dir, "initramfs.cpio")
+	build := exec.Command("scripts/initramfs.sh", "plain", image)
+	build.Dir = dir
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	one, err := os.ReadFile(built(t, "initramfs.cpio"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := os.ReadFile(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(one, two) {
+		t.Errorf("the images differ; they have %d and %d bytes", len(one), len(two))
+	}
+}
+
+// TestProductionImageBoots boots the image without modules. The stock kernel has
+// virtiofs built in, so that share and agent are there, and no NIC.
+func TestProductionImageBoots(t *testing.T) {
+	m := boot(t, image{initrd: "initramfs.cpio", cmdline: []string{quiet}})
+	start := must[probe.AtStart](t, m, "AtStart", none{})
+	if start.PPID != 1 {
+		t.Errorf("the agent's parent is process %d", start.PPID)
+	}
+	outcome(t, m, "modules", "unavailable")
+	outcome(t, m, "share", "ok")
+}
+
+// TestDebugConsole types into the shell of the debug image.
+func TestDebugConsole(t *testing.T) {
+	m := boot(t, image{initrd: "initramfs-debug.cpio", nics: []guest.NIC{guest.PrimaryNIC()},
+		cmdline: []string{quiet, "arcbox.debug_console"}})
+	m.waitConsole(t, "agent started") // the table of the boot
+	eventually(t, func() string {
+		// Typed until a shell is there to read it.
+		if err := m.Type("echo $((6*7)) is the answer\r"); err != nil {
+			return err.Error()
+		}
+		if !strings.Contains(m.ConsoleText(), "42 is the answer") {
+			return "no shell answers on the console"
+		}
+		return ""
+	})
+}

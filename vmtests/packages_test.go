@@ -1,0 +1,41 @@
+//go:build vmtest
+
+package vmtests
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/arcinit/arcinit/vmtests/probe"
+)
+
+// TestPackagesInGuest runs the packages' own tests that change the network, and
+// want the real iptables beside them, as root of a guest.
+func TestPackagesInGuest(t *testing.T) {
+	m := boot(t, image{iptables: true})
+	for _, name := range []string{"firewall", "netd"} {
+		t.Run(name, func(t *testing.T) {
+			program := filepath.Join(m.dirs["arcbox"], name+".test")
+			build := exec.Command("go", "test", "-c", "-tags", "guesttest", "-o", program, "../pkg/arcsetup/"+name)
+			build.Env = append(os.Environ(), "CGO_ENABLED=0")
+			if out, err := build.CombinedOutput(); err != nil {
+				t.Fatalf("build the tests: %v\n%s", err, out)
+			}
+			const dir = "/arcbox/iptables"
+			r := must[probe.Result](t, m, "Run", probe.Command{
+				Argv: []string{"/arcbox/" + name + ".test", "-test.v", "-test.timeout=80s"},
+				Env: []string{
+					"IPTABLES=" + dir + "/ld.so --library-path " + dir + "/lib " + dir + "/usr/sbin/xtables-nft-multi iptables",
+					"XTABLES_LIBDIR=" + dir + "/lib/xtables",
+				},
+			})
+			if r.Code != 0 || !strings.Contains(r.Stdout, "--- PASS: ") || strings.Contains(r.Stdout, "--- SKIP") {
+				t.Errorf("code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
+			}
+			t.Logf("%d tests passed", strings.Count(r.Stdout, "--- PASS: "))
+		})
+	}
+}
