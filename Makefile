@@ -40,7 +40,7 @@ unit:
 	go test ./...
 
 # A package at a time, since each boots guests.
-vmtest: $(GUEST) $(BUILD)/initramfs-debug.cpio $(BUILD)/initramfs-uinit.cpio $(BUILD)/iptables
+vmtest: $(GUEST) $(BUILD)/initramfs-debug.cpio $(BUILD)/initramfs-uinit.cpio $(BUILD)/tools
 	@scripts/need-guests.sh
 	ARCINIT_BUILD=$(abspath $(BUILD)) go test -tags vmtest -count=1 -p 1 -timeout 30m ./vmtests/...
 
@@ -64,8 +64,8 @@ $(BUILD)/modules: $(BUILD)/stock kernel-config/modules scripts/modules.sh
 	scripts/modules.sh $< kernel-config/modules $@
 	@touch $@
 
-$(BUILD)/iptables: scripts/iptables.sh scripts/debs.sh
-	scripts/iptables.sh $@
+$(BUILD)/tools: scripts/tools.sh scripts/debs.sh
+	scripts/tools.sh $@
 	@touch $@
 
 $(IMAGES): scripts/initramfs.sh

@@ -77,15 +77,15 @@ download() {
 	rm -r "$temp"
 }
 
-# lay_out DIR PACKAGE PROGRAM puts a package's program into DIR with every library that the package depends on, so that it
-# runs where there is no other file of the distribution, or another one's:
+# lay_out DIR PACKAGE PROGRAM puts a package's program into DIR/bin with every library that the package depends on, so that
+# it runs where there is no other file of the distribution, or another one's:
 #
-#	DIR/ld.so --library-path DIR/lib DIR/PROGRAM
+#	DIR/ld.so --library-path DIR/lib DIR/bin/PROGRAM
 lay_out() {
-	local dir=$1 package=$2 program=$3 temp=$1.tmp packages debs deb
+	local dir=$1 package=$2 program=$3 temp=$1.tmp packages debs deb file
 	mapfile -t packages < <(with_dependencies "$package")
 	rm -rf "$dir" "$temp"
-	mkdir -p "$temp/unpacked" "$temp/lib" "$temp/$(dirname "$program")"
+	mkdir -p "$temp/unpacked" "$temp/lib" "$temp/bin"
 	debs=$(download "${packages[@]}")
 	for deb in $debs; do
 		dpkg -x "$deb" "$temp/unpacked"
@@ -95,8 +95,11 @@ lay_out() {
 	find "$temp/unpacked" -type d -name xtables -exec cp -R {} "$temp/lib/" \;
 	# Some of the links to it are absolute, and lead nowhere here.
 	find "$temp/unpacked" -type f -name 'ld-*.so*' -exec cp {} "$temp/ld.so" \;
-	cp "$temp/unpacked/$program" "$temp/$program"
-	[ -x "$temp/ld.so" ] || die "no ld.so in ${packages[*]}"
+	# Distributions differ in the directory, too.
+	find "$temp/unpacked" -type f -perm -u=x -name "$program" -exec cp {} "$temp/bin/" \;
+	for file in ld.so "bin/$program"; do
+		[ -x "$temp/$file" ] || die "no ${file##*/} in ${packages[*]}"
+	done
 	rm -rf "$temp/unpacked"
 	mv "$temp" "$dir"
 }

@@ -20,12 +20,6 @@ go build -o "$temp/mkuimage" github.com/u-root/mkuimage/cmd/mkuimage
 # Whatever else goes into the build: the architecture's baseline, no revision, and no settings of whoever builds.
 export GOOS=linux GOARCH=$ARCH CGO_ENABLED=0 GOAMD64=v1 GOARM64=v8.0 GOFLAGS=-buildvcs=false GOEXPERIMENT=
 
-if [ -z "$root" ]; then
-	# mkuimage gives the image's / the mode of a directory of its own, 0700; an empty directory added as / mends it.
-	root=$temp/root
-	mkdir "$root"
-fi
-
 # The commands are the tools in go.mod that come from u-root.
 mapfile -t commands < <(go list tool | grep '^github.com/u-root/u-root/cmds/core/')
 
@@ -37,8 +31,10 @@ uinit) options=(-build=bb -initcmd=init -uinitcmd=uinit -defaultsh=gosh "${comma
 *) die "initramfs.sh: unknown kind of image: $kind" ;;
 esac
 
+[ -z "$root" ] || options=(-files "$root:." "${options[@]}")
+
 say "building $out"
-"$temp/mkuimage" -o "$temp/image" -skip-ldd -files "$root:." "${options[@]}" >"$temp/log" 2>&1 || {
+"$temp/mkuimage" -o "$temp/image" -skip-ldd "${options[@]}" >"$temp/log" 2>&1 || {
 	cat "$temp/log" >&2
 	die "mkuimage could not build $out"
 }

@@ -10,7 +10,7 @@ esac
 
 # virtiofsd is a package of its own in newer distributions, part of QEMU's in older ones. That older one only works for
 # root; for anyone else the next release's is taken, which is not installed but kept in the cache.
-current="/usr/libexec/virtiofsd /usr/lib/virtiofsd $CACHE/virtiofsd/usr/libexec/virtiofsd"
+current="/usr/libexec/virtiofsd /usr/lib/virtiofsd $CACHE/virtiofsd/bin/virtiofsd"
 for file in $current; do
 	[ ! -e "$file" ] || exit 0
 done
@@ -27,5 +27,5 @@ else
 	ubuntu) use_suite noble ;;
 	*) die "virtiofsd is missing, and not known where to take it from for $DISTRIBUTION" ;;
 	esac
-	lay_out "$CACHE/virtiofsd" virtiofsd usr/libexec/virtiofsd
+	lay_out "$CACHE/virtiofsd" virtiofsd virtiofsd
 fi

@@ -177,7 +177,7 @@ func TestAgentNotExecutable(t *testing.T) {
 // TestBrokenFiles has every file that is read broken in its own way.
 func TestBrokenFiles(t *testing.T) {
 	m := boot(t, image{
-		nics: bothNICs(), iptables: true,
+		nics: bothNICs(), tools: true,
 		cmdline: []string{quiet, "arcbox.colour=red", "arcbox.log=loud", "arcbox.primary=eth7", "ARCBOX_VMM_CONFIG=/arcbox/gone.toml"},
 		files: map[string]string{
 			"/etc/arcbox/vmm.toml":    "[network]\ncidr = \"172.30.0.0/99\"\n",

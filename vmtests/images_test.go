@@ -90,6 +90,9 @@ func TestProductionImageBoots(t *testing.T) {
 	}
 	outcome(t, m, "modules", "unavailable")
 	outcome(t, m, "share", "ok")
+	if mode := m.stat(t, "/").Mode.Perm(); mode != 0o755 {
+		t.Errorf("/ has mode %v; mkuimage's 0700 would lock all users but root out", mode)
+	}
 }
 
 // TestDebugConsole types into the shell of the debug image.
@@ -97,9 +100,17 @@ func TestDebugConsole(t *testing.T) {
 	m := boot(t, image{initrd: "initramfs-debug.cpio", nics: []guest.NIC{guest.PrimaryNIC()},
 		cmdline: []string{quiet, "arcbox.debug_console"}})
 	m.waitConsole(t, "agent started") // the table of the boot
+	// u-root's shell asks the terminal where its cursor is (ECMA-48, DSR), as
+	// it does before it reads a line.
+	const where, here = "\x1b[6n", "\x1b[1;1R"
+	m.waitConsole(t, where)
+	answered := 0
 	eventually(t, func() string {
-		// Typed until a shell is there to read it.
-		if err := m.Type("echo $((6*7)) is the answer\r"); err != nil {
+		typed := "echo $((6*7)) is the answer\r"
+		if asked := strings.Count(m.ConsoleText(), where); asked > answered {
+			answered, typed = asked, here+typed
+		}
+		if err := m.Type(typed); err != nil {
 			return err.Error()
 		}
 		if !strings.Contains(m.ConsoleText(), "42 is the answer") {

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,8 +60,8 @@ type image struct {
 	tags    []string
 	nics    []guest.NIC
 	cmdline []string
-	// iptables puts the real iptables on the share.
-	iptables bool
+	// tools puts the real iptables and ip on the share.
+	tools bool
 }
 
 // machine is a booted guest with the test agent in it.
@@ -115,10 +116,10 @@ func boot(t *testing.T, im image) *machine {
 		if !im.noAgent {
 			m.installAgent(0o755)
 		}
-		if im.iptables {
-			// Its symbolic links rule out os.CopyFS.
-			if out, err := exec.Command("cp", "-a", built(t, "iptables"), m.dirs["arcbox"]).CombinedOutput(); err != nil {
-				t.Fatalf("copy iptables: %v\n%s", err, out)
+		if im.tools {
+			// Their symbolic links rule out os.CopyFS.
+			if out, err := exec.Command("cp", "-a", built(t, "tools"), m.dirs["arcbox"]).CombinedOutput(); err != nil {
+				t.Fatalf("copy the tools: %v\n%s", err, out)
 			}
 		}
 	}
@@ -300,15 +301,23 @@ func (m *machine) run(t *testing.T, argv ...string) probe.Result {
 	return must[probe.Result](t, m, "Run", probe.Command{Argv: argv})
 }
 
+// How the guest runs programs of the distribution: with their own loader and
+// libraries.
+var (
+	iptables    = tool("iptables", "xtables-nft-multi", "iptables")
+	iptablesEnv = []string{"XTABLES_LIBDIR=/arcbox/tools/iptables/lib/xtables"}
+	ip          = tool("ip", "ip")
+)
+
+func tool(name, program string, args ...string) []string {
+	dir := "/arcbox/tools/" + name
+	return slices.Clip(append([]string{dir + "/ld.so", "--library-path", dir + "/lib", dir + "/bin/" + program}, args...))
+}
+
 // iptables runs the real iptables-nft in the guest.
 func (m *machine) iptables(t *testing.T, args ...string) probe.Result {
 	t.Helper()
-	const dir = "/arcbox/iptables"
-	return must[probe.Result](t, m, "Run", probe.Command{
-		Argv: append([]string{dir + "/ld.so", "--library-path", dir + "/lib",
-			dir + "/usr/sbin/xtables-nft-multi", "iptables"}, args...),
-		Env: []string{"XTABLES_LIBDIR=" + dir + "/lib/xtables"},
-	})
+	return must[probe.Result](t, m, "Run", probe.Command{Argv: append(iptables, args...), Env: iptablesEnv})
 }
 
 // eventually waits for f to find what it looks for, asking anew for as long as

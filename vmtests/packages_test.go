@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,7 +16,7 @@ import (
 // TestPackagesInGuest runs the packages' own tests that change the network, and
 // want the real iptables beside them, as root of a guest.
 func TestPackagesInGuest(t *testing.T) {
-	m := boot(t, image{iptables: true})
+	m := boot(t, image{tools: true})
 	for _, name := range []string{"firewall", "netd"} {
 		t.Run(name, func(t *testing.T) {
 			program := filepath.Join(m.dirs["arcbox"], name+".test")
@@ -24,13 +25,9 @@ func TestPackagesInGuest(t *testing.T) {
 			if out, err := build.CombinedOutput(); err != nil {
 				t.Fatalf("build the tests: %v\n%s", err, out)
 			}
-			const dir = "/arcbox/iptables"
 			r := must[probe.Result](t, m, "Run", probe.Command{
 				Argv: []string{"/arcbox/" + name + ".test", "-test.v", "-test.timeout=80s"},
-				Env: []string{
-					"IPTABLES=" + dir + "/ld.so --library-path " + dir + "/lib " + dir + "/usr/sbin/xtables-nft-multi iptables",
-					"XTABLES_LIBDIR=" + dir + "/lib/xtables",
-				},
+				Env:  append(slices.Clip(iptablesEnv), "IPTABLES="+strings.Join(iptables, " "), "IP="+strings.Join(ip, " ")),
 			})
 			if r.Code != 0 || !strings.Contains(r.Stdout, "--- PASS: ") || strings.Contains(r.Stdout, "--- SKIP") {
 				t.Errorf("code %d\n%s%s", r.Code, r.Stdout, r.Stderr)

@@ -20,10 +20,10 @@ import (
 // fullGuest has everything that a host can offer.
 func fullGuest() image {
 	return image{
-		tags:     []string{"private", "users", "arcbox-dax"},
-		nics:     []guest.NIC{guest.PrimaryNIC(), guest.BridgeNIC()},
-		iptables: true,
-		cmdline:  []string{"ARCBOX_VMM_CONFIG=/arcbox/vmm.toml", "loglevel=8"},
+		tags:    []string{"private", "users", "arcbox-dax"},
+		nics:    []guest.NIC{guest.PrimaryNIC(), guest.BridgeNIC()},
+		tools:   true,
+		cmdline: []string{"ARCBOX_VMM_CONFIG=/arcbox/vmm.toml", "loglevel=8"},
 		files: map[string]string{
 			"/etc/alternatives/iptables":   "the image's own\n",
 			"/etc/passwd":                  "root:x:0:0:root:/root:/bin/bash\nimage:x:1000:1000::/:/bin/sh\n",

@@ -11,12 +11,24 @@ import (
 // early mounts what every other step reads and writes.
 func (g *Guest) early() (bool, error) {
 	const guarded = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-	return g.mountAll([]mountPoint{
+	opened, err := g.openRoot()
+	changed, errMount := g.mountAll([]mountPoint{
 		{device: "proc", path: "/proc", fsType: "proc", magic: unix.PROC_SUPER_MAGIC, flags: guarded},
 		{device: "sysfs", path: "/sys", fsType: "sysfs", magic: unix.SYSFS_MAGIC, flags: guarded},
 		// A devtmpfs says in statfs that it is the tmpfs it is built on.
 		{device: "devtmpfs", path: "/dev", fsType: "devtmpfs", magic: unix.TMPFS_MAGIC, flags: unix.MS_NOSUID, mode: 0o755},
 	})
+	return opened || changed, errors.Join(err, errMount)
+}
+
+// openRoot lets all users into /: mkuimage's images have it 0700. A root that is
+// read-only has the mode that its maker chose.
+func (g *Guest) openRoot() (changed bool, err error) {
+	changed, err = setMode(g.path("/"), 0o755)
+	if errors.Is(err, unix.EROFS) {
+		return false, nil
+	}
+	return changed, err
 }
 
 // devLinks makes the links that devtmpfs, unlike udev, leaves out.

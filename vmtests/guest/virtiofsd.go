@@ -74,7 +74,7 @@ func places() []place {
 	places := []place{{path: "/usr/libexec/virtiofsd"}, {path: "/usr/lib/virtiofsd"}}
 	if dir, err := cacheDir(); err == nil {
 		dir = filepath.Join(dir, "virtiofsd")
-		places = append(places, place{path: filepath.Join(dir, "usr/libexec/virtiofsd"), libraries: dir})
+		places = append(places, place{path: filepath.Join(dir, "bin/virtiofsd"), libraries: dir})
 	}
 	return append(places, place{path: "/usr/lib/qemu/virtiofsd", inC: true})
 }

@@ -60,7 +60,7 @@ func CheckHostname(name string) error {
 			return fmt.Errorf("host name %q: a label is empty, too long, or has a hyphen at its end", name)
 		}
 		for _, c := range label {
-			if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-') {
+			if c != '-' && (c < '0' || '9' < c) && (c < 'A' || 'Z' < c) && (c < 'a' || 'z' < c) {
 				return fmt.Errorf("host name %q: %q is not a letter, digit or hyphen", name, c)
 			}
 		}

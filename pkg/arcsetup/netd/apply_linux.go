@@ -105,7 +105,8 @@ func setRoutes(link netlink.Link, own netip.Prefix, want []Route) error {
 	for _, h := range have {
 		isDefault := prefix(h.Dst).Bits() == 0 && h.Type == unix.RTN_UNICAST
 		ours := h.LinkIndex == index && (isDefault || h.Protocol == unix.RTPROT_DHCP)
-		if !ours && !(isDefault && hasDefault) || slices.ContainsFunc(wanted, func(w netlink.Route) bool { return sameRoute(h, w) }) {
+		rival := isDefault && hasDefault
+		if (!ours && !rival) || slices.ContainsFunc(wanted, func(w netlink.Route) bool { return sameRoute(h, w) }) {
 			continue
 		}
 		// A route that was replaced above is gone by now.

@@ -183,7 +183,7 @@ func TestSingleAddressLease(t *testing.T) {
 		dhcpv4.OptSubnetMask(net.CIDRMask(32, 32)), dhcpv4.OptRouter(net.ParseIP("192.0.2.1")),
 		raw(dhcpv4.OptionIPAddressLeaseTime, 255, 255, 255, 255), raw(dhcpv4.OptionInterfaceMTU, 255, 255)))
 	must(t, far.do(func() error {
-		return exec.Command("ip", "route", "add", "203.0.113.77", "dev", "peer-eth0").Run()
+		return ipCommand("route", "add", "203.0.113.77", "dev", "peer-eth0").Run()
 	}))
 	r := startDaemon(t, Config{}, 1)
 	eventually(t, "bound", r.bound(t, RolePrimary, "203.0.113.77/32"))
@@ -197,7 +197,7 @@ func TestSingleAddressLease(t *testing.T) {
 	if out, err := exec.Command("ping", "-c1", "-W2", "192.0.2.1").CombinedOutput(); err != nil && !errors.Is(err, exec.ErrNotFound) {
 		t.Errorf("ping of the gateway: %v\n%s", err, out)
 	}
-	r.end()
+	must(t, r.end())
 }
 
 func TestRenewal(t *testing.T) {
@@ -276,7 +276,7 @@ func TestServerComesLate(t *testing.T) {
 	if n := r.logged.count("no DHCP server answers"); n != 1 {
 		t.Errorf("logged %d times that no server answers, want once", n)
 	}
-	r.end()
+	must(t, r.end())
 }
 
 func TestNICsComeAndGo(t *testing.T) {
@@ -313,7 +313,7 @@ func TestCarrierComesLate(t *testing.T) {
 	addNIC(t, far, "eth0", "10.0.2.1/24")
 	s := serve(t, far, "eth0", granting(t, "10.0.2.15"))
 	peer := func(state string) {
-		must(t, far.do(func() error { return exec.Command("ip", "link", "set", "peer-eth0", state).Run() }))
+		must(t, far.do(func() error { return ipCommand("link", "set", "peer-eth0", state).Run() }))
 	}
 	peer("down")
 	r := startDaemon(t, Config{}, 1)
@@ -335,7 +335,7 @@ func TestCarrierComesLate(t *testing.T) {
 	eventually(t, "no routes", func() bool { return ip(t, "route") == "" })
 	ip(t, "link", "set", "eth0", "up")
 	eventually(t, "routes again", func() bool { return ip(t, "route", "show", "default") != "" })
-	r.end()
+	must(t, r.end())
 }
 
 // faulty is an exchanger that does what a test wants.
@@ -374,7 +374,7 @@ func TestFailingAtOnceDoesNotSpin(t *testing.T) {
 		<-tries
 	}
 	eventually(t, "error in the report", func() bool { return strings.Contains(r.nic(t, RolePrimary).Error, "0.0.0.0") })
-	r.end()
+	must(t, r.end())
 	if n := len(tries); n > 1 {
 		t.Errorf("%d more tries at once", n)
 	}

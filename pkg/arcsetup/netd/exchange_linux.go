@@ -66,7 +66,7 @@ func (c dhcpClient) renew(ctx context.Context, link netlink.Link, ack *dhcpv4.DH
 	if err != nil {
 		return nil, fmt.Errorf("renew the lease on %s: %w", name, err)
 	}
-	defer client.Close()
+	defer client.Close() //nolint:errcheck // what it had to say has been said
 	l, err := client.Renew(ctx, &nclient4.Lease{Offer: ack, ACK: ack}, c.modifiers(link)...)
 	if nak := (*nclient4.ErrNak)(nil); errors.As(err, &nak) {
 		return nil, errNAK

@@ -3,6 +3,7 @@
 package netd
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"os"
@@ -66,7 +67,7 @@ func newNamespace(t *testing.T) *namespace {
 	if err := <-ready; err != nil {
 		t.Fatalf("new network namespace: %v", err)
 	}
-	t.Cleanup(func() { close(ns.calls); unix.Close(ns.fd) })
+	t.Cleanup(func() { close(ns.calls); _ = unix.Close(ns.fd) })
 	return ns
 }
 
@@ -147,7 +148,7 @@ func serve(t *testing.T, ns *namespace, name string, answer func(*dhcpv4.DHCPv4)
 		conn, err = server4.NewIPv4UDPConn("peer-"+name, &net.UDPAddr{Port: 67})
 		return err
 	}))
-	t.Cleanup(func() { conn.Close() })
+	t.Cleanup(func() { _ = conn.Close() })
 	go func() {
 		b := make([]byte, 1500)
 		for {
@@ -178,10 +179,16 @@ func (s *server) become(answer func(*dhcpv4.DHCPv4) *dhcpv4.DHCPv4) {
 	s.answer = answer
 }
 
+// ipCommand is the real ip program, which IP says how to start.
+func ipCommand(args ...string) *exec.Cmd {
+	command := strings.Fields(cmp.Or(os.Getenv("IP"), "ip"))
+	return exec.Command(command[0], append(command[1:], args...)...)
+}
+
 // ip is the output of the real ip program.
 func ip(t *testing.T, args ...string) string {
 	t.Helper()
-	out, err := exec.Command("ip", args...).CombinedOutput()
+	out, err := ipCommand(args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("ip %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
