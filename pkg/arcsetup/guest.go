@@ -35,6 +35,9 @@ type Guest struct {
 	// them need it.
 	Config        config.Config
 	SandboxSubnet netip.Prefix
+
+	// loader is set by the step "modules", if there are any.
+	loader *moduleLoader
 }
 
 // path returns where the guest's file p is.

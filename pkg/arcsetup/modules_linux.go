@@ -25,6 +25,7 @@ func (g *Guest) modules() (changed bool, err error) {
 	if err != nil {
 		return false, plan.Absent(err)
 	}
+	g.loader = loader
 	changed, err = g.answerModprobe()
 	// Virtio devices appear once the driver of their PCI device is there.
 	for _, bus := range []string{"pci", "virtio"} {
@@ -41,6 +42,23 @@ func (g *Guest) modules() (changed bool, err error) {
 			}
 			changed = changed || c
 		}
+	}
+	return changed, err
+}
+
+// netfilter loads what the firewall's rules need. The kernel would ask for it, a
+// process for each module, while the agent waits. That something is not there is
+// for the steps that need it to say.
+func (g *Guest) netfilter() (changed bool, err error) {
+	if g.loader == nil {
+		return false, plan.Absent(errors.New("no modules for this kernel"))
+	}
+	for _, module := range []string{"nf_tables", "nft_compat", "xt_conntrack"} {
+		c, e := g.loader.load(module)
+		if e != nil {
+			err = errors.Join(err, plan.Absent(e))
+		}
+		changed = changed || c
 	}
 	return changed, err
 }

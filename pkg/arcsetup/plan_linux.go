@@ -7,8 +7,8 @@ import (
 )
 
 // Plan is the boot, from top to bottom. Steps that need nothing of each other
-// run side by side. Names are the rows of the guest's specification, but for
-// those that prepare others: modules, run, config, network, report.
+// run side by side. Each step is named for the one thing it sees to; run,
+// modules, config, network, netfilter and report are there for other steps' sake.
 func Plan(g *Guest) []plan.Step {
 	steps := []plan.Step{
 		{Name: "early", Run: g.early,
@@ -52,9 +52,11 @@ func Plan(g *Guest) []plan.Step {
 			Doc: "IPv4 is forwarded, lo is up"},
 		{Name: "network", Run: g.startNetwork, Needs: []string{"modules", "config", "forward"},
 			Doc: "the network daemon runs: primary, bridge and proxyarp are its work"},
-		{Name: "fwbridge", Run: g.bridgeRules, Needs: []string{"modules", "config"},
+		{Name: "netfilter", Run: g.netfilter, Needs: []string{"modules"},
+			Doc: "the modules of the firewall's rules are loaded"},
+		{Name: "fwbridge", Run: g.bridgeRules, Needs: []string{"netfilter", "config"},
 			Doc: "forwarding is accepted from the bridge NIC, and answers to it"},
-		{Name: "fwsandbox", Run: g.sandboxRules, Needs: []string{"modules", "config", "fwbridge"},
+		{Name: "fwsandbox", Run: g.sandboxRules, Needs: []string{"config", "fwbridge"},
 			Doc: "forwarding is accepted from and to the sandbox subnet"},
 
 		// Files that programs expect.

@@ -21,3 +21,6 @@ func Plan(*Guest) []plan.Step {
 		},
 	}}
 }
+
+// moduleLoader is for the kernel's modules, which Linux alone has.
+type moduleLoader struct{}

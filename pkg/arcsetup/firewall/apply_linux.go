@@ -31,7 +31,12 @@ func Apply(rules []Rule) (changed bool, err error) {
 	}
 	var errs []error
 	for _, chain := range filterChains() {
-		did, err := applyTo(conn, chain, rules)
+		have, exists, err := list(conn, chain)
+		if err != nil {
+			// A kernel that does not list one chain does not list the other.
+			return changed, errors.Join(append(errs, err)...)
+		}
+		did, err := applyTo(conn, chain, exists, have, rules)
 		changed = changed || did
 		errs = append(errs, err)
 	}
@@ -55,12 +60,8 @@ func filterChains() []*nftables.Chain {
 	}}
 }
 
-// applyTo puts what is missing of rules into chain.
-func applyTo(conn *nftables.Conn, chain *nftables.Chain, rules []Rule) (changed bool, err error) {
-	have, exists, err := list(conn, chain)
-	if err != nil {
-		return false, err
-	}
+// applyTo puts those of rules into chain that are not among the keys it has.
+func applyTo(conn *nftables.Conn, chain *nftables.Chain, exists bool, have []string, rules []Rule) (changed bool, err error) {
 	var missing []Rule
 	for _, r := range rules {
 		if !slices.Contains(have, key(r.exprs())) && !slices.Contains(missing, r) {
