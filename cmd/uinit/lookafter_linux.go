@@ -51,7 +51,7 @@ func lookAfter(role, program string, out io.Writer) error {
 		Uptime: uptime, After: time.After, Changed: c.reportChanged,
 	}
 	c.guest = &arcsetup.Guest{
-		Root: "/", Program: program, Environ: os.Environ(),
+		Root: "/", Program: program, Environ: os.Environ(), After: time.After,
 		Configured:   c.configure,
 		OpenLog:      func(path string) (bool, error) { return true, c.log.file.Start(c.log.Logger, path, true) },
 		StartNetwork: func() (bool, error) { return true, c.services.Start(c.networkDaemon()) },

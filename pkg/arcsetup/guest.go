@@ -3,6 +3,7 @@ package arcsetup
 import (
 	"net/netip"
 	"path/filepath"
+	"time"
 
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 )
@@ -19,6 +20,9 @@ type Guest struct {
 	// Environ are variables from outside that the set-up heeds, as in
 	// os.Environ. The kernel passes unknown NAME=value parameters this way.
 	Environ []string
+
+	// After is a timer (time.After).
+	After func(time.Duration) <-chan time.Time
 
 	// Configured is told the configuration once it has been read.
 	Configured func(config.Config)

@@ -19,26 +19,35 @@ func virtiofs(tag, path string) mountPoint {
 	return mountPoint{device: tag, path: path, fsType: "virtiofs", magic: fuseMagic}
 }
 
-// shareTries is how often the main share is looked for, first 10 ms apart, then
-// twice as long each time: 2.5 s in all. A device that is there has been found
-// by then; without the share the rest of the guest is worth having.
-const shareTries = 9
+// The main share is looked for shareTries times, first shareWait apart, then
+// twice as long each time: 2.5 s in all. A device that is there has been found by
+// then; without the share the rest of the guest is worth having.
+const (
+	shareTries = 9
+	shareWait  = 10 * time.Millisecond
+)
 
 // mainShare mounts the share that everything else of the host is on. Its device
 // can appear after init has started, so one look is not enough.
 func (g *Guest) mainShare() (bool, error) {
-	wait := 10 * time.Millisecond
-	for try := 1; ; try++ {
-		changed, err := g.mount(virtiofs("arcbox", "/arcbox"))
-		if err == nil {
-			return changed, nil
+	changed, err := g.retryShare(func() (bool, error) { return g.mount(virtiofs("arcbox", "/arcbox")) })
+	if err != nil {
+		return false, fmt.Errorf("share arcbox not mounted on /arcbox: %w", g.whyNoShare(err))
+	}
+	return changed, nil
+}
+
+// retryShare calls mount until it finds its share, for as long as that may take.
+func (g *Guest) retryShare(mount plan.Func) (changed bool, err error) {
+	wait := shareWait
+	for range shareTries - 1 {
+		if changed, err = mount(); !shareMissing(err) {
+			return changed, err
 		}
-		if try == shareTries || !shareMissing(err) {
-			return false, fmt.Errorf("share arcbox not mounted on /arcbox: %w", g.whyNoShare(err))
-		}
-		<-time.After(wait)
+		<-g.After(wait)
 		wait *= 2
 	}
+	return mount()
 }
 
 // HasShare reports whether something is mounted on /arcbox: without it, what

@@ -1,0 +1,73 @@
+//go:build vmtest
+
+package vmtests
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/arcinit/arcinit/vmtests/probe"
+)
+
+// TestConfiguration has the host say everything that it can.
+func TestConfiguration(t *testing.T) {
+	m := boot(t, image{
+		nics: bothNICs(), noAgent: true, tools: true,
+		// The NICs change their roles, one named by its address in capitals.
+		cmdline: []string{quiet, "arcbox.config=/arcbox/host.toml", "arcbox.hostname=line",
+			"arcbox.agent=/agent", "arcbox.primary=52:54:00:00:00:02", "arcbox.log=debug"},
+		executable: agentInside(t),
+		files:      map[string]string{"/etc/arcbox/vmm.toml": "[network]\ncidr = \"10.77.0.0/16\"\n"},
+		shared: map[string]string{"host.toml": `
+hostname = "file"
+[dns]
+nameservers = ["10.0.2.1", "fd00::1"]
+[network]
+bridge = "eth0"
+[agent]
+path = "/nowhere"
+`},
+	})
+	comesUp(t, m)
+	t.Run("hostname", func(t *testing.T) {
+		if got := strings.TrimSpace(m.read(t, "/proc/sys/kernel/hostname")); got != "line" {
+			t.Errorf("the host name is %q, want the command line's", got)
+		}
+		if got := hostsTable(m.read(t, "/etc/hosts"))["127.0.1.1"]; !slices.Equal(got, []string{"line"}) {
+			t.Errorf("/etc/hosts has %v", got)
+		}
+	})
+	t.Run("nameservers", func(t *testing.T) {
+		if got := m.read(t, "/etc/resolv.conf"); got != "nameserver 10.0.2.1\nnameserver fd00::1\n" {
+			t.Errorf("/etc/resolv.conf holds %q", got)
+		}
+	})
+	t.Run("roles", func(t *testing.T) {
+		address(t, m, "eth1", "192.168.64.15/24")
+		address(t, m, "eth0", "10.0.2.15/24")
+		eventually(t, func() string {
+			for _, r := range must[[]probe.Route](t, m, "Routes", none{}) {
+				if r.Dst == "" && r.Link == "eth1" && r.Gateway == "192.168.64.1" {
+					return ""
+				}
+			}
+			return "no default route over eth1"
+		})
+		if got := m.read(t, "/proc/sys/net/ipv4/conf/eth0/proxy_arp"); got != "1\n" {
+			t.Errorf("proxy_arp of eth0 is %q", got)
+		}
+		testRules(t, m, "-i eth0 -j ACCEPT", "-o eth0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT")
+	})
+	t.Run("sandbox", func(t *testing.T) {
+		testRules(t, m, "-s 10.77.0.0/16 -j ACCEPT", "-d 10.77.0.0/16 -j ACCEPT")
+	})
+	t.Run("log", func(t *testing.T) {
+		log := must[[]probe.Record](t, m, "KernelLog", none{})
+		if !slices.ContainsFunc(log, func(r probe.Record) bool {
+			return r.Level == 7 && strings.HasPrefix(r.Text, "arcinit: users outcome=unavailable")
+		}) {
+			t.Error("no debug line about the absent share users")
+		}
+	})
+}
