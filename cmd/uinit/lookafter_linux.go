@@ -44,7 +44,7 @@ func lookAfter(role, program string, out io.Writer) error {
 	c := &caretaker{role: role, start: uptime(), log: newLogging("arcinit"), config: config.Default()}
 	// Before anything else: a signal that Go does not know to be wanted ends
 	// the process.
-	signals := notify()
+	ended, requests := notify()
 	c.runner = &plan.Runner{Uptime: uptime, Log: c.log.Logger}
 	c.services = &pid1.Services{
 		Children: &pid1.Children{}, Log: c.log.Logger,
@@ -73,7 +73,7 @@ func lookAfter(role, program string, out io.Writer) error {
 	}
 	guarded.Go(c.log.Logger, "boot", c.boot)
 	for {
-		err := guarded.Call(func() error { c.serve(signals); return nil })
+		err := guarded.Call(func() error { c.serve(ended, requests); return nil })
 		c.log.Error("signals are taken again", "err", err)
 	}
 }
@@ -224,38 +224,40 @@ func (c *caretaker) reportChanged() {
 }
 
 // notify takes every signal that could end this process, and those that mean
-// something to an init.
-func notify() <-chan os.Signal {
-	// One may come for each child that ends, and others must not be lost.
-	signals := make(chan os.Signal, 128)
-	signal.Notify(signals,
-		syscall.SIGCHLD, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM,
-		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPWR, syscall.SIGPIPE, syscall.SIGALRM,
+// something to an init. Children that end have a channel of their own, one place
+// of which stands for any number, so that they crowd out nothing else.
+func notify() (ended, requests <-chan os.Signal) {
+	e, r := make(chan os.Signal, 1), make(chan os.Signal, 16)
+	signal.Notify(e, syscall.SIGCHLD)
+	signal.Notify(r,
+		syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2,
+		syscall.SIGPWR, syscall.SIGPIPE, syscall.SIGALRM,
 		syscall.Signal(34+3), syscall.Signal(34+4), syscall.Signal(34+5))
-	return signals
+	return e, r
 }
 
 // serve reaps children and heeds requests to shut down. It does not return.
-func (c *caretaker) serve(signals <-chan os.Signal) {
+func (c *caretaker) serve(ended, requests <-chan os.Signal) {
 	// Ctrl-alt-del comes as SIGINT instead of resetting the machine.
 	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF); err != nil {
 		c.log.Debug("take ctrl-alt-del as a signal", "err", err)
 	}
 	var down sync.Once
-	for sig := range signals {
-		if sig == syscall.SIGCHLD {
+	for {
+		select {
+		case <-ended:
 			c.services.Children.Reap()
-			continue
+		case sig := <-requests:
+			action := pid1.ActionFor(sig)
+			if action == 0 {
+				c.log.Debug("signal ignored", "signal", sig)
+				continue
+			}
+			// Children have to be reaped meanwhile.
+			down.Do(func() {
+				guarded.Go(c.log.Logger, "shutdown", func() { c.shutDown(action) })
+			})
 		}
-		action := pid1.ActionFor(sig)
-		if action == 0 {
-			c.log.Debug("signal ignored", "signal", sig)
-			continue
-		}
-		// Children have to be reaped meanwhile.
-		down.Do(func() {
-			guarded.Go(c.log.Logger, "shutdown", func() { c.shutDown(action) })
-		})
 	}
 }
 

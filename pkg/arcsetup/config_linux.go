@@ -9,20 +9,31 @@ import (
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
-// configure reads what the host has to say. All of it has a default, so what is
-// refused is a warning.
-func (g *Guest) configure() (bool, error) {
-	text, errLine := g.readFile("/proc/cmdline")
-	cmdline := config.ParseCommandLine(text)
-	readFile := func(path string) ([]byte, error) { return os.ReadFile(g.path(path)) }
+// readCommandLine takes over what the kernel command line says, so that it holds
+// from the first step on; the files are on mounts that are still to come.
+func (g *Guest) readCommandLine() error {
+	text, err := g.readFile("/proc/cmdline")
+	g.commandLine = config.ParseCommandLine(text)
+	g.setConfig(g.commandLine.Config())
+	return err
+}
 
-	var errConfig, errSubnet error
-	g.Config, errConfig = config.Load(cmdline, readFile)
-	g.SandboxSubnet, errSubnet = config.SandboxSubnet(g.vmmConfig(cmdline), readFile)
+func (g *Guest) setConfig(c config.Config) {
+	g.Config = c
 	if g.Configured != nil {
-		g.Configured(g.Config)
+		g.Configured(c)
 	}
-	if err := errors.Join(errLine, errConfig, errSubnet); err != nil {
+}
+
+// configure reads all that the host has to say. All of it has a default, so what
+// is refused is a warning.
+func (g *Guest) configure() (bool, error) {
+	readFile := func(path string) ([]byte, error) { return os.ReadFile(g.path(path)) }
+	c, errConfig := config.Load(g.commandLine, readFile)
+	g.setConfig(c)
+	var errSubnet error
+	g.SandboxSubnet, errSubnet = config.SandboxSubnet(g.vmmConfig(), readFile)
+	if err := errors.Join(errConfig, errSubnet); err != nil {
 		return false, plan.Fallback(err)
 	}
 	return false, nil
@@ -30,12 +41,12 @@ func (g *Guest) configure() (bool, error) {
 
 // vmmConfig is the path that the environment gives. Under another init the
 // kernel's parameters may not have reached this process's environment.
-func (g *Guest) vmmConfig(cmdline config.CommandLine) string {
+func (g *Guest) vmmConfig() string {
 	for _, v := range g.Environ {
 		if path, ok := strings.CutPrefix(v, config.VMMConfigKey+"="); ok {
 			return path
 		}
 	}
-	path, _ := cmdline.Lookup(config.VMMConfigKey)
+	path, _ := g.commandLine.Lookup(config.VMMConfigKey)
 	return path
 }

@@ -8,7 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// early mounts what every other step reads and writes.
+// early mounts what every other step reads and writes, and reads the kernel
+// command line.
 func (g *Guest) early() (bool, error) {
 	const guarded = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	opened, err := g.openRoot()
@@ -18,7 +19,7 @@ func (g *Guest) early() (bool, error) {
 		// A devtmpfs says in statfs that it is the tmpfs it is built on.
 		{device: "devtmpfs", path: "/dev", fsType: "devtmpfs", magic: unix.TMPFS_MAGIC, flags: unix.MS_NOSUID, mode: 0o755},
 	})
-	return opened || changed, errors.Join(err, errMount)
+	return opened || changed, errors.Join(err, errMount, g.readCommandLine())
 }
 
 // openRoot lets all users into /: mkuimage's images have it 0700. A root that is

@@ -24,7 +24,8 @@ type Guest struct {
 	// After is a timer (time.After).
 	After func(time.Duration) <-chan time.Time
 
-	// Configured is told the configuration once it has been read.
+	// Configured is told the configuration: first what the kernel command
+	// line says, and again when the files have been read.
 	Configured func(config.Config)
 	// OpenLog starts the log file at this path.
 	OpenLog func(path string) (changed bool, err error)
@@ -35,10 +36,13 @@ type Guest struct {
 	// StartAgent starts the agent.
 	StartAgent func() (changed bool, err error)
 
-	// Config and SandboxSubnet are set by the step "config"; steps that use
-	// them need it.
+	// Config and SandboxSubnet are complete after the step "config"; steps
+	// that use them need it.
 	Config        config.Config
 	SandboxSubnet netip.Prefix
+
+	// commandLine is set by the step "early".
+	commandLine config.CommandLine
 
 	// loader is set by the step "modules", if there are any.
 	loader *moduleLoader

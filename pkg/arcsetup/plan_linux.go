@@ -12,7 +12,7 @@ import (
 func Plan(g *Guest) []plan.Step {
 	steps := []plan.Step{
 		{Name: "early", Run: g.early,
-			Doc: "/proc, /sys and /dev are mounted"},
+			Doc: "/proc, /sys and /dev are mounted, the kernel command line is read"},
 		{Name: "devlinks", Run: g.devLinks, Needs: []string{"early"},
 			Doc: "/dev/fd, stdin, stdout and stderr link into /proc/self/fd"},
 		{Name: "nofile", Run: g.openFiles, Needs: []string{"early"},
@@ -40,7 +40,7 @@ func Plan(g *Guest) []plan.Step {
 		{Name: "layers", Run: g.layers, Needs: []string{"run", "private"},
 			Doc: "tmpfs on /tmp, /var and /etc; what the image has in /etc survives"},
 		{Name: "config", Run: g.configure, Needs: []string{"share", "layers"},
-			Doc: "kernel command line, arcinit.toml and the VMM's configuration are read"},
+			Doc: "arcinit.toml and the VMM's configuration are read"},
 		{Name: "jailer", Run: g.jailer, Needs: []string{"layers"},
 			Doc: "tmpfs that allows device nodes on /var/lib/arcbox/jailer"},
 		{Name: "dirs", Run: g.directories, Needs: []string{"layers"},

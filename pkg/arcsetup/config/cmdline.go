@@ -68,6 +68,14 @@ func (l CommandLine) File() (path string, named bool) {
 	return DefaultFile, false
 }
 
+// Config is what the command line alone says, before any file can be read. What
+// it would complain of, Load complains of.
+func (l CommandLine) Config() Config {
+	c := Default()
+	_ = c.mergeCommandLine(l)
+	return c
+}
+
 // mergeCommandLine takes over the arcbox.* parameters. A value that cannot be
 // used leaves what was there; an unknown key is passed over; both are named in
 // the error.
