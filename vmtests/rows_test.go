@@ -309,6 +309,11 @@ func testRows(t *testing.T, m *machine) {
 				t.Errorf("step %s failed", s.Step)
 			}
 		}
+		// It is written before the agent starts, by a step for just that.
+		final := steps(t, []byte(m.read(t, "/run/arcbox/boot.json")))
+		if saved, agent := final["report"], final["agent"]; saved.End == 0 || saved.End > agent.Start {
+			t.Errorf("the report was saved at %v, the agent started at %v", saved.End, agent.Start)
+		}
 	})
 }
 
