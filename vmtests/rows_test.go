@@ -41,6 +41,14 @@ func fullGuest() image {
 func TestRows(t *testing.T) {
 	m := boot(t, fullGuest())
 	testRows(t, m)
+	t.Run("root", func(t *testing.T) {
+		for _, user := range []bool{false, true} {
+			left, err := ask[string](m, "Pivot", user)
+			if err != nil || left != "/old\n" {
+				t.Errorf("pivot_root, user name space %v: %q, %v", user, left, err)
+			}
+		}
+	})
 	t.Run("again", func(t *testing.T) { testAgain(t, m) })
 	t.Run("agent/restarted", func(t *testing.T) { testRestart(t, m) })
 	t.Run("poweroff", func(t *testing.T) { testPowerOff(t, m) })
@@ -276,6 +284,20 @@ func testRows(t *testing.T, m *machine) {
 		st := m.stat(t, "/etc/resolv.conf")
 		if got := m.read(t, "/etc/resolv.conf"); got != "nameserver 127.0.0.1\n" || !st.Mode.IsRegular() {
 			t.Errorf("/etc/resolv.conf, a %v, holds %q", st.Mode, got)
+		}
+	})
+	t.Run("oom", func(t *testing.T) {
+		for process, want := range map[string]string{fmt.Sprint(start.PPID): "-999\n", fmt.Sprint(start.PID): "0\n"} {
+			if got := m.read(t, "/proc/"+process+"/oom_score_adj"); got != want {
+				t.Errorf("oom_score_adj of process %s is %q, want %q", process, got, want)
+			}
+		}
+	})
+	t.Run("propagation", func(t *testing.T) {
+		for _, mp := range start.Mounts {
+			if !mp.Shared {
+				t.Errorf("%s is not shared", mp.Path)
+			}
 		}
 	})
 	t.Run("dax", func(t *testing.T) {

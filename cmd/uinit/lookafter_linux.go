@@ -51,7 +51,7 @@ func lookAfter(role, program string, out io.Writer) error {
 		Uptime: uptime, After: time.After, Changed: c.reportChanged,
 	}
 	c.guest = &arcsetup.Guest{
-		Root: "/", Program: program, Environ: os.Environ(), After: time.After,
+		Root: "/", OwnRoot: role == "init", Program: program, Environ: os.Environ(), After: time.After,
 		Configured:   c.configure,
 		OpenLog:      func(path string) (bool, error) { return true, c.log.file.Start(c.log.Logger, path, true) },
 		StartNetwork: func() (bool, error) { return true, c.services.Start(c.networkDaemon()) },
@@ -118,7 +118,8 @@ func (c *caretaker) runAgain(out io.Writer) error {
 		return false, c.log.file.Start(c.log.Logger, path, false)
 	}
 	c.guest.StartNetwork, c.guest.SaveReport, c.guest.StartAgent = leave, leave, leave
-	c.runner.Run(arcsetup.Plan(c.guest))
+	// That one is about the process that stays.
+	c.runner.Run(plan.Without(arcsetup.Plan(c.guest), "oom"))
 	c.log.file.Flush()
 	r := c.report()
 	err := r.WriteTable(out)

@@ -14,6 +14,8 @@ import (
 type Guest struct {
 	// Root is where the guest's files are: "/", or a directory in tests.
 	Root string
+	// OwnRoot says that the root is this process's to change: it is PID 1.
+	OwnRoot bool
 	// Program is the path of the program that runs the plan; the kernel will
 	// run it as `PROGRAM modprobe SCRIPT -q -- MODULE`.
 	Program string

@@ -11,12 +11,16 @@ import (
 // modules, config, network, netfilter and report are there for other steps' sake.
 func Plan(g *Guest) []plan.Step {
 	steps := []plan.Step{
-		{Name: "early", Run: g.early,
+		{Name: "root", Run: g.moveRoot,
+			Doc: "the initramfs is a root that pivot_root works on"},
+		{Name: "early", Run: g.early, Needs: []string{"root"},
 			Doc: "/proc, /sys and /dev are mounted, the kernel command line is read"},
 		{Name: "devlinks", Run: g.devLinks, Needs: []string{"early"},
 			Doc: "/dev/fd, stdin, stdout and stderr link into /proc/self/fd"},
 		{Name: "nofile", Run: g.openFiles, Needs: []string{"early"},
 			Doc: "1048576 open files for PID 1 and every child"},
+		{Name: "oom", Run: g.protect, Needs: []string{"early"},
+			Doc: "the kernel short of memory spares this process, not its children"},
 		{Name: "run", Run: g.run, Needs: []string{"early"},
 			Doc: "tmpfs on /run, where what follows keeps its state"},
 		{Name: "modules", Run: g.modules, Needs: []string{"run"},
@@ -79,6 +83,8 @@ func Plan(g *Guest) []plan.Step {
 		{Name: "shm", Run: g.sharedMemory, Needs: []string{"early"},
 			Doc: "tmpfs on /dev/shm"},
 	}
+	steps = append(steps, plan.Step{Name: "propagation", Run: g.share, Needs: plan.Names(steps),
+		Doc: "/ and all that is mounted below it are shared"})
 	// The agent finds the set-up done, and the report of it written.
 	steps = append(steps, plan.Step{Name: "report", Run: g.saveReport, Needs: plan.Names(steps),
 		Doc: "the report is in " + ReportPath + " and on the share"})

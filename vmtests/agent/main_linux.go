@@ -26,6 +26,12 @@ import (
 )
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "pivot" {
+		if err := pivot(); err != nil {
+			log.Fatalf("pivot: %v", err)
+		}
+		return
+	}
 	g := &Guest{}
 	if err := g.see(); err != nil {
 		log.Fatalf("test agent: %v", err)
@@ -160,7 +166,7 @@ func (g *Guest) Mounts(_ struct{}, reply *[]probe.Mount) error {
 			return fmt.Errorf("mountinfo line %q", s.Text())
 		}
 		*reply = append(*reply, probe.Mount{
-			Root: f[3], Path: f[4], Options: strings.Split(f[5], ","),
+			Root: f[3], Path: f[4], Options: strings.Split(f[5], ","), Shared: strings.Contains(before, " shared:"),
 			FSType: super[0], Source: super[1], SuperOptions: strings.Split(super[2], ","),
 		})
 	}
@@ -291,6 +297,53 @@ func (g *Guest) MakeNode(n probe.Node, _ *struct{}) error {
 		_ = f.Close()
 	}
 	return errors.Join(err, os.Remove(path))
+}
+
+// Pivot has a process do what a container runtime does, in a mount name space of
+// its own and, if that is asked for, a user name space.
+func (g *Guest) Pivot(user bool, reply *string) error {
+	cmd := exec.Command("/proc/self/exe", "pivot")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
+	if user {
+		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
+		ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}}
+		cmd.SysProcAttr.UidMappings, cmd.SysProcAttr.GidMappings = ids, ids
+	}
+	out, err := cmd.CombinedOutput()
+	*reply = string(out)
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}
+
+// pivot changes the root to a tmpfs and says what is in it.
+func pivot() error {
+	const root = "/tmp/container"
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make the mounts private: %w", err)
+	}
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("container", root, "tmpfs", 0, ""); err != nil {
+		return fmt.Errorf("mount the container's root: %w", err)
+	}
+	if err := os.Mkdir(root+"/old", 0o755); err != nil {
+		return err
+	}
+	if err := unix.PivotRoot(root, root+"/old"); err != nil {
+		return fmt.Errorf("pivot_root: %w", err)
+	}
+	if err := os.Chdir("/"); err != nil {
+		return err
+	}
+	if err := unix.Unmount("/old", unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("unmount the old root: %w", err)
+	}
+	left, err := filepath.Glob("/*")
+	fmt.Println(strings.Join(left, " "))
+	return err
 }
 
 // Dial connects to an address, sends a line and returns the one that comes back.

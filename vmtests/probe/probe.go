@@ -34,6 +34,7 @@ type AtStart struct {
 type Mount struct {
 	Root, Path, FSType, Source string
 	Options, SuperOptions      []string
+	Shared                     bool // its propagation
 }
 
 // Record is a line of the kernel log.

@@ -64,6 +64,9 @@ func (c *Children) Start(cmd Command) (pid int, exit <-chan syscall.WaitStatus, 
 	if err != nil {
 		return fail(err)
 	}
+	// It is no more precious than others, whatever this process is. Only an
+	// end that came before this keeps it from being written.
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte("0"), 0)
 	ended := make(chan syscall.WaitStatus, 1)
 	if c.exits == nil {
 		c.exits = map[int]chan<- syscall.WaitStatus{}

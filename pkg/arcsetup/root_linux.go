@@ -1,0 +1,66 @@
+package arcsetup
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// moveRoot makes the initramfs a root like any other. It is the one mount that
+// has nothing below it, so before Linux 7.0 pivot_root(2), and with it every
+// container runtime, fails on it with EINVAL. Bound to a directory and moved over
+// itself it stays the same file system, on a mount that has a parent.
+//
+// Nothing may be mounted before: a mount made on the old one is out of sight.
+func (g *Guest) moveRoot() (changed bool, err error) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs("/", &fs); err != nil {
+		return false, fmt.Errorf("statfs /: %w", err)
+	}
+	initramfs := fs.Type == unix.RAMFS_MAGIC || fs.Type == unix.TMPFS_MAGIC
+	if !g.OwnRoot || !initramfs {
+		return false, nil
+	}
+	const dir = "/.root"
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, os.Remove(dir)) }()
+	if err := unix.Mount("/", dir, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return false, fmt.Errorf("bind / to %s: %w", dir, err)
+	}
+	if err := os.Chdir(dir); err != nil {
+		return false, errors.Join(err, unmount(dir))
+	}
+	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
+		return false, errors.Join(fmt.Errorf("move %s over /: %w", dir, err), os.Chdir("/"), unmount(dir))
+	}
+	// The threads of this process share their root, and PID 1 shares it with
+	// the kernel's own, which look there for modprobe.
+	if err := unix.Chroot("."); err != nil {
+		return true, fmt.Errorf("chroot to the moved root: %w", err)
+	}
+	return true, os.Chdir("/")
+}
+
+// share makes / and all that is mounted below it shared, as systemd does:
+// kubelet, and docker's rshared volumes, refuse what is not
+// (Documentation/filesystems/sharedsubtree.rst).
+func (g *Guest) share() (changed bool, err error) {
+	mounts, err := g.readFile("/proc/self/mountinfo")
+	if err != nil {
+		return false, err
+	}
+	private := func(line string) bool { return !strings.Contains(line, " shared:") }
+	if lines := strings.Split(strings.TrimSpace(mounts), "\n"); !slices.ContainsFunc(lines, private) {
+		return false, nil
+	}
+	if err := unix.Mount("", g.path("/"), "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
+		return false, fmt.Errorf("make / and all below it shared: %w", err)
+	}
+	return true, nil
+}
