@@ -50,6 +50,7 @@ func TestRows(t *testing.T) {
 		}
 	})
 	t.Run("again", func(t *testing.T) { testAgain(t, m) })
+	t.Run("report", func(t *testing.T) { testReport(t, m) })
 	t.Run("agent/restarted", func(t *testing.T) { testRestart(t, m) })
 	t.Run("poweroff", func(t *testing.T) { testPowerOff(t, m) })
 }
@@ -516,6 +517,19 @@ func testAgain(t *testing.T, m *machine) {
 	for what := range after {
 		if _, ok := before[what]; !ok {
 			t.Errorf("%s is new", what)
+		}
+	}
+}
+
+// testReport has uinit print the boot and the network.
+func testReport(t *testing.T, m *machine) {
+	r := m.run(t, "/bin/uinit", "report")
+	if r.Code != 0 {
+		t.Fatalf("uinit report: %s", r.Stderr)
+	}
+	for _, want := range []string{" early ", " agent ", "agent started ", "eth0  primary  bound  [10.0.2.15/24]", "eth1  bridge   bound  [192.168.64.15/24]"} {
+		if !strings.Contains(r.Stdout, want) {
+			t.Errorf("no %q in\n%s", want, r.Stdout)
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/arcinit/arcinit/pkg/arcsetup/guarded"
 	"github.com/arcinit/arcinit/pkg/arcsetup/pid1"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
+	"github.com/arcinit/arcinit/pkg/arcsetup/wholefile"
 	"golang.org/x/sys/unix"
 )
 
@@ -207,9 +208,9 @@ func (c *caretaker) saveReport() error {
 		return fmt.Errorf("boot report: %w", err)
 	}
 	data = append(data, '\n')
-	err = arcsetup.ReplaceFile(arcsetup.ReportPath, data, 0o644)
+	err = wholefile.Write(arcsetup.ReportPath, data, 0o644)
 	if c.guest.HasShare() {
-		err = errors.Join(err, arcsetup.ReplaceFile(arcsetup.HostReportPath, data, 0o644))
+		err = errors.Join(err, wholefile.Write(arcsetup.HostReportPath, data, 0o644))
 	}
 	return err
 }

@@ -19,7 +19,7 @@ import (
 
 const usage = `usage: uinit                set up this guest and look after it
        uinit plan           the steps of the set-up, in order
-       uinit report [FILE]  what became of them at this boot
+       uinit report [FILE]  what became of them at this boot, and the network
        uinit check FILE     what is wrong with a configuration (arcinit.toml)
        uinit poweroff       end the services and power off
        uinit reboot         the same, and start again
@@ -97,6 +97,8 @@ func printPlan(out io.Writer) error {
 	return table.Flush()
 }
 
+// report prints this boot, and its network as it is now; or a report that was
+// kept.
 func report(args []string, out io.Writer) error {
 	path := arcsetup.ReportPath
 	if len(args) > 0 {
@@ -110,7 +112,10 @@ func report(args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return r.WriteTable(out)
+	if err := r.WriteTable(out); err != nil || len(args) > 0 {
+		return err
+	}
+	return printNetwork(out, r.Start)
 }
 
 func check(args []string, out io.Writer) error {

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"text/tabwriter"
 	"time"
 
 	"github.com/arcinit/arcinit/pkg/arcsetup"
@@ -105,10 +106,7 @@ func netDaemon(args []string) error {
 	defer stop()
 	defer log.file.Flush()
 	hostname, _ := os.Hostname()
-	err := netd.Run(ctx, netd.Config{
-		Primary: *primary, Bridge: *bridge, Hostname: hostname,
-		ReportPath: arcsetup.NetworkReportPath,
-	}, log.Logger)
+	err := netd.Run(ctx, netd.Config{Primary: *primary, Bridge: *bridge, Hostname: hostname}, log.Logger)
 	if ctx.Err() != nil {
 		return nil // it was asked to end
 	}
@@ -139,4 +137,27 @@ func requestShutdown(what string) error {
 		return fmt.Errorf("ask process %d to %s: %w", owner, what, err)
 	}
 	return nil
+}
+
+// printNetwork prints what the network daemon says of the NICs; start is when
+// /init began.
+func printNetwork(out io.Writer, start time.Duration) error {
+	network, err := netd.ReadReport(netd.DefaultReport)
+	if err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(table, "\nNIC\tROLE\tSTATE\tADDRESSES\tSERVER\tAFTER /init\tERROR")
+	for _, n := range network.NICs {
+		after := ""
+		if n.ConfiguredNS != 0 {
+			after = fmt.Sprintf("%.2f ms", float64(n.ConfiguredNS-int64(start))/1e6)
+		}
+		server := ""
+		if n.Server.IsValid() {
+			server = n.Server.String()
+		}
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%v\t%s\t%s\t%s\n", n.Name, n.Role, n.State, n.Addresses, server, after, n.Error)
+	}
+	return table.Flush()
 }

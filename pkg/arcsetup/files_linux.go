@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/arcinit/arcinit/pkg/arcsetup/wholefile"
 )
 
 // writeFile makes the file path, mode 0644, hold text and nothing else.
@@ -25,27 +27,7 @@ func (g *Guest) replaceFile(path, text string, mode os.FileMode) (changed bool, 
 			return false, nil
 		}
 	}
-	return true, ReplaceFile(path, []byte(text), mode)
-}
-
-// ReplaceFile puts data into the file path at once: readers see the old file or
-// the new one. Missing directories are made.
-func ReplaceFile(path string, data []byte, mode os.FileMode) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	tmp := path + ".arcinit"
-	err := os.WriteFile(tmp, data, mode)
-	if err == nil {
-		err = os.Chmod(tmp, mode) // whatever the umask, and whatever was there
-	}
-	if err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("write %s: %w", path, err), ignoreMissing(os.Remove(tmp)))
-	}
-	return nil
+	return true, wholefile.Write(path, []byte(text), mode)
 }
 
 func ignoreMissing(err error) error {

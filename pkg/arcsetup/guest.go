@@ -58,8 +58,6 @@ const (
 	// ReportPath is the report of the boot; HostReportPath its copy on the share.
 	ReportPath     = "/run/arcbox/boot.json"
 	HostReportPath = "/arcbox/log/boot.json"
-	// NetworkReportPath is what the network daemon says of its links.
-	NetworkReportPath = "/run/arcbox/net.json"
 	// LogPath is the log file on the share.
 	LogPath = "/arcbox/log/arcinit.log"
 )

@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/arcinit/arcinit/pkg/arcsetup/wholefile"
 )
 
 // DefaultReport is where the Report is kept unless the Config says otherwise.
@@ -99,20 +100,14 @@ func ReadReport(path string) (Report, error) {
 }
 
 // write replaces the file path with r, so that a reader sees the old or the new
-// one. The directory is made if it is not there.
+// one.
 func (r Report) write(path string) error {
 	b, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
-		return fmt.Errorf("write network report: %w", err)
+		return fmt.Errorf("network report: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("write network report: %w", err)
-	}
-	if err := os.WriteFile(path+".new", append(b, '\n'), 0o644); err != nil {
-		return fmt.Errorf("write network report: %w", err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return fmt.Errorf("write network report: %w", err)
+	if err := wholefile.Write(path, append(b, '\n'), 0o644); err != nil {
+		return fmt.Errorf("network report: %w", err)
 	}
 	return nil
 }
