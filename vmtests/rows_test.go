@@ -115,6 +115,13 @@ func testRows(t *testing.T, m *machine) {
 		if start.NOFILE != want || start.ParentNOFILE != want {
 			t.Errorf("soft and hard limit are %v for children of the agent and %v for its parent, want %v", start.NOFILE, start.ParentNOFILE, want)
 		}
+		for _, path := range must[[]string](t, m, "Glob", "/proc/[0-9]*/limits") {
+			limits := m.read(t, path)
+			exe := m.stat(t, strings.TrimSuffix(path, "limits")+"exe").Target
+			if strings.HasSuffix(exe, "/uinit") && !strings.Contains(strings.Join(strings.Fields(limits), " "), "Max open files 1048576 1048576 files") {
+				t.Errorf("%s of %s:\n%s", path, exe, limits)
+			}
+		}
 		var nrOpen int
 		if _, err := fmt.Sscan(m.read(t, "/proc/sys/fs/nr_open"), &nrOpen); err != nil || nrOpen < 1048576 {
 			t.Errorf("fs.nr_open is %d, %v", nrOpen, err)

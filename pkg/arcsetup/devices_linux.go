@@ -91,18 +91,18 @@ func (g *Guest) cgroup() (bool, error) {
 // unmountCgroup1 unmounts the tmpfs at path and the hierarchies mounted on its
 // directories.
 func (g *Guest) unmountCgroup1(path string) (changed bool, err error) {
-	tmpfs := mountPoint{path: g.path(path), magic: unix.TMPFS_MAGIC}
-	if _, mounted, err := tmpfs.mounted(); err != nil || !mounted {
-		return false, nil // a missing directory is the mount's to report
+	tmpfs := mountPoint{path: path, magic: unix.TMPFS_MAGIC}
+	if _, mounted, err := tmpfs.mounted(g.Root); err != nil || !mounted {
+		return false, err
 	}
-	entries, err := os.ReadDir(tmpfs.path)
+	entries, err := os.ReadDir(g.path(path))
 	for _, e := range entries {
-		v1 := mountPoint{path: g.path(path + "/" + e.Name()), magic: unix.CGROUP_SUPER_MAGIC}
-		if _, mounted, _ := v1.mounted(); mounted {
-			err = errors.Join(err, unmount(v1.path))
+		v1 := mountPoint{path: path + "/" + e.Name(), magic: unix.CGROUP_SUPER_MAGIC}
+		if _, mounted, _ := v1.mounted(g.Root); mounted {
+			err = errors.Join(err, unmount(g.path(v1.path)))
 		}
 	}
-	return true, errors.Join(err, unmount(tmpfs.path))
+	return true, errors.Join(err, unmount(g.path(path)))
 }
 
 func unmount(path string) error {

@@ -37,12 +37,8 @@ func (g *Guest) layers() (bool, error) {
 // made before the tmpfs is attached, so that /etc is never seen without it.
 func (g *Guest) etc() (changed bool, err error) {
 	m := tmpfs("/etc", 0o755)
-	m.path = g.path(m.path)
-	if _, mounted, err := m.mounted(); err == nil && mounted {
-		return g.mount(tmpfs("/etc", 0o755))
-	}
-	if err := os.MkdirAll(m.path, 0o755); err != nil {
-		return false, err
+	if _, mounted, err := m.mounted(g.Root); err == nil && mounted {
+		return g.mount(m)
 	}
 	fd, err := m.detached()
 	if err != nil {
@@ -51,33 +47,9 @@ func (g *Guest) etc() (changed bool, err error) {
 	defer unix.Close(fd) //nolint:errcheck // attached by now, or of no use
 	// A file that cannot be copied is reported; a writable /etc without it
 	// is still better than a read-only one.
-	err = copyTree(m.path, g.path(fmt.Sprintf("/proc/self/fd/%d", fd)))
-	if e := unix.MoveMount(fd, "", unix.AT_FDCWD, m.path, unix.MOVE_MOUNT_F_EMPTY_PATH); e != nil {
-		return false, errors.Join(err, fmt.Errorf("attach the tmpfs to /etc: %w", e))
-	}
-	return true, err
-}
-
-// detached makes the file system of m, a tmpfs for regular files, without
-// mounting it anywhere (fsopen(2), Linux 5.2), and returns a descriptor of its
-// root.
-func (m mountPoint) detached() (fd int, err error) {
-	context, err := unix.Fsopen(m.fsType, unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		return 0, fmt.Errorf("fsopen %s: %w", m.fsType, err)
-	}
-	defer unix.Close(context) //nolint:errcheck // its mount holds what matters
-	if err := unix.FsconfigSetString(context, "mode", fmt.Sprintf("%04o", unixMode(m.mode))); err != nil {
-		return 0, fmt.Errorf("mode of the %s for %s: %w", m.fsType, m.path, err)
-	}
-	if err := unix.FsconfigCreate(context); err != nil {
-		return 0, fmt.Errorf("create the %s for %s: %w", m.fsType, m.path, err)
-	}
-	fd, err = unix.Fsmount(context, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID)
-	if err != nil {
-		return 0, fmt.Errorf("mount the %s for %s: %w", m.fsType, m.path, err)
-	}
-	return fd, nil
+	errCopy := copyTree(g.path(m.path), g.path(fmt.Sprintf("/proc/self/fd/%d", fd)))
+	err = attach(fd, g.path(m.path))
+	return err == nil, errors.Join(errCopy, err)
 }
 
 // copyTree copies what is below from, with modes, owners and links, to the

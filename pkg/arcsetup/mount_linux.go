@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/u-root/u-root/pkg/mount"
 	"golang.org/x/sys/unix"
@@ -25,20 +27,14 @@ const permissionFlags = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.M
 // mount makes m hold: mounted, with just the permission flags that m has (the
 // kernel's init or u-root's may have mounted it with others), and with its mode.
 func (g *Guest) mount(m mountPoint) (changed bool, err error) {
-	m.path = g.path(m.path)
-	if err := os.MkdirAll(m.path, 0o755); err != nil {
-		return false, fmt.Errorf("mount point of %s: %w", m.fsType, err)
-	}
-	flags, mounted, err := m.mounted()
+	flags, mounted, err := m.mounted(g.Root)
 	if err != nil {
 		return false, err
 	}
+	m.path = g.path(m.path)
 	if !mounted {
-		data := m.data
-		if m.mode != 0 {
-			data = fmt.Sprintf("mode=%04o", unixMode(m.mode))
-		}
-		if _, err := mount.Mount(m.device, m.path, m.fsType, data, m.flags); err != nil {
+		makeDir := func() error { return os.MkdirAll(m.path, 0o755) }
+		if _, err := mount.Mount(m.device, m.path, m.fsType, m.options(), m.flags, makeDir); err != nil {
 			return false, err
 		}
 		return true, nil
@@ -57,15 +53,67 @@ func (g *Guest) mount(m mountPoint) (changed bool, err error) {
 	return changed, nil
 }
 
+// options are what the file system itself is told.
+func (m mountPoint) options() string {
+	if m.mode == 0 {
+		return m.data
+	}
+	return fmt.Sprintf("mode=%04o", unixMode(m.mode))
+}
+
+// detached makes m's file system without mounting it anywhere (fsopen(2), Linux
+// 5.2), and returns a descriptor of its root.
+func (m mountPoint) detached() (fd int, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("make the %s %q for %s: %w", m.fsType, m.device, m.path, err)
+		}
+	}()
+	context, err := unix.Fsopen(m.fsType, unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(context) //nolint:errcheck // its mount holds what matters
+	if err := unix.FsconfigSetString(context, "source", m.device); err != nil {
+		return 0, err
+	}
+	if options := m.options(); options != "" {
+		for option := range strings.SplitSeq(options, ",") {
+			key, value, _ := strings.Cut(option, "=")
+			if err := unix.FsconfigSetString(context, key, value); err != nil {
+				return 0, fmt.Errorf("option %s: %w", option, err)
+			}
+		}
+	}
+	if err := unix.FsconfigCreate(context); err != nil {
+		return 0, err
+	}
+	// MOUNT_ATTR_RDONLY, _NOSUID, _NODEV and _NOEXEC have the values of their
+	// MS_ namesakes.
+	return unix.Fsmount(context, unix.FSMOUNT_CLOEXEC, int(m.flags&permissionFlags))
+}
+
+// attach mounts the file system with the root fd on path.
+func attach(fd int, path string) error {
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return fmt.Errorf("mount point: %w", err)
+	}
+	if err := unix.MoveMount(fd, "", unix.AT_FDCWD, path, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return fmt.Errorf("mount on %s: %w", path, err)
+	}
+	return nil
+}
+
 // mounted reports whether a file system of m's type is mounted on its path
-// itself, and with which permission flags.
-func (m mountPoint) mounted() (flags uintptr, ok bool, err error) {
-	if !isMountPoint(m.path) {
+// itself, below root, and with which permission flags.
+func (m mountPoint) mounted(root string) (flags uintptr, ok bool, err error) {
+	path := filepath.Join(root, m.path)
+	if !isMountPoint(path) {
 		return 0, false, nil
 	}
 	var fs unix.Statfs_t
-	if err := unix.Statfs(m.path, &fs); err != nil {
-		return 0, false, fmt.Errorf("statfs %s: %w", m.path, err)
+	if err := unix.Statfs(path, &fs); err != nil {
+		return 0, false, fmt.Errorf("statfs %s: %w", path, err)
 	}
 	// The ST_ flags of statfs(2) have the values of their MS_ namesakes.
 	return uintptr(fs.Flags) & permissionFlags, int64(fs.Type) == m.magic, nil

@@ -51,10 +51,13 @@ func Plan(g *Guest) []plan.Step {
 			Doc: "/var/run is /run; directories of docker and containerd"},
 
 		// The network: forwarding before any interface is configured, since
-		// changing it resets their settings.
+		// changing it resets their settings; the name before a DHCP server is
+		// told it; the limits before the first child.
+		{Name: "hosts", Run: g.hosts, Needs: []string{"layers", "config"},
+			Doc: "the host has a name, and /etc/hosts has it and localhost"},
 		{Name: "forward", Run: g.forwarding, Needs: []string{"early"},
 			Doc: "IPv4 is forwarded, lo is up"},
-		{Name: "network", Run: g.startNetwork, Needs: []string{"modules", "config", "forward"},
+		{Name: "network", Run: g.startNetwork, Needs: []string{"nofile", "modules", "forward", "hosts"},
 			Doc: "the network daemon runs: primary, bridge and proxyarp are its work"},
 		{Name: "netfilter", Run: g.netfilter, Needs: []string{"modules"},
 			Doc: "the modules of the firewall's rules are loaded"},
@@ -66,8 +69,6 @@ func Plan(g *Guest) []plan.Step {
 		// Files that programs expect.
 		{Name: "resolv", Run: g.resolvConf, Needs: []string{"layers", "config"},
 			Doc: "/etc/resolv.conf names the local server"},
-		{Name: "hosts", Run: g.hosts, Needs: []string{"layers", "config"},
-			Doc: "the host has a name, and /etc/hosts has it and localhost"},
 		{Name: "accounts", Run: g.accounts, Needs: []string{"layers"},
 			Doc: "/etc/passwd has root and nobody, /etc/group root, tty and nobody"},
 		{Name: "docker", Run: g.dockerDaemon, Needs: []string{"layers", "config"},

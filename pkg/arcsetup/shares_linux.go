@@ -30,7 +30,7 @@ const (
 // mainShare mounts the share that everything else of the host is on. Its device
 // can appear after init has started, so one look is not enough.
 func (g *Guest) mainShare() (bool, error) {
-	changed, err := g.retryShare(func() (bool, error) { return g.mount(virtiofs("arcbox", "/arcbox")) })
+	changed, err := g.retryShare(func() (bool, error) { return g.mountShare(virtiofs("arcbox", "/arcbox")) })
 	if err != nil {
 		return false, fmt.Errorf("share arcbox not mounted on /arcbox: %w", g.whyNoShare(err))
 	}
@@ -72,8 +72,25 @@ func (g *Guest) daxShare() (bool, error) {
 	return g.optionalShare(m)
 }
 
+// mountShare makes a share's file system before its mount point, which a root
+// that is read-only may lack and no one needs where the share is not there.
+func (g *Guest) mountShare(m mountPoint) (changed bool, err error) {
+	if _, mounted, err := m.mounted(g.Root); err != nil || mounted {
+		return false, err
+	}
+	fd, err := m.detached()
+	if err != nil {
+		return false, err
+	}
+	defer unix.Close(fd) //nolint:errcheck // attached by now, or of no use
+	if err := attach(fd, g.path(m.path)); err != nil {
+		return false, fmt.Errorf("share %s: %w", m.device, err)
+	}
+	return true, nil
+}
+
 func (g *Guest) optionalShare(m mountPoint) (bool, error) {
-	changed, err := g.mount(m)
+	changed, err := g.mountShare(m)
 	if shareMissing(err) {
 		err = plan.Absent(g.whyNoShare(err))
 	}

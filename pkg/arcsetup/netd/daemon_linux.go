@@ -104,7 +104,7 @@ func (d *daemon) linkChanged(ctx context.Context, u netlink.LinkUpdate) {
 			w.log.Info("NIC is gone")
 			d.stop(w)
 		} else {
-			w.notify()
+			w.notify(u.Link)
 		}
 		return
 	}

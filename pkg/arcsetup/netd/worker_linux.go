@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -19,22 +20,28 @@ import (
 // worker looks after one NIC for as long as its link is there: link up, lease
 // acquired, lease kept; and again when the lease is lost.
 type worker struct {
-	d      *daemon
-	role   Role
-	name   string
-	index  int
-	log    *slog.Logger
-	wake   chan struct{} // has one where the link changed
-	cancel context.CancelFunc
-	done   chan struct{} // closed when the worker has ended
+	d     *daemon
+	role  Role
+	name  string
+	index int
+	log   *slog.Logger
+	wake  chan struct{} // has one where the link changed
+	// wasDown says that the link has been down, be it for a moment that is
+	// over by the time the worker looks.
+	wasDown atomic.Bool
+	cancel  context.CancelFunc
+	done    chan struct{} // closed when the worker has ended
 
 	current lease  // the one that the NIC is configured with
 	refused string // what was last logged as refused in a lease
 	failure string // what was last logged as having failed
 }
 
-// notify tells the worker that its link changed. It does not wait.
-func (w *worker) notify() {
+// notify tells the worker that its link changed, to what. It does not wait.
+func (w *worker) notify(link netlink.Link) {
+	if !isUp(link) {
+		w.wasDown.Store(true)
+	}
 	select {
 	case w.wake <- struct{}{}:
 	default:
@@ -84,6 +91,7 @@ func (w *worker) acquire(ctx context.Context, repeats int) (*dhcpv4.DHCPv4, erro
 	if err != nil {
 		return nil, err
 	}
+	w.wasDown.Store(false)
 	ack, err := w.d.dhcp.acquire(ctx, link, repeats)
 	if err != nil {
 		return nil, err
@@ -138,7 +146,6 @@ func (w *worker) hold(ctx context.Context, ack *dhcpv4.DHCPv4) error {
 	clock := w.d.cfg
 	obtained := clock.Now()
 	next := w.current.renew
-	wasUp := true
 	for {
 		var due <-chan time.Time // never, for a lease without end
 		if w.current.time > 0 {
@@ -150,10 +157,7 @@ func (w *worker) hold(ctx context.Context, ack *dhcpv4.DHCPv4) error {
 		case <-due:
 		case <-w.wake:
 			link, err := netlink.LinkByIndex(w.index)
-			up := err == nil && isUp(link)
-			cameBack := up && !wasUp
-			wasUp = up
-			if !cameBack {
+			if err != nil || !isUp(link) || !w.wasDown.Swap(false) {
 				continue
 			}
 			// The kernel dropped them when the link went down, and the
