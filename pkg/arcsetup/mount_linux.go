@@ -40,8 +40,7 @@ func (g *Guest) mount(m mountPoint) (changed bool, err error) {
 		return true, nil
 	}
 	if flags != m.flags&permissionFlags {
-		keep := flags &^ permissionFlags
-		if err := unix.Mount("", m.path, "", unix.MS_REMOUNT|unix.MS_BIND|keep|m.flags&permissionFlags, ""); err != nil {
+		if err := unix.Mount("", m.path, "", unix.MS_REMOUNT|unix.MS_BIND|m.flags&permissionFlags, ""); err != nil {
 			return false, fmt.Errorf("remount %s with flags %#x: %w", m.path, m.flags, err)
 		}
 		changed = true
