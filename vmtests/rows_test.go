@@ -314,8 +314,8 @@ func testRows(t *testing.T, m *machine) {
 		if mp := mount(start.Mounts, "/run/arcbox-dax"); mp != nil {
 			t.Errorf("mounted without DAX: %+v", mp)
 		}
-		if got := steps(t, start.Report)["dax"].Outcome; got != "unavailable" {
-			t.Errorf("the report says %q, want unavailable", got)
+		if got := steps(t, start.Report)["dax"]; got.Outcome != "unavailable" || !strings.Contains(got.Error, "not with dax=always") {
+			t.Errorf("the report says %q: %s", got.Outcome, got.Error)
 		}
 		log := must[[]probe.Record](t, m, "KernelLog", none{})
 		if !slices.ContainsFunc(log, func(r probe.Record) bool { return strings.Contains(r.Text, "dax can't be enabled") }) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,9 +31,10 @@ const (
 // mainShare mounts the share that everything else of the host is on. Its device
 // can appear after init has started, so one look is not enough.
 func (g *Guest) mainShare() (bool, error) {
-	changed, err := g.retryShare(func() (bool, error) { return g.mountShare(virtiofs("arcbox", "/arcbox")) })
+	m := virtiofs("arcbox", "/arcbox")
+	changed, err := g.retryShare(func() (bool, error) { return g.mountShare(m) })
 	if err != nil {
-		return false, fmt.Errorf("share arcbox not mounted on /arcbox: %w", g.whyNoShare(err))
+		return false, fmt.Errorf("share arcbox not mounted on /arcbox: %w", g.whyNoShare(m, err))
 	}
 	return changed, nil
 }
@@ -92,7 +94,7 @@ func (g *Guest) mountShare(m mountPoint) (changed bool, err error) {
 func (g *Guest) optionalShare(m mountPoint) (bool, error) {
 	changed, err := g.mountShare(m)
 	if shareMissing(err) {
-		err = plan.Absent(g.whyNoShare(err))
+		err = plan.Absent(g.whyNoShare(m, err))
 	}
 	return changed, err
 }
@@ -105,23 +107,26 @@ func shareMissing(err error) bool {
 }
 
 // whyNoShare says in words what the error number of a failed mount means.
-func (g *Guest) whyNoShare(err error) error {
-	switch {
-	case errors.Is(err, unix.ENODEV):
+func (g *Guest) whyNoShare(m mountPoint, err error) error {
+	if errors.Is(err, unix.ENODEV) {
 		return fmt.Errorf("the kernel has no virtiofs (CONFIG_VIRTIO_FS): %w", err)
-	case errors.Is(err, unix.EINVAL):
-		// Linux 6.9 and later list the tags (Documentation/ABI/testing/sysfs-fs-virtiofs).
-		files, _ := filepath.Glob(g.path("/sys/fs/virtiofs/*/tag"))
-		var tags []string
-		for _, f := range files {
-			if tag, err := os.ReadFile(f); err == nil {
-				tags = append(tags, strings.TrimSpace(string(tag)))
-			}
+	}
+	if !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	// Linux 6.9 and later list the tags (Documentation/ABI/testing/sysfs-fs-virtiofs).
+	files, _ := filepath.Glob(g.path("/sys/fs/virtiofs/*/tag"))
+	var tags []string
+	for _, f := range files {
+		if tag, err := os.ReadFile(f); err == nil {
+			tags = append(tags, strings.TrimSpace(string(tag)))
 		}
-		if len(tags) == 0 {
-			return fmt.Errorf("no virtiofs device with this tag: %w", err)
-		}
+	}
+	switch {
+	case slices.Contains(tags, m.device):
+		return fmt.Errorf("the host offers it, but not with %s: %w", m.data, err)
+	case len(tags) > 0:
 		return fmt.Errorf("virtiofs shares here are %s: %w", strings.Join(tags, ", "), err)
 	}
-	return err
+	return fmt.Errorf("no virtiofs device with this tag: %w", err)
 }
