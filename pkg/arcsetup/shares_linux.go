@@ -127,6 +127,8 @@ func (g *Guest) whyNoShare(m mountPoint, err error) error {
 		return fmt.Errorf("the host offers it, but not with %s: %w", m.data, err)
 	case len(tags) > 0:
 		return fmt.Errorf("virtiofs shares here are %s: %w", strings.Join(tags, ", "), err)
+	case m.data != "":
+		return fmt.Errorf("no virtiofs device with this tag, or not with %s: %w", m.data, err)
 	}
 	return fmt.Errorf("no virtiofs device with this tag: %w", err)
 }
