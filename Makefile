@@ -43,6 +43,7 @@ unit:
 # A package at a time, since each boots guests.
 vmtest: $(GUEST) $(BUILD)/initramfs-debug.cpio $(BUILD)/initramfs-uinit.cpio $(BUILD)/tools
 	@scripts/need-guests.sh
+	GOOS=linux GOARCH=$(ARCH) CGO_ENABLED=0 go build -o $(BUILD)/arcbox-agent ./vmtests/agent
 	ARCINIT_BUILD=$(abspath $(BUILD)) go test -tags vmtest -count=1 -p 1 -timeout 30m ./vmtests/...
 
 check:

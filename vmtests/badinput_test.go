@@ -71,7 +71,7 @@ func bothNICs() []guest.NIC { return []guest.NIC{guest.PrimaryNIC(), guest.Bridg
 
 // agentInside is the test agent in the initramfs.
 func agentInside(t *testing.T) map[string]string {
-	return map[string]string{"/agent": agentProgram(t)}
+	return map[string]string{"/agent": built(t, "arcbox-agent")}
 }
 
 // quiet is how hosts that care for time boot: what matters must be seen all the

@@ -31,7 +31,7 @@ import (
 // console has every guest's console shown as it comes.
 var console = flag.Bool("console", false, "show the guests' consoles")
 
-// built is the directory that the images, the kernel and iptables are in.
+// built is where the images, the kernel, the test agent and the tools are.
 func built(t testing.TB, name string) string {
 	t.Helper()
 	dir := os.Getenv("ARCINIT_BUILD")
@@ -70,18 +70,6 @@ type machine struct {
 	t     *testing.T
 	dirs  map[string]string // of the shares, by tag
 	agent *rpc.Client
-}
-
-// agentProgram builds the test agent.
-func agentProgram(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "arcbox-agent")
-	build := exec.Command("go", "build", "-o", path, "./agent")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the test agent: %v\n%s", err, out)
-	}
-	return path
 }
 
 // boot starts a guest, which ends with the test. If the test fails, its console
@@ -237,7 +225,7 @@ func (m *machine) get(path string) string {
 // installAgent puts the test agent on the share, at once.
 func (m *machine) installAgent(mode os.FileMode) {
 	m.t.Helper()
-	text, err := os.ReadFile(agentProgram(m.t))
+	text, err := os.ReadFile(built(m.t, "arcbox-agent"))
 	if err != nil {
 		m.t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -31,9 +32,10 @@ type caretaker struct {
 	services *pid1.Services
 	guest    *arcsetup.Guest
 
-	mu     sync.Mutex
-	config config.Config
-	ready  time.Duration // since boot, when the agent had been started; else zero
+	// What one goroutine finds out and others go by: the configuration, so
+	// far, and when the agent had been started, since boot, zero until then.
+	config atomic.Pointer[config.Config]
+	ready  atomic.Int64
 
 	saving sync.Mutex // one report is written at a time
 }
@@ -42,7 +44,8 @@ type caretaker struct {
 // system is looked after already it runs the plan once more, prints what came of
 // it, and ends; otherwise it stays for as long as the system runs.
 func lookAfter(role, program string, out io.Writer) error {
-	c := &caretaker{role: role, start: uptime(), log: newLogging("arcinit"), config: config.Default()}
+	c := &caretaker{role: role, start: uptime(), log: newLogging("arcinit")}
+	c.configure(config.Default())
 	// Before anything else: a signal that Go does not know to be wanted ends
 	// the process.
 	ended, requests := notify()
@@ -82,31 +85,20 @@ func lookAfter(role, program string, out io.Writer) error {
 // configure takes over what the whole program heeds.
 func (c *caretaker) configure(cfg config.Config) {
 	c.log.level.Set(cfg.Log)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.config = cfg
-}
-
-// settings are the configuration and when the boot was over, so far.
-func (c *caretaker) settings() (cfg config.Config, ready time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.config, c.ready
+	c.config.Store(&cfg)
 }
 
 // boot runs the plan and says what came of it.
 func (c *caretaker) boot() {
 	c.runner.Run(arcsetup.Plan(c.guest))
-	c.mu.Lock()
-	c.ready = uptime()
-	c.mu.Unlock()
+	c.ready.Store(int64(uptime()))
 	if err := c.saveReport(); err != nil {
 		c.log.Error("boot report", "err", err)
 	}
 	r := c.report()
 	c.log.Log(context.Background(), pid1.LevelNotice, "guest is up",
 		"after", (r.Ready - r.Start).Round(10*time.Microsecond), "outcome", r.Count())
-	if cfg, _ := c.settings(); cfg.DebugConsole {
+	if c.config.Load().DebugConsole {
 		c.openConsole()
 	}
 }
@@ -119,7 +111,7 @@ func (c *caretaker) runAgain(out io.Writer) error {
 		return false, c.log.file.Start(c.log.Logger, path, false)
 	}
 	c.guest.StartNetwork, c.guest.SaveReport, c.guest.StartAgent = leave, leave, leave
-	// That one is about the process that stays.
+	// The score is for the process that stays, which this one is not.
 	c.runner.Run(plan.Without(arcsetup.Plan(c.guest), "oom"))
 	c.log.file.Flush()
 	r := c.report()
@@ -159,7 +151,7 @@ func service(name, path string, args ...string) pid1.Service {
 
 // networkDaemon is this same program in its other role for life.
 func (c *caretaker) networkDaemon() pid1.Service {
-	cfg, _ := c.settings()
+	cfg := c.config.Load()
 	s := service("netd", "/proc/self/exe", "netd",
 		"-primary", cfg.Primary, "-bridge", cfg.Bridge, "-log", cfg.Log.String())
 	s.Args[0] = "uinit"
@@ -170,8 +162,7 @@ func (c *caretaker) networkDaemon() pid1.Service {
 }
 
 func (c *caretaker) startAgent() (bool, error) {
-	cfg, _ := c.settings()
-	if err := c.services.Start(service("agent", cfg.Agent)); err != nil {
+	if err := c.services.Start(service("agent", c.config.Load().Agent)); err != nil {
 		return false, fmt.Errorf("the agent will be tried again: %w", err)
 	}
 	return true, nil
@@ -191,10 +182,9 @@ func (c *caretaker) openConsole() {
 }
 
 func (c *caretaker) report() arcsetup.Report {
-	_, ready := c.settings()
 	return arcsetup.Report{
 		Version: version(), Kernel: kernelRelease(), Role: c.role,
-		Start: c.start, Ready: ready,
+		Start: c.start, Ready: time.Duration(c.ready.Load()),
 		Steps: c.runner.Results(), Services: c.services.Status(),
 	}
 }
@@ -217,7 +207,7 @@ func (c *caretaker) saveReport() error {
 
 // reportChanged keeps the report up to date once the boot has written it.
 func (c *caretaker) reportChanged() {
-	if _, ready := c.settings(); ready == 0 {
+	if c.ready.Load() == 0 {
 		return
 	}
 	if err := c.saveReport(); err != nil {
@@ -264,8 +254,7 @@ func (c *caretaker) serve(ended, requests <-chan os.Signal) {
 }
 
 func (c *caretaker) shutDown(action pid1.Action) {
-	cfg, _ := c.settings()
-	if err := pid1.ShutDown(action, c.services, cfg.Grace, c.log.file.Flush, c.log.Logger); err != nil {
+	if err := pid1.ShutDown(action, c.services, c.config.Load().Grace, c.log.file.Flush, c.log.Logger); err != nil {
 		c.log.Error("the kernel did not end this system", "err", err)
 	}
 }

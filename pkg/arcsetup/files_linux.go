@@ -67,8 +67,7 @@ func (g *Guest) mkdir(path string) (changed bool, err error) {
 	return true, os.MkdirAll(path, 0o755)
 }
 
-// sysctl reads or writes a kernel parameter by its path below /proc/sys.
-
+// setSysctl gives the kernel parameter with this path below /proc/sys a value.
 func (g *Guest) setSysctl(name, value string) (changed bool, err error) {
 	path := g.path("/proc/sys/" + name)
 	old, err := os.ReadFile(path)
