@@ -29,6 +29,11 @@ type Config struct {
 	DockerDaemon map[string]any
 	// Grace is how long services have to end at shutdown.
 	Grace time.Duration
+	// WithoutPowerOff is what a power-off does where the kernel cannot:
+	// reboot or halt.
+	WithoutPowerOff string
+	// Services run beside the agent, in the order of their start.
+	Services []Service
 }
 
 // DefaultFile is where the host's configuration is looked for.
@@ -41,6 +46,8 @@ func Default() Config {
 		Agent:       "/arcbox/bin/arcbox-agent",
 		Nameservers: []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})},
 		Grace:       25 * time.Second,
+		// The host of most VMs takes a reboot for an end; a halt it does not notice.
+		WithoutPowerOff: "reboot",
 	}
 }
 

@@ -92,6 +92,63 @@ func TestLoad(t *testing.T) {
 			errs:  []string{"a_b", "foo: unknown key", "dns.nameservers", `"x" is not an IP address`},
 		},
 		{
+			name: "services",
+			files: files{DefaultFile: `
+[[service]]
+name = "late"
+argv = ["/bin/late", "-x"]
+restart = "never"
+after = ["early", "agent", "gone"]
+[[service]]
+name = "early"
+argv = ["/bin/early"]
+[[service]]
+name = "agent"
+argv = ["/bin/other"]
+[[service]]
+name = "early"
+argv = ["/bin/other"]
+[[service]]
+name = "a"
+argv = ["/bin/a"]
+after = ["b"]
+[[service]]
+name = "b"
+argv = ["/bin/b"]
+after = ["a"]
+[[service]]
+name = "no path"
+argv = ["sh"]
+[[service]]
+name = "relative"
+argv = ["sh"]
+[[service]]
+name = "nothing"
+[[service]]
+name = "often"
+argv = ["/bin/often"]
+restart = "often"
+`},
+			want: func(c *Config) {
+				c.Services = []Service{
+					{Name: "early", Argv: []string{"/bin/early"}, Restart: "always"},
+					{Name: "late", Argv: []string{"/bin/late", "-x"}, Restart: "never", After: []string{"early", "agent", "gone"}},
+				}
+			},
+			errs: []string{
+				`1 (late): after "gone": there is no such service`, `3 (agent): name "agent": arcinit's own`,
+				"4 (early): this name is there already", `5 (a): after ["b"]: in a circle`, `6 (b): after ["a"]: in a circle`,
+				`7 (no path): name "no path"`, `8 (relative): argv: path "sh": not absolute`, "9 (nothing): argv: missing",
+				`10 (often): restart "often"`,
+			},
+		},
+		{
+			name:  "shutdown",
+			files: files{DefaultFile: "[shutdown]\nwithout_poweroff = \"halt\"\ngrace = \"soon\"\n"},
+			want:  func(c *Config) { c.WithoutPowerOff = "halt" },
+			errs:  []string{"shutdown.grace"},
+		},
+		{
 			name:    "bad and unknown keys on the command line",
 			cmdline: "arcbox.log=loud arcbox.agent=relative arcbox.colour=red other.colour=red",
 			want:    func(*Config) {},

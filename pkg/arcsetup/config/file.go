@@ -19,7 +19,11 @@ type file struct {
 	DNS      struct{ Nameservers []string }
 	Network  struct{ Primary, Bridge *string }
 	Docker   struct{ Daemon map[string]any }
-	Shutdown struct{ Grace *string }
+	Shutdown struct {
+		Grace           *string
+		WithoutPowerOff *string `toml:"without_poweroff"`
+	}
+	Service []Service
 }
 
 // mergeFile takes over what the configuration file says. A file that is not
@@ -74,6 +78,12 @@ func (c *Config) merge(path, text string) error {
 	if f.Shutdown.Grace != nil {
 		check("shutdown.grace", c.setGrace(*f.Shutdown.Grace))
 	}
+	if f.Shutdown.WithoutPowerOff != nil {
+		check("shutdown.without_poweroff", c.setWithoutPowerOff(*f.Shutdown.WithoutPowerOff))
+	}
+	for _, err := range c.setServices(f.Service) {
+		check("service", err)
+	}
 	c.DockerDaemon = f.Docker.Daemon
 	return errors.Join(errs...)
 }
@@ -100,6 +110,14 @@ func (c *Config) setGrace(v string) error {
 		return fmt.Errorf("%q is not a duration such as \"25s\"", v)
 	}
 	c.Grace = d
+	return nil
+}
+
+func (c *Config) setWithoutPowerOff(v string) error {
+	if v != "reboot" && v != "halt" {
+		return fmt.Errorf("%q is not reboot or halt", v)
+	}
+	c.WithoutPowerOff = v
 	return nil
 }
 
