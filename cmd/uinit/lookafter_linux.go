@@ -30,6 +30,7 @@ type caretaker struct {
 	log      *logging
 	runner   *plan.Runner
 	services *pid1.Services
+	shutdown *pid1.Shutdown
 	guest    *arcsetup.Guest
 
 	// What one goroutine finds out and others go by: the configuration, so
@@ -48,21 +49,29 @@ func lookAfter(role, program string, out io.Writer) error {
 	c.configure(config.Default())
 	// Before anything else: a signal that Go does not know to be wanted ends
 	// the process.
-	ended, requests := notify()
+	signals := takeSignals()
 	c.runner = &plan.Runner{Uptime: uptime, Log: c.log.Logger}
 	c.services = &pid1.Services{
-		Children: &pid1.Children{}, Log: c.log.Logger,
+		Children: &pid1.Children{}, Log: c.log.Logger, Output: []pid1.Sink{c.log.kernel, c.log.output},
 		Uptime: uptime, After: time.After, Changed: c.reportChanged,
+	}
+	c.shutdown = &pid1.Shutdown{
+		Services: c.services, Log: c.log.Logger, Flush: c.log.flush,
+		Grace:           func() time.Duration { return c.config.Load().Grace },
+		WithoutPowerOff: c.withoutPowerOff,
+		Begun:           func(pid1.Action) {},
 	}
 	c.guest = &arcsetup.Guest{
 		Root: "/", OwnRoot: role == "init", Program: program, Environ: os.Environ(), After: time.After,
-		Configured:   c.configure,
-		OpenLog:      func(path string) (bool, error) { return true, c.log.file.Start(c.log.Logger, path, true) },
-		StartNetwork: func() (bool, error) { return true, c.services.Start(c.networkDaemon()) },
-		SaveReport:   func() (bool, error) { return true, c.saveReport() },
-		StartAgent:   c.startAgent,
+		Configured:    c.configure,
+		OpenLog:       func() (bool, error) { return true, c.log.start(true) },
+		StartConsole:  c.startConsole,
+		StartNetwork:  func() (bool, error) { return c.services.Start(c.networkDaemon()) },
+		SaveReport:    func() (bool, error) { return true, c.saveReport() },
+		StartAgent:    c.startAgent,
+		StartServices: c.startServices,
 	}
-	owner, err := pid1.Claim(c.log.Logger)
+	owner, err := pid1.Claim(c.log.Logger, time.After)
 	if err != nil {
 		c.log.Error("start", "err", err)
 	}
@@ -75,9 +84,9 @@ func lookAfter(role, program string, out io.Writer) error {
 			c.log.Warn("become the reaper of orphans", "err", err)
 		}
 	}
-	guarded.Go(c.log.Logger, "boot", c.boot)
+	guarded.Keep(c.log.Logger, "boot", time.After, c.boot)
 	for {
-		err := guarded.Call(func() error { c.serve(ended, requests); return nil })
+		err := guarded.Call("signals", func() error { c.serve(signals); return nil })
 		c.log.Error("signals are taken again", "err", err)
 	}
 }
@@ -99,7 +108,7 @@ func (c *caretaker) boot() {
 	c.log.Log(context.Background(), pid1.LevelNotice, "guest is up",
 		"after", (r.Ready - r.Start).Round(10*time.Microsecond), "outcome", r.Count())
 	if c.config.Load().DebugConsole {
-		c.openConsole()
+		c.showBoot(r)
 	}
 }
 
@@ -107,13 +116,12 @@ func (c *caretaker) boot() {
 // alone, what does not is put right, and daemons are not started twice.
 func (c *caretaker) runAgain(out io.Writer) error {
 	leave := func() (bool, error) { return false, nil }
-	c.guest.OpenLog = func(path string) (bool, error) {
-		return false, c.log.file.Start(c.log.Logger, path, false)
-	}
-	c.guest.StartNetwork, c.guest.SaveReport, c.guest.StartAgent = leave, leave, leave
+	c.guest.OpenLog = func() (bool, error) { return false, c.log.start(false) }
+	c.guest.StartConsole, c.guest.StartNetwork, c.guest.SaveReport = leave, leave, leave
+	c.guest.StartAgent, c.guest.StartServices = leave, leave
 	// The score is for the process that stays, which this one is not.
 	c.runner.Run(plan.Without(arcsetup.Plan(c.guest), "oom"))
-	c.log.file.Flush()
+	c.log.flush()
 	r := c.report()
 	err := r.WriteTable(out)
 	for _, s := range r.Steps {
@@ -143,9 +151,8 @@ func environment() []string {
 }
 
 func service(name, path string, args ...string) pid1.Service {
-	return pid1.Service{Name: name, Command: pid1.Command{
-		Path: path, Args: append([]string{path}, args...),
-		Env: environment(), Dir: "/", Output: "/dev/console",
+	return pid1.Service{Name: name, Restart: pid1.Always, Command: pid1.Command{
+		Path: path, Args: append([]string{path}, args...), Env: environment(), Dir: "/",
 	}}
 }
 
@@ -162,23 +169,47 @@ func (c *caretaker) networkDaemon() pid1.Service {
 }
 
 func (c *caretaker) startAgent() (bool, error) {
-	if err := c.services.Start(service("agent", c.config.Load().Agent)); err != nil {
+	started, err := c.services.Start(service("agent", c.config.Load().Agent))
+	if err != nil {
 		return false, fmt.Errorf("the agent will be tried again: %w", err)
 	}
-	return true, nil
+	return started, nil
 }
 
-// openConsole shows the boot on the console and keeps a shell there.
-func (c *caretaker) openConsole() {
-	if console, err := os.OpenFile("/dev/console", os.O_WRONLY|unix.O_NOCTTY, 0); err == nil {
-		_ = c.report().WriteTable(console)
-		_ = console.Close()
+func (c *caretaker) startServices() (changed bool, err error) {
+	for _, configured := range c.config.Load().Services {
+		s := service(configured.Name, configured.Argv[0], configured.Argv[1:]...)
+		s.Restart = pid1.Restart(configured.Restart)
+		started, e := c.services.Start(s)
+		if e != nil {
+			err = errors.Join(err, fmt.Errorf("service %s: %w", s.Name, e))
+		}
+		changed = changed || started
 	}
+	return changed, err
+}
+
+// startConsole keeps a shell on the console.
+func (c *caretaker) startConsole() (bool, error) {
 	s := service("console", "/bin/sh")
-	s.Terminal = true
-	if err := c.services.Start(s); err != nil {
-		c.log.Error("debug console: this image has no shell", "err", err)
+	s.Terminal = "/dev/console"
+	started, err := c.services.Start(s)
+	if err != nil {
+		return false, fmt.Errorf("debug console: this root has no shell: %w", err)
 	}
+	return started, nil
+}
+
+// showBoot prints the boot on the console, where a shell has been for a while.
+func (c *caretaker) showBoot(r arcsetup.Report) {
+	console, err := os.OpenFile("/dev/console", os.O_WRONLY|unix.O_NOCTTY, 0)
+	if err != nil {
+		c.log.Warn("show the boot", "err", err)
+		return
+	}
+	_ = r.WriteTable(console)
+	_, _ = fmt.Fprintln(console, "\nA root shell is on this console: press enter.")
+	_ = console.Close()
 }
 
 func (c *caretaker) report() arcsetup.Report {
@@ -215,46 +246,57 @@ func (c *caretaker) reportChanged() {
 	}
 }
 
-// notify takes every signal that could end this process, and those that mean
-// something to an init. Children that end have a channel of their own, one place
-// of which stands for any number, so that they crowd out nothing else.
-func notify() (ended, requests <-chan os.Signal) {
-	e, r := make(chan os.Signal, 1), make(chan os.Signal, 16)
-	signal.Notify(e, syscall.SIGCHLD)
-	signal.Notify(r,
-		syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2,
-		syscall.SIGPWR, syscall.SIGPIPE, syscall.SIGALRM,
-		syscall.Signal(34+3), syscall.Signal(34+4), syscall.Signal(34+5))
-	return e, r
+// withoutPowerOff is what takes the place of a power-off.
+func (c *caretaker) withoutPowerOff() pid1.Action {
+	if c.config.Load().WithoutPowerOff == "halt" {
+		return pid1.Halt
+	}
+	return pid1.Reboot
 }
 
+// signals are those sent to this process. Each kind has a channel of its own, so
+// that many of one crowd out none of another: one place stands for any number of
+// ended children, or of what means nothing to an init.
+type signals struct {
+	ended, requests, others chan os.Signal
+}
+
+// takeSignals takes every signal that a process can. Even SIGSEGV, sent by
+// another one, would end this one.
+func takeSignals() signals {
+	s := signals{make(chan os.Signal, 1), make(chan os.Signal, 16), make(chan os.Signal, 1)}
+	for n := syscall.Signal(1); n <= lastSignal; n++ {
+		switch {
+		case n == syscall.SIGKILL, n == syscall.SIGSTOP, n == syscall.SIGURG:
+			// The kernel's, and the Go scheduler's, which ignores it otherwise.
+		case n == syscall.SIGCHLD:
+			signal.Notify(s.ended, n)
+		case pid1.ActionFor(n) != 0:
+			signal.Notify(s.requests, n)
+		default:
+			signal.Notify(s.others, n)
+		}
+	}
+	return s
+}
+
+// lastSignal is SIGRTMAX (signal(7)).
+const lastSignal = 64
+
 // serve reaps children and heeds requests to shut down. It does not return.
-func (c *caretaker) serve(ended, requests <-chan os.Signal) {
+func (c *caretaker) serve(s signals) {
 	// Ctrl-alt-del comes as SIGINT instead of resetting the machine.
 	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF); err != nil {
 		c.log.Debug("take ctrl-alt-del as a signal", "err", err)
 	}
-	var down sync.Once
 	for {
 		select {
-		case <-ended:
+		case <-s.ended:
 			c.services.Children.Reap()
-		case sig := <-requests:
-			action := pid1.ActionFor(sig)
-			if action == 0 {
-				c.log.Debug("signal ignored", "signal", sig)
-				continue
-			}
-			// Children have to be reaped meanwhile.
-			down.Do(func() {
-				guarded.Go(c.log.Logger, "shutdown", func() { c.shutDown(action) })
-			})
+		case sig := <-s.requests:
+			c.shutdown.Request(pid1.ActionFor(sig))
+		case sig := <-s.others:
+			c.log.Debug("signal ignored", "signal", sig)
 		}
-	}
-}
-
-func (c *caretaker) shutDown(action pid1.Action) {
-	if err := pid1.ShutDown(action, c.services, c.config.Load().Grace, c.log.file.Flush, c.log.Logger); err != nil {
-		c.log.Error("the kernel did not end this system", "err", err)
 	}
 }

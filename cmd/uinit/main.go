@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime/debug"
 	"text/tabwriter"
+	"time"
 
 	"github.com/arcinit/arcinit/pkg/arcsetup"
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
@@ -38,10 +39,12 @@ func run(name string, args []string, out io.Writer) error {
 	if os.Getpid() == 1 {
 		// The kernel passes the parameters it does not know as arguments.
 		// It panics when PID 1 ends, so that must not happen even where
-		// nothing else is left to do.
-		err := guarded.Call(func() error { return lookAfter("init", name, out) })
-		fmt.Fprintln(os.Stderr, "uinit: this system is without an init:", err)
-		select {}
+		// nothing else is left to do than to try again.
+		for {
+			err := guarded.Call("init", func() error { return lookAfter("init", name, out) })
+			fmt.Fprintln(os.Stderr, "uinit: this system is without an init:", err)
+			<-time.After(time.Second)
+		}
 	}
 	if len(args) == 0 {
 		return lookAfter("uinit", name, out)

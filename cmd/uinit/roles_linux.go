@@ -25,22 +25,45 @@ import (
 // logging is where a role says what it does.
 type logging struct {
 	*slog.Logger
-	level slog.LevelVar
-	file  *pid1.FileLog
+	level  slog.LevelVar
+	kernel *pid1.KernelLog
+	file   *pid1.FileLog
+	// output is where what the services say is kept, apart from the rest, so
+	// that one which says a lot pushes nothing of it out.
+	output *pid1.FileLog
 }
 
 // newLogging logs to the kernel log, the console, and, once it is started, to
 // the file on the share.
 func newLogging(tag string) *logging {
-	l := &logging{file: &pid1.FileLog{Tag: tag}}
-	l.Logger = slog.New(pid1.NewHandler(&l.level,
-		&pid1.KernelLog{Tag: tag, Open: openKernelLog},
-		&pid1.Console{Tag: tag, Loglevel: consoleLoglevel, Open: func() (io.WriteCloser, error) {
+	l := &logging{
+		kernel: &pid1.KernelLog{Open: openKernelLog},
+		file:   &pid1.FileLog{After: time.After},
+		output: &pid1.FileLog{After: time.After},
+	}
+	l.Logger = slog.New(pid1.NewHandler(tag, &l.level, l.kernel,
+		&pid1.Console{Loglevel: consoleLoglevel, Open: func() (io.WriteCloser, error) {
 			return os.OpenFile("/dev/console", os.O_WRONLY|unix.O_NOCTTY, 0)
 		}},
 		l.file,
 	))
 	return l
+}
+
+// start begins to write the files on the share; newBoot puts those of the boot
+// before aside.
+func (l *logging) start(newBoot bool) error {
+	err := l.file.Start(l.Logger, arcsetup.LogPath, newBoot)
+	if newBoot {
+		err = errors.Join(err, l.output.Start(l.Logger, arcsetup.OutputPath, newBoot))
+	}
+	return err
+}
+
+// flush returns when the host has all that was said so far.
+func (l *logging) flush() {
+	l.file.Flush()
+	l.output.Flush()
 }
 
 func openKernelLog() (io.Writer, error) {

@@ -2,6 +2,8 @@ package arcsetup
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -25,10 +27,28 @@ func (g *Guest) setConfig(c config.Config) {
 	}
 }
 
+// maxConfig bounds a configuration file, in bytes. It is far more than anyone
+// writes, and too little for brackets nested so deep that the decoder's stack
+// overflows, of which no recover saves PID 1.
+const maxConfig = 64 << 10
+
+func readAtMost(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // only read from
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(text)) > limit {
+		return nil, fmt.Errorf("%s: more than %d bytes", path, limit)
+	}
+	return text, err
+}
+
 // configure reads all that the host has to say. All of it has a default, so what
 // is refused is a warning.
 func (g *Guest) configure() (bool, error) {
-	readFile := func(path string) ([]byte, error) { return os.ReadFile(g.path(path)) }
+	readFile := func(path string) ([]byte, error) { return readAtMost(g.path(path), maxConfig) }
 	c, errConfig := config.Load(g.commandLine, readFile)
 	g.setConfig(c)
 	var errSubnet error

@@ -29,14 +29,17 @@ type Guest struct {
 	// Configured is told the configuration: first what the kernel command
 	// line says, and again when the files have been read.
 	Configured func(config.Config)
-	// OpenLog starts the log file at this path.
-	OpenLog func(path string) (changed bool, err error)
+	// OpenLog starts the log files on the share, which is mounted.
+	OpenLog func() (changed bool, err error)
+	// StartConsole starts a root shell on the console.
+	StartConsole func() (changed bool, err error)
 	// StartNetwork starts the network daemon.
 	StartNetwork func() (changed bool, err error)
 	// SaveReport writes what has come of the steps so far.
 	SaveReport func() (changed bool, err error)
-	// StartAgent starts the agent.
-	StartAgent func() (changed bool, err error)
+	// StartAgent starts the agent, StartServices those that the host configures.
+	StartAgent    func() (changed bool, err error)
+	StartServices func() (changed bool, err error)
 
 	// Config and SandboxSubnet are complete after the step "config"; steps
 	// that use them need it.
@@ -58,6 +61,7 @@ const (
 	// ReportPath is the report of the boot; HostReportPath its copy on the share.
 	ReportPath     = "/run/arcbox/boot.json"
 	HostReportPath = "/arcbox/log/boot.json"
-	// LogPath is the log file on the share.
-	LogPath = "/arcbox/log/arcinit.log"
+	// LogPath is the log file on the share, OutputPath what the services say.
+	LogPath    = "/arcbox/log/arcinit.log"
+	OutputPath = "/arcbox/log/services.log"
 )

@@ -21,6 +21,8 @@ func Plan(g *Guest) []plan.Step {
 			Doc: "1048576 open files for PID 1 and every child"},
 		{Name: "oom", Run: g.protect, Needs: []string{"early"},
 			Doc: "the kernel short of memory spares this process, not its children"},
+		{Name: "console", Run: g.startConsole, Needs: []string{"devlinks", "oom"},
+			Doc: "optional: a root shell on the console (arcbox.debug_console)"},
 		{Name: "run", Run: g.run, Needs: []string{"early"},
 			Doc: "tmpfs on /run, where what follows keeps its state"},
 		{Name: "modules", Run: g.modules, Needs: []string{"run"},
@@ -57,7 +59,7 @@ func Plan(g *Guest) []plan.Step {
 			Doc: "the host has a name, and /etc/hosts has it and localhost"},
 		{Name: "forward", Run: g.forwarding, Needs: []string{"early"},
 			Doc: "IPv4 is forwarded, lo is up"},
-		{Name: "network", Run: g.startNetwork, Needs: []string{"nofile", "modules", "forward", "hosts"},
+		{Name: "network", Run: g.startNetwork, Needs: []string{"nofile", "oom", "modules", "forward", "hosts"},
 			Doc: "the network daemon runs: primary, bridge and proxyarp are its work"},
 		{Name: "netfilter", Run: g.netfilter, Needs: []string{"modules"},
 			Doc: "the modules of the firewall's rules are loaded"},
@@ -89,8 +91,11 @@ func Plan(g *Guest) []plan.Step {
 	// The agent finds the set-up done, and the report of it written.
 	steps = append(steps, plan.Step{Name: "report", Run: g.saveReport, Needs: plan.Names(steps),
 		Doc: "the report is in " + ReportPath + " and on the share"})
-	return append(steps, plan.Step{Name: "agent", Run: g.startAgent, Needs: []string{"report"},
-		Doc: "the agent runs, and is started again when it ends"})
+	return append(steps,
+		plan.Step{Name: "agent", Run: g.startAgent, Needs: []string{"report"},
+			Doc: "the agent runs, and is started again when it ends"},
+		plan.Step{Name: "services", Run: g.startServices, Needs: []string{"agent"},
+			Doc: "optional: the services that arcinit.toml names run"})
 }
 
 // These steps are done by the program around the plan.
@@ -98,9 +103,23 @@ func (g *Guest) startNetwork() (bool, error) { return g.StartNetwork() }
 func (g *Guest) saveReport() (bool, error)   { return g.SaveReport() }
 func (g *Guest) startAgent() (bool, error)   { return g.StartAgent() }
 
+func (g *Guest) startConsole() (bool, error) {
+	if !g.commandLine.Config().DebugConsole {
+		return false, plan.Absent(errors.New("not asked for"))
+	}
+	return g.StartConsole()
+}
+
+func (g *Guest) startServices() (bool, error) {
+	if len(g.Config.Services) == 0 {
+		return false, plan.Absent(errors.New("none configured"))
+	}
+	return g.StartServices()
+}
+
 func (g *Guest) openLog() (bool, error) {
 	if !g.HasShare() {
 		return false, plan.Absent(errors.New("without the share there is no log file"))
 	}
-	return g.OpenLog(g.path(LogPath))
+	return g.OpenLog()
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -81,8 +82,27 @@ func (r Report) WriteTable(w io.Writer) error {
 		fmt.Fprintf(&b, "; agent started %s after /init", ms(r.Ready-r.Start))
 	}
 	b.WriteString("\n")
+	r.writeServices(&b)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+func (r Report) writeServices(b *strings.Builder) {
+	if len(r.Services) == 0 {
+		return
+	}
+	width := len("SERVICE")
+	for _, s := range r.Services {
+		width = max(width, len(s.Name))
+	}
+	fmt.Fprintf(b, "\n%-*s  %7s  %6s  %5s  %10s  %s\n", width, "SERVICE", "PID", "STARTS", "ENDS", "SINCE ms", "LAST END")
+	for _, s := range r.Services {
+		pid, since := "-", "-"
+		if s.PID != 0 {
+			pid, since = strconv.Itoa(s.PID), number(s.Since-r.Start)
+		}
+		fmt.Fprintf(b, "%-*s  %7s  %6d  %5d  %10s  %s\n", width, s.Name, pid, s.Starts, s.Ends, since, s.LastEnd)
+	}
 }
 
 func number(d time.Duration) string { return fmt.Sprintf("%.2f", float64(d)/float64(time.Millisecond)) }

@@ -156,7 +156,7 @@ func (d *daemon) start(ctx context.Context, role Role, name string, assigned *st
 	guarded.Go(d.log, "worker of "+name, func() {
 		defer d.wg.Done()
 		defer close(w.done)
-		if err := guarded.Call(func() error { w.run(ctx); return nil }); err != nil {
+		if err := guarded.Call("worker "+name, func() error { w.run(ctx); return nil }); err != nil {
 			d.fail(fmt.Errorf("worker of %s: %w", name, err))
 		}
 	})

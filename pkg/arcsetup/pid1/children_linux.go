@@ -16,6 +16,15 @@ import (
 type Children struct {
 	mu    sync.Mutex
 	exits map[int]chan<- syscall.WaitStatus
+
+	// While a program is being started, which takes as long as its file
+	// system does, ends of unknown children are kept: one may be its own.
+	starting int
+	unknown  map[int]syscall.WaitStatus
+	// score is this process's own oom_score_adj meanwhile.
+	score []byte
+
+	reap chan struct{} // has something in it when a child has been waited for
 }
 
 // Command is a program to start.
@@ -24,75 +33,129 @@ type Command struct {
 	Args []string // with the program's name first
 	Env  []string
 	Dir  string
-	// Output is the device that standard output and error go to.
-	Output string
-	// Terminal makes Output standard input too, and the controlling terminal.
-	Terminal bool
+	// Terminal is the device to be controlling terminal and all standard
+	// streams; without one, standard input is empty.
+	Terminal string
 }
 
-// Start starts a program as the leader of a session of its own. How it ends is
-// sent on exit.
-func (c *Children) Start(cmd Command) (pid int, exit <-chan syscall.WaitStatus, err error) {
-	fail := func(err error) (int, <-chan syscall.WaitStatus, error) {
+// Start starts a program as the leader of a session of its own. out, if any, is
+// its standard output and error where it has no terminal. How it ends is sent on
+// exit.
+func (c *Children) Start(cmd Command, out *os.File) (pid int, exit <-chan syscall.WaitStatus, err error) {
+	in := os.DevNull
+	if cmd.Terminal != "" {
+		in = cmd.Terminal
+	}
+	stdin, err := os.OpenFile(in, os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
 		return 0, nil, fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
-	out, err := os.OpenFile(cmd.Output, os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil && !cmd.Terminal { // a kernel without a console
-		out, err = os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	}
-	if err != nil {
-		return fail(err)
-	}
-	defer out.Close() //nolint:errcheck // the child has its own
-	in := out
-	if !cmd.Terminal {
-		in, err = os.Open(os.DevNull)
-		if err != nil {
-			return fail(err)
-		}
-		defer in.Close() //nolint:errcheck // the child has its own
+	defer stdin.Close() //nolint:errcheck // the child has its own
+	if cmd.Terminal != "" || out == nil {
+		out = stdin
 	}
 
-	// Held until the process is known, lest Reap finds it ended before that.
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.begin()
 	pid, err = syscall.ForkExec(cmd.Path, cmd.Args, &syscall.ProcAttr{
 		Dir: cmd.Dir, Env: cmd.Env,
-		Files: []uintptr{in.Fd(), out.Fd(), out.Fd()},
-		Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: cmd.Terminal},
+		Files: []uintptr{stdin.Fd(), out.Fd(), out.Fd()},
+		Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: cmd.Terminal != ""},
 	})
+	ended := c.started(pid, err)
 	if err != nil {
-		return fail(err)
+		return 0, nil, fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
-	// It is no more precious than others, whatever this process is. Only an
-	// end that came before this keeps it from being written.
-	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte("0"), 0)
-	ended := make(chan syscall.WaitStatus, 1)
-	if c.exits == nil {
-		c.exits = map[int]chan<- syscall.WaitStatus{}
-	}
-	c.exits[pid] = ended
 	return pid, ended, nil
 }
 
-// Reap waits for all children that have ended, own and orphaned. It is to be
-// called after every SIGCHLD; one signal can stand for many.
-func (c *Children) Reap() {
+const ownScore = "/proc/self/oom_score_adj"
+
+// begin prepares for a child: one is no more precious to the out-of-memory
+// killer than others, whatever this process is, and inherits that at birth.
+// PID 1 risks nothing by being like it for that long: the kernel spares it in
+// any case (oom_unkillable_task, mm/oom_kill.c).
+func (c *Children) begin() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.starting++
+	if c.starting == 1 {
+		c.score, _ = os.ReadFile(ownScore)
+		_ = os.WriteFile(ownScore, []byte("0"), 0)
+	}
+}
+
+// started registers the child, if err is nil, and sends its end if it has ended
+// already.
+func (c *Children) started(pid int, err error) <-chan syscall.WaitStatus {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ended := make(chan syscall.WaitStatus, 1)
+	if err == nil {
+		if status, ok := c.unknown[pid]; ok {
+			ended <- status
+			delete(c.unknown, pid)
+		} else {
+			if c.exits == nil {
+				c.exits = map[int]chan<- syscall.WaitStatus{}
+			}
+			c.exits[pid] = ended
+		}
+	}
+	c.starting--
+	if c.starting == 0 {
+		c.unknown = nil
+		_ = os.WriteFile(ownScore, c.score, 0)
+	}
+	return ended
+}
+
+// Reap waits for all children that have ended, own and orphaned, and reports
+// whether there are others. It is to be called after every SIGCHLD; one signal
+// can stand for many.
+func (c *Children) Reap() (others bool) {
 	for {
 		var status syscall.WaitStatus
 		pid, err := syscall.Wait4(-1, &status, syscall.WNOHANG, nil)
 		if errors.Is(err, syscall.EINTR) {
 			continue
 		}
-		if err != nil || pid == 0 {
-			return // ECHILD: there are no children; 0: none has ended
+		if err != nil {
+			return false // ECHILD
 		}
-		c.mu.Lock()
-		if ended, ok := c.exits[pid]; ok {
-			ended <- status
-			delete(c.exits, pid)
+		if pid == 0 {
+			return true
 		}
-		c.mu.Unlock()
+		c.ended(pid, status)
+	}
+}
+
+// reaped can be received from when children have been waited for since.
+func (c *Children) reaped() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.reap == nil {
+		c.reap = make(chan struct{}, 1)
+	}
+	return c.reap
+}
+
+func (c *Children) ended(pid int, status syscall.WaitStatus) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	select {
+	case c.reap <- struct{}{}:
+	default: // nobody waits, or that is known
+	}
+	if ended, ok := c.exits[pid]; ok {
+		ended <- status
+		delete(c.exits, pid)
+		return
+	}
+	if c.starting > 0 {
+		if c.unknown == nil {
+			c.unknown = map[int]syscall.WaitStatus{}
+		}
+		c.unknown[pid] = status
 	}
 }
 

@@ -15,23 +15,25 @@ import (
 // is; it stands between slog's Info and Warn, as the kernel's notice does.
 const LevelNotice = slog.Level(2)
 
-// Sink takes finished log lines, without a newline. It must not block for long
-// and has no one to tell of an error.
+// Sink takes finished log lines, tag first and without a newline. It must not
+// block for long and has no one to tell of an error.
 type Sink interface {
 	Emit(t time.Time, level slog.Level, line string)
 }
 
-// Handler is a slog.Handler that writes `message key=value ...` to sinks.
+// Handler is a slog.Handler that writes `tag: message key=value ...` to sinks.
 type Handler struct {
+	tag    string
 	level  slog.Leveler
 	sinks  []Sink
 	attrs  string // already formatted
 	prefix string // of keys, from WithGroup
 }
 
-// NewHandler returns a handler for records from level up.
-func NewHandler(level slog.Leveler, sinks ...Sink) *Handler {
-	return &Handler{level: level, sinks: sinks}
+// NewHandler returns a handler for records from level up. The tag says whose
+// they are.
+func NewHandler(tag string, level slog.Leveler, sinks ...Sink) *Handler {
+	return &Handler{tag: tag, level: level, sinks: sinks}
 }
 
 // Enabled implements slog.Handler.
@@ -42,7 +44,7 @@ func (h *Handler) Enabled(_ context.Context, level slog.Level) bool {
 // Handle implements slog.Handler.
 func (h *Handler) Handle(_ context.Context, r slog.Record) error {
 	var line strings.Builder
-	line.WriteString(oneLine(r.Message))
+	line.WriteString(h.tag + ": " + oneLine(r.Message))
 	line.WriteString(h.attrs)
 	r.Attrs(func(a slog.Attr) bool {
 		writeAttr(&line, h.prefix, a)
@@ -126,8 +128,6 @@ const maxPending = 256
 // KernelLog writes lines to the kernel log. Those that come before the device
 // can be opened are kept for it.
 type KernelLog struct {
-	// Tag stands before each line.
-	Tag string
 	// Open opens /dev/kmsg.
 	Open func() (io.Writer, error)
 
@@ -138,7 +138,7 @@ type KernelLog struct {
 
 // Emit implements Sink.
 func (k *KernelLog) Emit(_ time.Time, level slog.Level, line string) {
-	record := fmt.Appendf(nil, "<%d>%s: %s", severity(level), k.Tag, line)
+	record := fmt.Appendf(nil, "<%d>%s", severity(level), line)
 	if len(record) > maxRecord {
 		record = append(record[:maxRecord-3], "..."...)
 	}
@@ -165,8 +165,6 @@ func (k *KernelLog) Emit(_ time.Time, level slog.Level, line string) {
 // Console shows lines from LevelNotice up where the kernel, told to be quiet,
 // would not print them from its log.
 type Console struct {
-	// Tag stands before each line.
-	Tag string
 	// Loglevel is the kernel's console_loglevel: it prints what is below.
 	Loglevel func() int
 	// Open opens /dev/console for one line.
@@ -179,7 +177,7 @@ func (c *Console) Emit(_ time.Time, level slog.Level, line string) {
 		return
 	}
 	if console, err := c.Open(); err == nil {
-		_, _ = fmt.Fprintf(console, "%s: %s\n", c.Tag, line)
+		_, _ = fmt.Fprintln(console, line)
 		_ = console.Close()
 	}
 }

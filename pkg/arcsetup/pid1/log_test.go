@@ -19,13 +19,13 @@ func (nopCloser) Close() error { return nil }
 func TestKernelLogKeepsEarlyLines(t *testing.T) {
 	var device bytes.Buffer
 	ready := false
-	k := &KernelLog{Tag: "arcinit", Open: func() (io.Writer, error) {
+	k := &KernelLog{Open: func() (io.Writer, error) {
 		if !ready {
 			return nil, os.ErrNotExist
 		}
 		return &device, nil
 	}}
-	log := slog.New(NewHandler(slog.LevelDebug, k))
+	log := slog.New(NewHandler("arcinit", slog.LevelDebug, k))
 	log.Info("early", "took", 3*time.Millisecond)
 	ready = true
 	log.With("a", 1).WithGroup("g").Error("late", "err", errors.Join(errors.New("x y"), errors.New("z")))
@@ -37,8 +37,8 @@ func TestKernelLogKeepsEarlyLines(t *testing.T) {
 
 func TestKernelLogCutsLongRecords(t *testing.T) {
 	var device bytes.Buffer
-	k := &KernelLog{Tag: "arcinit", Open: func() (io.Writer, error) { return &device, nil }}
-	slog.New(NewHandler(slog.LevelDebug, k)).Info(strings.Repeat("x", 5000))
+	k := &KernelLog{Open: func() (io.Writer, error) { return &device, nil }}
+	slog.New(NewHandler("arcinit", slog.LevelDebug, k)).Info(strings.Repeat("x", 5000))
 	if device.Len() > maxRecord+1 || !strings.HasSuffix(device.String(), "...\n") {
 		t.Errorf("record of %d bytes ends %q", device.Len(), device.String()[device.Len()-5:])
 	}
@@ -59,9 +59,9 @@ func TestConsoleShowsWhatTheKernelDoesNot(t *testing.T) {
 		{1, slog.LevelError, true},
 	} {
 		var console bytes.Buffer
-		c := &Console{Tag: "arcinit", Loglevel: func() int { return tt.loglevel },
+		c := &Console{Loglevel: func() int { return tt.loglevel },
 			Open: func() (io.WriteCloser, error) { return nopCloser{&console}, nil }}
-		slog.New(NewHandler(slog.LevelDebug, c)).Log(t.Context(), tt.level, "line")
+		slog.New(NewHandler("arcinit", slog.LevelDebug, c)).Log(t.Context(), tt.level, "line")
 		if got := console.Len() > 0; got != tt.want {
 			t.Errorf("loglevel %d, level %v: shown %v, want %v", tt.loglevel, tt.level, got, tt.want)
 		}
@@ -75,8 +75,8 @@ func TestFileLog(t *testing.T) {
 		return string(text)
 	}
 	boot := func(line string) {
-		l := &FileLog{Tag: "arcinit"}
-		log := slog.New(NewHandler(slog.LevelDebug, l))
+		l := &FileLog{}
+		log := slog.New(NewHandler("arcinit", slog.LevelDebug, l))
 		log.Warn("early " + line)
 		if err := l.Start(log, path, true); err != nil {
 			t.Fatal(err)
@@ -103,8 +103,8 @@ func TestFileLog(t *testing.T) {
 
 func TestFileLogIsBounded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "arcinit.log")
-	l := &FileLog{Tag: "arcinit"}
-	log := slog.New(NewHandler(slog.LevelDebug, l))
+	l := &FileLog{}
+	log := slog.New(NewHandler("arcinit", slog.LevelDebug, l))
 	if err := l.Start(log, path, true); err != nil {
 		t.Fatal(err)
 	}
@@ -123,8 +123,8 @@ func TestFileLogIsBounded(t *testing.T) {
 }
 
 func TestFileLogPendingIsBounded(t *testing.T) {
-	l := &FileLog{Tag: "arcinit"}
-	log := slog.New(NewHandler(slog.LevelDebug, l))
+	l := &FileLog{}
+	log := slog.New(NewHandler("arcinit", slog.LevelDebug, l))
 	for range 2000 {
 		log.Info(strings.Repeat("x", 1000))
 	}

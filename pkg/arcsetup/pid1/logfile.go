@@ -25,8 +25,8 @@ const (
 // older file beside it, path.1: what came before the file was full, or the log
 // of the boot before.
 type FileLog struct {
-	// Tag stands before each line.
-	Tag string
+	// After is a timer (time.After).
+	After func(time.Duration) <-chan time.Time
 
 	mu      sync.Mutex
 	path    string
@@ -38,7 +38,7 @@ type FileLog struct {
 
 // Emit implements Sink.
 func (l *FileLog) Emit(t time.Time, level slog.Level, line string) {
-	text := fmt.Sprintf("%s %-5s %s: %s\n", t.UTC().Format("2006-01-02T15:04:05.000000Z"), level, l.Tag, line)
+	text := fmt.Sprintf("%s %-5s %s\n", t.UTC().Format("2006-01-02T15:04:05.000000Z"), level, line)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.pending.add(text, pendingLimit)
@@ -71,7 +71,7 @@ func (l *FileLog) Start(log *slog.Logger, path string, newBoot bool) error {
 	}
 	l.wake = make(chan struct{}, 1)
 	l.wake <- struct{}{}
-	guarded.Go(log, "log file", func() {
+	guarded.Keep(log, "log file", l.After, func() {
 		for range l.wake {
 			l.Flush()
 		}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"time"
 
 	"github.com/arcinit/arcinit/pkg/arcsetup/guarded"
 	"golang.org/x/sys/unix"
@@ -16,16 +18,21 @@ const ownerAddress = "@arcinit"
 
 // Claim makes this process the one that looks after the system, for as long as
 // it lives. It returns false where another one does.
-func Claim(log *slog.Logger) (bool, error) {
-	socket, err := net.ListenUnix("unix", &net.UnixAddr{Name: ownerAddress, Net: "unix"})
+func Claim(log *slog.Logger, after func(time.Duration) <-chan time.Time) (bool, error) {
+	return claim(ownerAddress, log, after)
+}
+
+func claim(address string, log *slog.Logger, after func(time.Duration) <-chan time.Time) (bool, error) {
+	socket, err := net.ListenUnix("unix", &net.UnixAddr{Name: address, Net: "unix"})
 	if errors.Is(err, unix.EADDRINUSE) {
-		return false, nil
+		owner, err := ownerOf(address)
+		return owner == os.Getpid(), err // it may have claimed it before
 	}
 	if err != nil {
 		return false, fmt.Errorf("claim the system: %w", err)
 	}
 	// Who connects wants to know whose socket it is, which the kernel says.
-	guarded.Go(log, "owner socket", func() {
+	guarded.Keep(log, "owner socket", after, func() {
 		for {
 			conn, err := socket.Accept()
 			if err != nil {
@@ -39,8 +46,10 @@ func Claim(log *slog.Logger) (bool, error) {
 }
 
 // Owner is the process id of the process that looks after this system.
-func Owner() (pid int, err error) {
-	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: ownerAddress, Net: "unix"})
+func Owner() (pid int, err error) { return ownerOf(ownerAddress) }
+
+func ownerOf(address string) (pid int, err error) {
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: address, Net: "unix"})
 	if err != nil {
 		return 0, fmt.Errorf("no arcinit looks after this system: %w", err)
 	}

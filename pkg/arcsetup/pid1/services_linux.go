@@ -2,6 +2,8 @@ package pid1
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"syscall"
@@ -19,9 +21,21 @@ const (
 	healthy    = 30 * time.Second
 )
 
+// Restart says which ends of a service are followed by a new start.
+type Restart string
+
+// The kinds of Restart. A program that could not be started counts as one that
+// failed.
+const (
+	Always    Restart = "always"
+	OnFailure Restart = "on-failure" // any end but exit code 0
+	Never     Restart = "never"
+)
+
 // Service is a program that is to run for as long as the system does.
 type Service struct {
-	Name string
+	Name    string
+	Restart Restart
 	Command
 }
 
@@ -29,6 +43,8 @@ type Service struct {
 type Services struct {
 	Children *Children
 	Log      *slog.Logger
+	// Output are the logs that the services' own words go to.
+	Output []Sink
 	// Uptime is the time since boot, After a timer (time.After).
 	Uptime func() time.Duration
 	After  func(time.Duration) <-chan time.Time
@@ -36,42 +52,80 @@ type Services struct {
 	Changed func()
 
 	mu      sync.Mutex
-	running []*supervised // in the order in which they were first started
+	all     []*supervised // in the order in which they were first started
+	stopped bool
 }
 
-// supervised is a service and the goroutine that looks after it.
+// supervised is a service and what is known of its lives.
 type supervised struct {
 	Service
-	status ServiceStatus // guarded by Services.mu
+	output *output         // nil on a terminal
+	ctx    context.Context // ends when the service is to
 	stop   context.CancelFunc
-	ended  chan struct{} // closed when it is stopped and will not start again
+	again  chan struct{} // asks for a new life
+	ended  chan struct{} // closed when there will be no other
+	status ServiceStatus // guarded by Services.mu
+
+	// What follows belongs to the goroutine that supervises.
+	exit      <-chan syscall.WaitStatus // nil while it does not run
+	pid       int
+	started   time.Duration
+	backoff   time.Duration
+	complaint string // why it does not start, said once, not at each attempt
 }
 
-// Start starts a service and keeps it running until Stop. The error is that of
-// the first attempt; there will be others.
-func (s *Services) Start(service Service) error {
-	ctx, cancel := context.WithCancel(context.Background())
+// errStopped answers those who come too late.
+var errStopped = errors.New("the system is shutting down")
+
+// Start starts a service and keeps it running until Stop, or as Restart says.
+// The error is that of the first attempt; there may be others. One of that name
+// that is there already is left alone.
+func (s *Services) Start(service Service) (changed bool, err error) {
 	v := &supervised{
-		Service: service, stop: cancel, ended: make(chan struct{}),
+		Service: service, again: make(chan struct{}, 1), ended: make(chan struct{}),
 		status: ServiceStatus{Name: service.Name},
 	}
-	s.mu.Lock()
-	s.running = append(s.running, v)
-	s.mu.Unlock()
-	first := make(chan error, 1)
-	guarded.Go(s.Log, service.Name, func() {
-		defer close(v.ended)
-		s.supervise(ctx, v, first)
+	v.ctx, v.stop = context.WithCancel(context.Background())
+	if added, err := s.add(v); !added {
+		return false, err
+	}
+	if service.Terminal == "" {
+		if v.output, err = newOutput(service.Name, s.Output, s.Log, s.After); err != nil {
+			s.Log.Warn("service is not heard", "service", service.Name, "err", err)
+		}
+	}
+	err = s.start(v)
+	if err != nil {
+		v.complaint = err.Error() // the caller's to log
+	}
+	guarded.Keep(s.Log, "supervisor of "+service.Name, s.After, func() {
+		s.supervise(v)
+		close(v.ended)
 	})
-	return <-first
+	return true, err
+}
+
+func (s *Services) add(v *supervised) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		return false, fmt.Errorf("start %s: %w", v.Path, errStopped)
+	}
+	for _, other := range s.all {
+		if other.Name == v.Name {
+			return false, nil
+		}
+	}
+	s.all = append(s.all, v)
+	return true, nil
 }
 
 // Status is the status of all services, in the order of their start.
 func (s *Services) Status() []ServiceStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := make([]ServiceStatus, len(s.running))
-	for i, v := range s.running {
+	all := make([]ServiceStatus, len(s.all))
+	for i, v := range s.all {
 		all[i] = v.status
 	}
 	return all
@@ -85,92 +139,173 @@ func (s *Services) set(v *supervised, change func(*ServiceStatus)) {
 	s.Changed()
 }
 
-// supervise starts the service over and over until ctx ends. What came of the
-// first attempt is sent on first.
-func (s *Services) supervise(ctx context.Context, v *supervised, first chan<- error) {
-	var backoff time.Duration
-	var complaint string // why it does not start, said once, not at each attempt
-	for ctx.Err() == nil {
-		started := s.Uptime()
-		pid, exit, err := s.Children.Start(v.Command)
-		var end string
-		if err == nil {
-			s.set(v, func(st *ServiceStatus) { st.PID, st.Since = pid, started; st.Starts++ })
-			s.Log.Info("service started", "service", v.Name, "pid", pid)
-		} else {
-			end = err.Error()
+// Again ends the named service's present life, or its wait for the next, and
+// starts a new one at once.
+func (s *Services) Again(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, v := range s.all {
+		if v.Name == name {
+			select {
+			case v.again <- struct{}{}:
+			default: // that has been asked for
+			}
 		}
-		if first != nil {
-			first <- err
-			first = nil
-		} else if err != nil && end != complaint {
+	}
+}
+
+// supervise gives the service one life after another. It keeps all it knows in
+// v, so that it can be called again after a panic.
+func (s *Services) supervise(v *supervised) {
+	for v.exit != nil || v.ctx.Err() == nil {
+		failed := true
+		if v.exit != nil {
+			failed = s.await(v)
+		}
+		if v.ctx.Err() != nil || v.Restart == Never || v.Restart == OnFailure && !failed {
+			return
+		}
+		if !s.wait(v) {
+			return
+		}
+		if err := s.start(v); err != nil && err.Error() != v.complaint {
+			v.complaint = err.Error()
 			s.Log.Warn("service does not start, will keep trying", "service", v.Name, "err", err)
 		}
-		complaint = end
-		if err == nil {
-			end = s.await(ctx, v, pid, exit)
-		}
-		s.set(v, func(st *ServiceStatus) { st.PID, st.LastEnd = 0, end })
-		if s.Uptime()-started >= healthy {
-			backoff = 0
-		}
-		if err != nil {
-			backoff = max(backoff, minBackoff)
-		}
-		if backoff > 0 {
-			select {
-			case <-s.After(backoff):
-			case <-ctx.Done():
-			}
-		}
-		backoff = min(max(2*backoff, minBackoff), maxBackoff)
 	}
 }
 
-// await returns how the process ended. When ctx ends it is asked to.
-func (s *Services) await(ctx context.Context, v *supervised, pid int, exit <-chan syscall.WaitStatus) string {
-	var status syscall.WaitStatus
-	select {
-	case status = <-exit:
-		s.Log.Warn("service ended", "service", v.Name, "pid", pid, "end", describe(status))
-	case <-ctx.Done():
-		_ = syscall.Kill(pid, syscall.SIGTERM)
-		status = <-exit
-		s.Log.Info("service stopped", "service", v.Name, "pid", pid, "end", describe(status))
+// start gives the service a life.
+func (s *Services) start(v *supervised) error {
+	v.started = s.Uptime()
+	var err error
+	v.pid, v.exit, err = s.Children.Start(v.Command, v.output.writeEnd())
+	if err != nil {
+		v.exit = nil
+		s.set(v, func(st *ServiceStatus) { st.LastEnd = err.Error() })
+		// There is no sense in trying at once what just failed.
+		v.backoff = max(v.backoff, minBackoff)
+		return err
 	}
-	return describe(status)
+	v.complaint = ""
+	s.Log.Info("service started", "service", v.Name, "pid", v.pid)
+	s.set(v, func(st *ServiceStatus) { st.PID, st.Since = v.pid, v.started; st.Starts++ })
+	return nil
 }
+
+// wait waits before the next life; false means that there is to be none.
+func (s *Services) wait(v *supervised) bool {
+	pause := v.backoff
+	v.backoff = min(max(2*v.backoff, minBackoff), maxBackoff)
+	if pause == 0 {
+		return true
+	}
+	select {
+	case <-s.After(pause):
+		return true
+	case <-v.again:
+		v.backoff = 0
+		return true
+	case <-v.ctx.Done():
+		return false
+	}
+}
+
+// await waits until the process ends, or asks it to, and reports whether it
+// failed.
+func (s *Services) await(v *supervised) (failed bool) {
+	var status syscall.WaitStatus
+	asked := true
+	select {
+	case status = <-v.exit:
+		asked = false
+	case <-v.again:
+		v.hangUp()
+		status = <-v.exit
+	case <-v.ctx.Done():
+		if v.Terminal != "" {
+			v.hangUp()
+		} else {
+			_ = syscall.Kill(v.pid, syscall.SIGTERM)
+		}
+		status = <-v.exit
+	}
+	v.exit = nil
+	v.output.endLine()
+	end := describe(status)
+	if asked {
+		v.backoff = 0
+		s.Log.Info("service stopped", "service", v.Name, "pid", v.pid, "end", end)
+	} else {
+		s.Log.Warn("service ended", "service", v.Name, "pid", v.pid, "end", end)
+		if s.Uptime()-v.started >= healthy {
+			v.backoff = 0
+		}
+	}
+	s.set(v, func(st *ServiceStatus) { st.PID, st.LastEnd = 0, end; st.Ends++ })
+	return !status.Exited() || status.ExitStatus() != 0
+}
+
+// hangUp ends what runs on a terminal: an interactive shell ignores SIGTERM.
+func (v *supervised) hangUp() { _ = syscall.Kill(-v.pid, syscall.SIGHUP) }
 
 // Stop ends the services, the last started first: each is asked to with SIGTERM,
-// and all that still run when grace is over are killed.
-func (s *Services) Stop(grace time.Duration) {
+// and those that still run when ctx ends are killed. From then on none can be
+// started.
+func (s *Services) Stop(ctx context.Context) {
 	s.mu.Lock()
-	running := append([]*supervised(nil), s.running...)
+	s.stopped = true
+	all := append([]*supervised(nil), s.all...)
 	s.mu.Unlock()
-	deadline := s.After(grace)
-	late := false
-	for i := len(running) - 1; i >= 0; i-- {
-		v := running[i]
-		v.stop()
-		if !late {
-			select {
-			case <-v.ended:
-				continue
-			case <-deadline:
-				late = true
-			}
+	begin := s.Uptime()
+	for i := len(all) - 1; i >= 0; i-- {
+		all[i].stop()
+		if !s.awaitEnd(ctx, all[i], begin) {
+			s.kill(all[i])
 		}
-		s.kill(v)
-		<-v.ended
+	}
+}
+
+// How often Stop says what it waits for, and how long it waits for a process
+// that it has killed: one in the midst of a system call may not end at all.
+const (
+	progress  = 5 * time.Second
+	afterKill = 2 * time.Second
+)
+
+// awaitEnd waits for a service to end and says so now and then. It returns
+// false when ctx ends first.
+func (s *Services) awaitEnd(ctx context.Context, v *supervised, begin time.Duration) bool {
+	for {
+		select {
+		case <-v.ended:
+			return true
+		case <-ctx.Done():
+			return false
+		case <-s.After(progress):
+			s.Log.Log(ctx, LevelNotice, "waiting for service to stop", "service", v.Name, "pid", s.pid(v),
+				"for", (s.Uptime() - begin).Round(time.Second))
+		}
 	}
 }
 
 func (s *Services) kill(v *supervised) {
-	s.mu.Lock()
-	pid := v.status.PID
-	s.mu.Unlock()
-	if pid != 0 {
-		s.Log.Warn("service killed: it did not stop in time", "service", v.Name, "pid", pid)
-		_ = syscall.Kill(pid, syscall.SIGKILL)
+	pid := s.pid(v)
+	if pid == 0 {
+		return
 	}
+	s.Log.Warn("service killed: it did not stop in time", "service", v.Name, "pid", pid)
+	_ = syscall.Kill(pid, syscall.SIGKILL)
+	select {
+	case <-v.ended:
+	case <-s.After(afterKill):
+		s.Log.Warn("service does not end even when killed", "service", v.Name, "pid", pid)
+	}
+}
+
+// pid is the service's process, zero while there is none.
+func (s *Services) pid(v *supervised) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return v.status.PID
 }

@@ -1,12 +1,16 @@
 package pid1
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/signal"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -52,12 +56,12 @@ func newServices(t *testing.T) (s *Services, waits chan time.Duration, uptime *a
 }
 
 func program(name string, args ...string) Service {
-	return Service{Name: name, Command: Command{Path: args[0], Args: args, Dir: "/", Output: os.DevNull}}
+	return Service{Name: name, Command: Command{Path: args[0], Args: args, Dir: "/"}, Restart: Always}
 }
 
 func TestServiceBacksOff(t *testing.T) {
 	s, waits, _ := newServices(t)
-	if err := s.Start(program("crasher", "/bin/sh", "-c", "exit 7")); err != nil {
+	if _, err := s.Start(program("crasher", "/bin/sh", "-c", "exit 7")); err != nil {
 		t.Fatal(err)
 	}
 	next := func() time.Duration {
@@ -88,7 +92,7 @@ func TestServiceBacksOff(t *testing.T) {
 func TestHealthyServiceStartsOver(t *testing.T) {
 	s, waits, uptime := newServices(t)
 	s.Uptime = func() time.Duration { return time.Duration(uptime.Add(int64(healthy))) }
-	if err := s.Start(program("long", "/bin/sh", "-c", "exit 0")); err != nil {
+	if _, err := s.Start(program("long", "/bin/sh", "-c", "exit 0")); err != nil {
 		t.Fatal(err)
 	}
 	// It never waits: each end comes after a healthy time.
@@ -106,12 +110,12 @@ func TestHealthyServiceStartsOver(t *testing.T) {
 		for range waits { // Stop's grace
 		}
 	}()
-	s.Stop(time.Second)
+	s.Stop(t.Context())
 }
 
 func TestServiceThatDoesNotStart(t *testing.T) {
 	s, waits, _ := newServices(t)
-	err := s.Start(program("missing", "/nowhere/agent"))
+	_, err := s.Start(program("missing", "/nowhere/agent"))
 	if err == nil || !strings.Contains(err.Error(), "/nowhere/agent") {
 		t.Fatalf("Start = %v", err)
 	}
@@ -123,50 +127,171 @@ func TestServiceThatDoesNotStart(t *testing.T) {
 	}
 }
 
+// untilUp waits for a program of a test to make a file.
+func untilUp(t *testing.T, path string) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if _, err := os.Stat(path); err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("there is no %s", path)
+		}
+	}
+}
+
 func TestStopIsInReverse(t *testing.T) {
 	s, _, _ := newServices(t)
 	dir := t.TempDir()
 	polite := "trap 'echo $1 >> " + dir + "/log; exit 0' TERM; echo up > " + dir + "/$1; while :; do sleep 0.02; done"
 	for _, name := range []string{"first", "second"} {
-		if err := s.Start(program(name, "/bin/sh", "-c", polite, "sh", name)); err != nil {
+		if _, err := s.Start(program(name, "/bin/sh", "-c", polite, "sh", name)); err != nil {
 			t.Fatal(err)
 		}
-		for {
-			if _, err := os.Stat(dir + "/" + name); err == nil {
-				break
-			}
-			time.Sleep(time.Millisecond)
-		}
+		untilUp(t, dir+"/"+name)
 	}
-	stopped := make(chan struct{})
-	go func() { s.Stop(time.Second); close(stopped) }()
-	<-stopped
+	s.Stop(t.Context())
 	log, err := os.ReadFile(dir + "/log")
 	if err != nil || string(log) != "second\nfirst\n" {
-		t.Errorf("ended in the order %q, %v", log, err)
+		t.Errorf("ended in the order %q, %v: %+v", log, err, s.Status())
+	}
+	if _, err := s.Start(program("late", "/bin/true")); !errors.Is(err, errStopped) {
+		t.Errorf("a service started after that: %v", err)
 	}
 }
 
 func TestStopKillsWhatStays(t *testing.T) {
-	s, waits, _ := newServices(t)
+	s, waits, uptime := newServices(t)
+	s.Uptime = func() time.Duration { return time.Duration(uptime.Add(int64(5 * time.Second))) }
+	log := &lines{}
+	s.Log = slog.New(NewHandler("test", slog.LevelDebug, log))
 	dir := t.TempDir()
-	if err := s.Start(program("deaf", "/bin/sh", "-c", "trap '' TERM; echo up > "+dir+"/deaf; while :; do sleep 0.02; done")); err != nil {
+	if _, err := s.Start(program("deaf", "/bin/sh", "-c", "trap '' TERM; echo up > "+dir+"/deaf; while :; do sleep 0.02; done")); err != nil {
 		t.Fatal(err)
 	}
-	for {
-		if _, err := os.Stat(dir + "/deaf"); err == nil {
-			break
-		}
-		time.Sleep(time.Millisecond)
-	}
+	untilUp(t, dir+"/deaf")
+	ctx, cancel := context.WithCancel(t.Context())
 	stopped := make(chan struct{})
-	go func() { s.Stop(time.Second); close(stopped) }()
-	if d := <-waits; d != time.Second { // grace is over
-		t.Errorf("waited %v, want the grace", d)
+	go func() { s.Stop(ctx); close(stopped) }()
+	for range 3 { // by then it has said something twice
+		if d := <-waits; d != progress {
+			t.Errorf("waited %v, want %v", d, progress)
+		}
 	}
+	cancel()
 	<-stopped
 	if st := s.Status()[0]; st.LastEnd != "signal SIGKILL" {
 		t.Errorf("status is %+v", st)
+	}
+	for _, want := range []string{"test: waiting for service to stop service=deaf", "for=5s", "test: service killed: it did not stop in time service=deaf"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("no %q in\n%s", want, log)
+		}
+	}
+}
+
+func TestRestartPolicy(t *testing.T) {
+	for _, tt := range []struct {
+		restart Restart
+		exit    string
+		starts  int // 2 stands for again and again
+	}{
+		{Always, "0", 2}, {OnFailure, "0", 1}, {OnFailure, "3", 2}, {Never, "0", 1}, {Never, "3", 1},
+	} {
+		t.Run(string(tt.restart)+tt.exit, func(t *testing.T) {
+			s, _, _ := newServices(t)
+			p := program("p", "/bin/sh", "-c", "exit "+tt.exit)
+			p.Restart = tt.restart
+			if _, err := s.Start(p); err != nil {
+				t.Fatal(err)
+			}
+			if tt.starts == 1 {
+				<-s.all[0].ended
+			}
+			for end := time.Now().Add(10 * time.Second); s.Status()[0].Starts < tt.starts; time.Sleep(time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatalf("status is %+v", s.Status()[0])
+				}
+			}
+			if st := s.Status()[0]; tt.starts == 1 && (st.Starts != 1 || st.Ends != 1 || st.LastEnd != "code "+tt.exit) {
+				t.Errorf("status is %+v", st)
+			}
+		})
+	}
+}
+
+func TestServiceIsStartedOnce(t *testing.T) {
+	s, _, _ := newServices(t)
+	for i, want := range []bool{true, false} {
+		if started, err := s.Start(program("one", "/bin/sleep", "60")); err != nil || started != want {
+			t.Errorf("call %d: started %v, %v", i, started, err)
+		}
+	}
+	s.Stop(t.Context())
+}
+
+// lines is a log that a test reads.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Emit(_ time.Time, _ slog.Level, line string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text.WriteString(line + "\n")
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func TestOutput(t *testing.T) {
+	s, waits, _ := newServices(t)
+	log := &lines{}
+	s.Output = []Sink{log}
+	long := strings.Repeat("x", maxOutput+10)
+	if _, err := s.Start(program("talker", "/bin/sh", "-c", "cat; echo out; echo err >&2; echo; echo "+long+"; printf unfinished")); err != nil {
+		t.Fatal(err)
+	}
+	<-waits // it has run twice
+	want := "talker: out\ntalker: err\ntalker: " + long[:maxOutput] + "\ntalker: xxxxxxxxxx\ntalker: unfinished\n"
+	for end := time.Now().Add(10 * time.Second); !strings.HasPrefix(log.String(), want+want); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("the log is\n%s\nwant, twice,\n%s", log, want)
+		}
+	}
+}
+
+func TestChildrenThatEndAtOnce(t *testing.T) {
+	s, _, _ := newServices(t)
+	for range 200 {
+		_, exit, err := s.Children.Start(program("quick", "/bin/sh", "-c", "exit 9").Command, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case status := <-exit:
+			if status.ExitStatus() != 9 {
+				t.Fatalf("ended with %s", describe(status))
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("its end is lost")
+		}
+	}
+}
+
+func TestCanPowerOff(t *testing.T) {
+	for dir, want := range map[string]bool{"firmware/acpi/tables": true, "firmware/devicetree/base/psci": true, "firmware": false} {
+		sys := t.TempDir()
+		if err := os.MkdirAll(sys+"/"+dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if got := canPowerOff(sys); got != want {
+			t.Errorf("with %s: %v, want %v", dir, got, want)
+		}
 	}
 }
 
@@ -196,18 +321,18 @@ func TestActionFor(t *testing.T) {
 	}
 }
 
-func TestClaimIsForOne(t *testing.T) {
+func TestClaim(t *testing.T) {
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	// For this process's whole life: it may be the test's second run.
-	if _, err := Claim(log); err != nil {
-		t.Fatal(err)
-	}
-	if second, err := Claim(log); err != nil || second {
-		t.Errorf("second Claim = %v, %v", second, err)
+	address := fmt.Sprintf("@arcinit-test-%d-%p", os.Getpid(), t)
+	// The owner is still that after a panic that has it start over.
+	for range 2 {
+		if owner, err := claim(address, log, time.After); err != nil || !owner {
+			t.Fatalf("claim = %v, %v", owner, err)
+		}
 	}
 	for range 5 {
-		if pid, err := Owner(); err != nil || pid != os.Getpid() {
-			t.Errorf("Owner = %d, %v", pid, err)
+		if pid, err := ownerOf(address); err != nil || pid != os.Getpid() {
+			t.Errorf("owner = %d, %v", pid, err)
 		}
 	}
 }

@@ -55,7 +55,7 @@ func (r *Runner) Run(steps []Step) {
 		done := make(chan struct{})
 		ended[s.Name] = done
 		all.Add(1)
-		guarded.Go(r.Log, s.Name, func() {
+		guarded.Go(r.Log, "step "+s.Name, func() {
 			defer all.Done()
 			defer close(done)
 			for _, w := range waits {
@@ -71,7 +71,7 @@ func (r *Runner) Run(steps []Step) {
 func (r *Runner) step(s Step) {
 	res := Result{Step: s.Name, Doc: s.Doc, Needs: s.Needs, Start: r.Uptime()}
 	var changed bool
-	err := guarded.Call(func() (err error) {
+	err := guarded.Call(s.Name, func() (err error) {
 		changed, err = s.Run()
 		return err
 	})

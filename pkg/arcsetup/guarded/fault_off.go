@@ -1,0 +1,5 @@
+//go:build !fault
+
+package guarded
+
+func fault(string) {}

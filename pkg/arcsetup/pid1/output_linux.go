@@ -1,0 +1,92 @@
+package pid1
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/arcinit/arcinit/pkg/arcsetup/guarded"
+	"golang.org/x/sys/unix"
+)
+
+// maxOutput is how much of a line of a service goes into one line of the log;
+// the rest follows as further ones. With its tag it fits into a record of the
+// kernel log.
+const maxOutput = 800
+
+// output is the pipe that a service writes to in all its lives, and the log that
+// each of its lines goes to. Both ends stay open here: what a service leaves
+// running may write on, and a new life needs no new pipe.
+type output struct {
+	read, write *os.File
+}
+
+// newOutput makes a pipe and copies the lines that come out of it to the sinks,
+// for as long as this process lives.
+func newOutput(name string, sinks []Sink, log *slog.Logger, after func(time.Duration) <-chan time.Time) (*output, error) {
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("pipe for the output of %s: %w", name, err)
+	}
+	// Only the end that is read here: the service's own is to block.
+	if err := unix.SetNonblock(fds[0], true); err != nil {
+		return nil, errors.Join(fmt.Errorf("pipe for the output of %s: %w", name, err), unix.Close(fds[0]), unix.Close(fds[1]))
+	}
+	o := &output{
+		read:  os.NewFile(uintptr(fds[0]), "output of "+name),
+		write: os.NewFile(uintptr(fds[1]), "output of "+name),
+	}
+	guarded.Keep(log, "output of "+name, after, func() {
+		o.copyLines(func(line []byte) {
+			for _, s := range sinks {
+				s.Emit(time.Now(), slog.LevelInfo, name+": "+string(line))
+			}
+		})
+	})
+	return o, nil
+}
+
+// copyLines reads until the pipe is closed.
+func (o *output) copyLines(emit func(line []byte)) {
+	var pending []byte
+	buf := make([]byte, 4096)
+	for {
+		n, err := o.read.Read(buf)
+		pending = append(pending, buf[:n]...)
+		for len(pending) > 0 {
+			line, rest, complete := bytes.Cut(pending, []byte("\n"))
+			if !complete && len(line) < maxOutput {
+				break
+			}
+			if len(line) > maxOutput {
+				line, rest = pending[:maxOutput], pending[maxOutput:]
+			}
+			if line = bytes.TrimRight(line, "\r"); len(line) > 0 {
+				emit(line)
+			}
+			pending = rest
+		}
+		pending = append([]byte(nil), pending...) // else it grows for ever
+		if err != nil {
+			return
+		}
+	}
+}
+
+// writeEnd is what the service is given; there may be none.
+func (o *output) writeEnd() *os.File {
+	if o == nil {
+		return nil
+	}
+	return o.write
+}
+
+// endLine ends a line that a life of the service left unfinished.
+func (o *output) endLine() {
+	if o != nil {
+		_, _ = o.write.Write([]byte("\n"))
+	}
+}
