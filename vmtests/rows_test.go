@@ -41,14 +41,7 @@ func fullGuest() image {
 func TestRows(t *testing.T) {
 	m := boot(t, fullGuest())
 	testRows(t, m)
-	t.Run("root", func(t *testing.T) {
-		for _, user := range []bool{false, true} {
-			left, err := ask[string](m, "Pivot", user)
-			if err != nil || left != "/old\n" {
-				t.Errorf("pivot_root, user name space %v: %q, %v", user, left, err)
-			}
-		}
-	})
+	t.Run("root", func(t *testing.T) { testPivot(t, m) })
 	t.Run("again", func(t *testing.T) { testAgain(t, m) })
 	t.Run("report", func(t *testing.T) { testReport(t, m) })
 	t.Run("agent/restarted", func(t *testing.T) { testRestart(t, m) })
@@ -67,6 +60,17 @@ func TestUnderAnotherInit(t *testing.T) {
 	testRows(t, m)
 	t.Run("again", func(t *testing.T) { testAgain(t, m) })
 	t.Run("poweroff", func(t *testing.T) { testPowerOff(t, m) })
+}
+
+// testPivot has a container runtime's change of root work, in a mount name space
+// and in a user name space.
+func testPivot(t *testing.T, m *machine) {
+	for _, user := range []bool{false, true} {
+		left, err := ask[string](m, "Pivot", user)
+		if err != nil || left != "/old\n" {
+			t.Errorf("pivot_root, user name space %v: %q, %v", user, left, err)
+		}
+	}
 }
 
 // testRows looks at what must hold when the agent starts.
@@ -118,7 +122,7 @@ func testRows(t *testing.T, m *machine) {
 		for _, path := range must[[]string](t, m, "Glob", "/proc/[0-9]*/limits") {
 			limits := m.read(t, path)
 			exe := m.stat(t, strings.TrimSuffix(path, "limits")+"exe").Target
-			if strings.HasSuffix(exe, "/uinit") && !strings.Contains(strings.Join(strings.Fields(limits), " "), "Max open files 1048576 1048576 files") {
+			if strings.HasSuffix(strings.TrimSuffix(exe, " (deleted)"), "/uinit") && !strings.Contains(strings.Join(strings.Fields(limits), " "), "Max open files 1048576 1048576 files") {
 				t.Errorf("%s of %s:\n%s", path, exe, limits)
 			}
 		}
@@ -503,7 +507,7 @@ func testAgain(t *testing.T, m *machine) {
 		return s
 	}
 	before := snapshot()
-	again := m.run(t, "/bin/uinit")
+	again := m.run(t, "/run/arcbox/bin/uinit")
 	if again.Code != 0 {
 		t.Errorf("uinit ended with code %d: %s", again.Code, again.Stderr)
 	}
@@ -530,7 +534,7 @@ func testAgain(t *testing.T, m *machine) {
 
 // testReport has uinit print the boot and the network.
 func testReport(t *testing.T, m *machine) {
-	r := m.run(t, "/bin/uinit", "report")
+	r := m.run(t, "/run/arcbox/bin/uinit", "report")
 	if r.Code != 0 {
 		t.Fatalf("uinit report: %s", r.Stderr)
 	}
@@ -558,7 +562,7 @@ func testRestart(t *testing.T, m *machine) {
 // testPowerOff has uinit end the guest.
 func testPowerOff(t *testing.T, m *machine) {
 	// The agent may be gone before it has answered.
-	r, err := ask[probe.Result](m, "Run", probe.Command{Argv: []string{"/bin/uinit", "poweroff"}})
+	r, err := ask[probe.Result](m, "Run", probe.Command{Argv: []string{"/run/arcbox/bin/uinit", "poweroff"}})
 	if err == nil && r.Code != 0 {
 		t.Fatalf("uinit poweroff: %s", r.Stderr)
 	}

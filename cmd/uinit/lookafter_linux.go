@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -44,7 +45,7 @@ type caretaker struct {
 // lookAfter is the role of PID 1, and of a uinit under another init. Where the
 // system is looked after already it runs the plan once more, prints what came of
 // it, and ends; otherwise it stays for as long as the system runs.
-func lookAfter(role, program string, out io.Writer) error {
+func lookAfter(role string, out io.Writer) error {
 	c := &caretaker{role: role, start: uptime(), log: newLogging("arcinit")}
 	c.configure(config.Default())
 	// Before anything else: a signal that Go does not know to be wanted ends
@@ -62,7 +63,8 @@ func lookAfter(role, program string, out io.Writer) error {
 		Begun:           func(pid1.Action) {},
 	}
 	c.guest = &arcsetup.Guest{
-		Root: "/", OwnRoot: role == "init", Program: program, Environ: os.Environ(), After: time.After,
+		Root: "/", OwnRoot: role == "init", Program: program(os.Getpid()), Environ: os.Environ(), After: time.After,
+		Waiting:       c.waiting,
 		Configured:    c.configure,
 		OpenLog:       func() (bool, error) { return true, c.log.start(true) },
 		StartConsole:  c.startConsole,
@@ -97,6 +99,14 @@ func (c *caretaker) configure(cfg config.Config) {
 	c.config.Store(&cfg)
 }
 
+// program is the program of a process, wherever its file is, or was.
+func program(pid int) string { return fmt.Sprintf("/proc/%d/exe", pid) }
+
+// waiting says what the boot is held up by.
+func (c *caretaker) waiting(what string, taken time.Duration, there string) {
+	c.log.Warn("still waiting", "for", what, "taken", taken, "there", there)
+}
+
 // boot runs the plan and says what came of it.
 func (c *caretaker) boot() {
 	c.runner.Run(arcsetup.Plan(c.guest))
@@ -116,6 +126,11 @@ func (c *caretaker) boot() {
 // alone, what does not is put right, and daemons are not started twice.
 func (c *caretaker) runAgain(out io.Writer) error {
 	leave := func() (bool, error) { return false, nil }
+	owner, err := pid1.Owner()
+	if err != nil {
+		return err
+	}
+	c.guest.Program = program(owner)
 	c.guest.OpenLog = func() (bool, error) { return false, c.log.start(false) }
 	c.guest.StartConsole, c.guest.StartNetwork, c.guest.SaveReport = leave, leave, leave
 	c.guest.StartAgent, c.guest.StartServices = leave, leave
@@ -123,7 +138,7 @@ func (c *caretaker) runAgain(out io.Writer) error {
 	c.runner.Run(plan.Without(arcsetup.Plan(c.guest), "oom"))
 	c.log.flush()
 	r := c.report()
-	err := r.WriteTable(out)
+	err = r.WriteTable(out)
 	for _, s := range r.Steps {
 		if s.Outcome == plan.Failed {
 			return errors.Join(err, errors.New("not all of the set-up holds"))
@@ -136,7 +151,7 @@ func (c *caretaker) runAgain(out io.Writer) error {
 // pass on.
 func environment() []string {
 	env := []string{
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/bbin:/arcbox/bin",
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/bbin:/arcbox/bin:" + filepath.Dir(arcsetup.ProgramPath),
 		"HOME=/root",
 		"TERM=linux",
 	}

@@ -28,26 +28,26 @@ const usage = `usage: uinit                set up this guest and look after it
 `
 
 func main() {
-	if err := run(os.Args[0], os.Args[1:], os.Stdout); err != nil {
+	if err := run(os.Args[1:], os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "uinit:", err)
 		os.Exit(1)
 	}
 }
 
 // run decides by process id and arguments which role this process has.
-func run(name string, args []string, out io.Writer) error {
+func run(args []string, out io.Writer) error {
 	if os.Getpid() == 1 {
 		// The kernel passes the parameters it does not know as arguments.
 		// It panics when PID 1 ends, so that must not happen even where
 		// nothing else is left to do than to try again.
 		for {
-			err := guarded.Call("init", func() error { return lookAfter("init", name, out) })
+			err := guarded.Call("init", func() error { return lookAfter("init", out) })
 			fmt.Fprintln(os.Stderr, "uinit: this system is without an init:", err)
 			<-time.After(time.Second)
 		}
 	}
 	if len(args) == 0 {
-		return lookAfter("uinit", name, out)
+		return lookAfter("uinit", out)
 	}
 	switch args[0] {
 	case "netd":

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -139,13 +140,15 @@ func netDaemon(args []string) error {
 	return err
 }
 
-// modprobe is the role that the kernel asks for when it lacks a module; the last
-// argument names it.
+// modprobe is the role that is asked for when a module is lacking: by the kernel,
+// as `modprobe -q -- MODULE`, and by iptables-legacy, as `modprobe MODULE -q`. The
+// first argument is the script through which they ask.
 func modprobe(args []string) error {
-	if len(args) == 0 {
-		return errors.New("modprobe: no module named")
+	args = slices.DeleteFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "-") })
+	if len(args) != 2 {
+		return fmt.Errorf("modprobe: %q do not name a module", args)
 	}
-	return arcsetup.Modprobe(args[len(args)-1])
+	return arcsetup.Modprobe(args[1])
 }
 
 // requestShutdown asks the process that looks after this system, as anyone can

@@ -16,8 +16,9 @@ type Guest struct {
 	Root string
 	// OwnRoot says that the root is this process's to change: it is PID 1.
 	OwnRoot bool
-	// Program is the path of the program that runs the plan; the kernel will
-	// run it as `PROGRAM modprobe SCRIPT -q -- MODULE`.
+	// Program is a path of the program that looks after the guest, one that
+	// holds when the root changes: /proc/PID/exe. The set-up links ProgramPath
+	// to it, and the kernel will run that as `uinit modprobe SCRIPT -q -- MODULE`.
 	Program string
 	// Environ are variables from outside that the set-up heeds, as in
 	// os.Environ. The kernel passes unknown NAME=value parameters this way.
@@ -26,6 +27,9 @@ type Guest struct {
 	// After is a timer (time.After).
 	After func(time.Duration) <-chan time.Time
 
+	// Waiting, if any, is told what the plan waits for, when that takes long,
+	// and what there is so far.
+	Waiting func(what string, taken time.Duration, there string)
 	// Configured is told the configuration: first what the kernel command
 	// line says, and again when the files have been read.
 	Configured func(config.Config)
@@ -61,6 +65,8 @@ const (
 	// ReportPath is the report of the boot; HostReportPath its copy on the share.
 	ReportPath     = "/run/arcbox/boot.json"
 	HostReportPath = "/arcbox/log/boot.json"
+	// ProgramPath is the program that looks after the guest, whatever the root.
+	ProgramPath = "/run/arcbox/bin/uinit"
 	// LogPath is the log file on the share, OutputPath what the services say.
 	LogPath    = "/arcbox/log/arcinit.log"
 	OutputPath = "/arcbox/log/services.log"

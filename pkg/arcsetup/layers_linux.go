@@ -21,7 +21,11 @@ func tmpfs(path string, mode os.FileMode) mountPoint {
 }
 
 // run is apart from the other layers because they, and the daemons, need it.
-func (g *Guest) run() (bool, error) { return g.mount(tmpfs("/run", 0o755)) }
+func (g *Guest) run() (bool, error) {
+	changed, err := g.mount(tmpfs("/run", 0o755))
+	linked, errLink := g.symlink(g.Program, ProgramPath)
+	return changed || linked, errors.Join(err, errLink)
+}
 
 func (g *Guest) layers() (bool, error) {
 	changed, err := g.mountAll([]mountPoint{

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -18,6 +19,9 @@ import (
 // none of its own programs for that.
 const modprobePath = "/run/arcbox/modprobe"
 
+// keptInitramfs is where the initramfs's modules are when it is the root no more.
+const keptInitramfs = "/run/arcbox/initramfs"
+
 // modules loads the drivers of the devices that are there. What is wanted later
 // (a file system, a match of a firewall rule) the kernel asks for itself.
 func (g *Guest) modules() (changed bool, err error) {
@@ -26,7 +30,16 @@ func (g *Guest) modules() (changed bool, err error) {
 		return false, plan.Absent(err)
 	}
 	g.loader = loader
-	changed, err = g.answerModprobe()
+	answered, errAnswer := g.answerModprobe()
+	changed, err = g.loadDrivers()
+	return answered || changed, errors.Join(errAnswer, err)
+}
+
+// loadDrivers loads the modules of the devices that are there now.
+func (g *Guest) loadDrivers() (changed bool, err error) {
+	if g.loader == nil {
+		return false, nil
+	}
 	// Virtio devices appear once the driver of their PCI device is there.
 	for _, bus := range []string{"pci", "virtio"} {
 		devices, _ := filepath.Glob(g.path("/sys/bus/" + bus + "/devices/*/modalias"))
@@ -36,7 +49,7 @@ func (g *Guest) modules() (changed bool, err error) {
 				err = errors.Join(err, e)
 				continue
 			}
-			c, e := loader.load(strings.TrimSpace(string(alias)))
+			c, e := g.loader.load(strings.TrimSpace(string(alias)))
 			if !errors.Is(e, errNoModule) { // a built-in driver, or none
 				err = errors.Join(err, e)
 			}
@@ -65,7 +78,7 @@ func (g *Guest) netfilter() (changed bool, err error) {
 
 // answerModprobe makes this program the one that the kernel runs when it lacks a
 // module (Documentation/admin-guide/sysctl/kernel.rst, modprobe). A script says
-// so, since in a busybox the program is known by its name alone.
+// so, since the kernel passes no arguments of ours.
 func (g *Guest) answerModprobe() (changed bool, err error) {
 	own, err := g.readFile("/proc/sys/kernel/modprobe")
 	if err != nil {
@@ -74,7 +87,7 @@ func (g *Guest) answerModprobe() (changed bool, err error) {
 	if _, err := os.Stat(g.path(strings.TrimSpace(own))); err == nil {
 		return false, nil // the image's own program, or this script already
 	}
-	changed, err = g.replaceFile(modprobePath, "#!"+g.Program+" modprobe\n", 0o755)
+	changed, err = g.replaceFile(modprobePath, "#!"+ProgramPath+" modprobe\n", 0o755)
 	set, errSet := g.setSysctl("kernel/modprobe", modprobePath)
 	return changed || set, errors.Join(err, errSet)
 }
@@ -105,19 +118,19 @@ type moduleAlias struct{ pattern, module string }
 // newModuleLoader reads the modules of the running kernel; it fails where there
 // are none, as with a kernel that has everything built in.
 func newModuleLoader(root string) (*moduleLoader, error) {
-	var uts unix.Utsname
-	if err := unix.Uname(&uts); err != nil {
-		return nil, fmt.Errorf("uname: %w", err)
+	image := root
+	aliases, err := openAliases(image)
+	if errors.Is(err, fs.ErrNotExist) {
+		image = filepath.Join(root, keptInitramfs)
+		aliases, err = openAliases(image)
 	}
-	release := unix.ByteSliceToString(uts.Release[:])
-	aliases, err := os.Open(filepath.Join(root, "/lib/modules", release, "modules.alias"))
 	if err != nil {
 		return nil, fmt.Errorf("no modules for this kernel: %w", err)
 	}
 	defer aliases.Close() //nolint:errcheck // only read from
-	prober, err := kmodule.NewProber(kmodule.ProbeOpts{RootDir: root, KVer: release})
+	prober, err := kmodule.NewProber(kmodule.ProbeOpts{RootDir: image})
 	if err != nil {
-		return nil, fmt.Errorf("modules of %s: %w", release, err)
+		return nil, fmt.Errorf("modules of %s: %w", image, err)
 	}
 	l := &moduleLoader{prober: prober, root: root}
 	for s := bufio.NewScanner(aliases); s.Scan(); {
@@ -127,6 +140,16 @@ func newModuleLoader(root string) (*moduleLoader, error) {
 		}
 	}
 	return l, nil
+}
+
+// openAliases opens the list of aliases for the running kernel in the image of
+// this directory.
+func openAliases(image string) (*os.File, error) {
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return nil, fmt.Errorf("uname: %w", err)
+	}
+	return os.Open(filepath.Join(image, "/lib/modules", unix.ByteSliceToString(uts.Release[:]), "modules.alias"))
 }
 
 // load loads every module that name stands for: those with such an alias, else

@@ -24,26 +24,32 @@ func Plan(g *Guest) []plan.Step {
 		{Name: "console", Run: g.startConsole, Needs: []string{"devlinks", "oom"},
 			Doc: "optional: a root shell on the console (arcbox.debug_console)"},
 		{Name: "run", Run: g.run, Needs: []string{"early"},
-			Doc: "tmpfs on /run, where what follows keeps its state"},
+			Doc: "tmpfs on /run, where what follows keeps its state; " + ProgramPath},
 		{Name: "modules", Run: g.modules, Needs: []string{"run"},
 			Doc: "drivers of the devices present are loaded; later ones on the kernel's request"},
+	}
+	// Nothing may look up a path while the root changes: what is above has
+	// ended, and all below waits.
+	steps = append(steps, plan.Step{Name: "switchroot", Run: g.switchRoot, Needs: plan.Names(steps),
+		Doc: "with root= on the kernel command line: it is mounted on /, the initramfs freed"})
 
+	steps = append(steps, []plan.Step{
 		// What the host shares and says.
-		{Name: "share", Run: g.mainShare, Needs: []string{"modules"},
+		{Name: "share", Run: g.mainShare, Needs: []string{"switchroot"},
 			Doc: "/arcbox is the virtiofs share arcbox"},
 		{Name: "log", Run: g.openLog, Needs: []string{"share"},
 			Doc: "the log goes to the share as well"},
-		{Name: "private", Run: g.privateShare, Needs: []string{"modules"},
+		{Name: "private", Run: g.privateShare, Needs: []string{"switchroot"},
 			Doc: "optional virtiofs share private on /private"},
-		{Name: "users", Run: g.usersShare, Needs: []string{"modules"},
+		{Name: "users", Run: g.usersShare, Needs: []string{"switchroot"},
 			Doc: "optional virtiofs share users on /Users"},
-		{Name: "dax", Run: g.daxShare, Needs: []string{"modules"},
+		{Name: "dax", Run: g.daxShare, Needs: []string{"switchroot"},
 			Doc: "optional virtiofs share arcbox-dax on /run/arcbox-dax, dax=always"},
 
 		// Writable layers over a root that may be read-only. /private comes
 		// first: its mount point may have to be made on a root that /etc and
 		// /tmp symlink into.
-		{Name: "layers", Run: g.layers, Needs: []string{"run", "private"},
+		{Name: "layers", Run: g.layers, Needs: []string{"private"},
 			Doc: "tmpfs on /tmp, /var and /etc; what the image has in /etc survives"},
 		{Name: "config", Run: g.configure, Needs: []string{"share", "layers"},
 			Doc: "arcinit.toml and the VMM's configuration are read"},
@@ -57,11 +63,11 @@ func Plan(g *Guest) []plan.Step {
 		// told it; the limits before the first child.
 		{Name: "hosts", Run: g.hosts, Needs: []string{"layers", "config"},
 			Doc: "the host has a name, and /etc/hosts has it and localhost"},
-		{Name: "forward", Run: g.forwarding, Needs: []string{"early"},
+		{Name: "forward", Run: g.forwarding, Needs: []string{"switchroot"},
 			Doc: "IPv4 is forwarded, lo is up"},
-		{Name: "network", Run: g.startNetwork, Needs: []string{"nofile", "oom", "modules", "forward", "hosts"},
+		{Name: "network", Run: g.startNetwork, Needs: []string{"forward", "hosts"},
 			Doc: "the network daemon runs: primary, bridge and proxyarp are its work"},
-		{Name: "netfilter", Run: g.netfilter, Needs: []string{"modules"},
+		{Name: "netfilter", Run: g.netfilter, Needs: []string{"switchroot"},
 			Doc: "the modules of the firewall's rules are loaded"},
 		{Name: "fwbridge", Run: g.bridgeRules, Needs: []string{"netfilter", "config"},
 			Doc: "forwarding is accepted from the bridge NIC, and answers to it"},
@@ -79,13 +85,13 @@ func Plan(g *Guest) []plan.Step {
 			Doc: "optional: the image's /cacerts is where TLS programs look"},
 
 		// Kernel file systems.
-		{Name: "cgroup", Run: g.cgroup, Needs: []string{"early"},
+		{Name: "cgroup", Run: g.cgroup, Needs: []string{"switchroot"},
 			Doc: "cgroup2 on /sys/fs/cgroup"},
-		{Name: "devpts", Run: g.devpts, Needs: []string{"early"},
+		{Name: "devpts", Run: g.devpts, Needs: []string{"switchroot"},
 			Doc: "devpts on /dev/pts, /dev/ptmx usable"},
-		{Name: "shm", Run: g.sharedMemory, Needs: []string{"early"},
+		{Name: "shm", Run: g.sharedMemory, Needs: []string{"switchroot"},
 			Doc: "tmpfs on /dev/shm"},
-	}
+	}...)
 	steps = append(steps, plan.Step{Name: "propagation", Run: g.share, Needs: plan.Names(steps),
 		Doc: "/ and all that is mounted below it are shared"})
 	// The agent finds the set-up done, and the report of it written.

@@ -17,13 +17,8 @@ import (
 //
 // Nothing may be mounted before: a mount made on the old one is out of sight.
 func (g *Guest) moveRoot() (changed bool, err error) {
-	var fs unix.Statfs_t
-	if err := unix.Statfs("/", &fs); err != nil {
-		return false, fmt.Errorf("statfs /: %w", err)
-	}
-	initramfs := fs.Type == unix.RAMFS_MAGIC || fs.Type == unix.TMPFS_MAGIC
-	if !g.OwnRoot || !initramfs {
-		return false, nil
+	if initramfs, err := onInitramfs(); err != nil || !initramfs || !g.OwnRoot {
+		return false, err
 	}
 	const dir = "/.root"
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -33,18 +28,26 @@ func (g *Guest) moveRoot() (changed bool, err error) {
 	if err := unix.Mount("/", dir, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return false, fmt.Errorf("bind / to %s: %w", dir, err)
 	}
-	if err := os.Chdir(dir); err != nil {
+	if err := becomeRoot(dir); err != nil {
 		return false, errors.Join(err, unmount(dir))
 	}
+	return true, nil
+}
+
+// becomeRoot makes what is mounted on dir the root of this process. The threads
+// of a process share their root, and PID 1 shares it with the kernel's own, which
+// look there for modprobe.
+func becomeRoot(dir string) error {
+	if err := os.Chdir(dir); err != nil {
+		return err
+	}
 	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
-		return false, errors.Join(fmt.Errorf("move %s over /: %w", dir, err), os.Chdir("/"), unmount(dir))
+		return errors.Join(fmt.Errorf("move the mount %s over /: %w", dir, err), os.Chdir("/"))
 	}
-	// The threads of this process share their root, and PID 1 shares it with
-	// the kernel's own, which look there for modprobe.
 	if err := unix.Chroot("."); err != nil {
-		return true, fmt.Errorf("chroot to the moved root: %w", err)
+		return fmt.Errorf("chroot to the moved root: %w", err)
 	}
-	return true, os.Chdir("/")
+	return os.Chdir("/")
 }
 
 // share makes / and all that is mounted below it shared, as systemd does:

@@ -1,0 +1,46 @@
+package config
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestRoot(t *testing.T) {
+	for _, tt := range []struct {
+		cmdline string
+		want    Root
+		err     string
+	}{
+		{cmdline: "quiet", want: Root{Wait: DefaultRootWait}},
+		{
+			cmdline: "console=ttyS0 root=/dev/vda ro rootfstype=erofs",
+			want:    Root{Device: "/dev/vda", Types: []string{"erofs"}, Wait: DefaultRootWait},
+		},
+		{
+			cmdline: "root=/dev/vda root=PARTUUID=6f0a-02 rootfstype=ext4,,btrfs rootflags=data=journal,x rootwait",
+			want: Root{Device: "PARTUUID=6f0a-02", Types: []string{"ext4", "btrfs"}, Options: "data=journal,x",
+				Wait: WaitForever},
+		},
+		{cmdline: `root="LABEL=two words" ro rw`, want: Root{Device: "LABEL=two words", Writable: true, Wait: DefaultRootWait}},
+		{cmdline: "root=/dev/vda rw ro rw=1", want: Root{Device: "/dev/vda", Wait: DefaultRootWait}},
+		{cmdline: "root=/dev/vda rootwait=0", want: Root{Device: "/dev/vda"}},
+		{cmdline: "root=/dev/vda rootwait rootwait=90", want: Root{Device: "/dev/vda", Wait: 90 * time.Second}},
+		{cmdline: "root=/dev/vda rootwait=90 rootwait", want: Root{Device: "/dev/vda", Wait: WaitForever}},
+		{cmdline: "root=/dev/vda rootwait=soon", want: Root{Device: "/dev/vda", Wait: DefaultRootWait}, err: "rootwait=soon"},
+		{cmdline: "root=/dev/vda rootwait=3 rootwait=-1", want: Root{Device: "/dev/vda", Wait: 3 * time.Second}, err: "rootwait=-1"},
+		{cmdline: "rootwait=9999999999", want: Root{Wait: DefaultRootWait}, err: "rootwait=9999999999"},
+		{cmdline: "rootwait=2147484", want: Root{Wait: DefaultRootWait}, err: "up to 2147483"},
+		{cmdline: "rootwait=", want: Root{Wait: DefaultRootWait}, err: "rootwait="},
+		{cmdline: "root= rootfstype=", want: Root{Types: []string{}, Wait: DefaultRootWait}},
+	} {
+		got, err := ParseCommandLine(tt.cmdline).Root()
+		if !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%s: Root = %+v, want %+v", tt.cmdline, got, tt.want)
+		}
+		if (err != nil) != (tt.err != "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+			t.Errorf("%s: error = %v, want %q in it", tt.cmdline, err, tt.err)
+		}
+	}
+}
