@@ -41,8 +41,9 @@ unit:
 	go test -count=1 ./...
 
 # A package at a time, since each boots guests.
-vmtest: $(GUEST) $(BUILD)/initramfs-debug.cpio $(BUILD)/initramfs-uinit.cpio $(BUILD)/tools
+vmtest: $(GUEST) $(BUILD)/initramfs-debug.cpio $(BUILD)/initramfs-uinit.cpio $(BUILD)/tools $(BUILD)/swapin
 	@scripts/need-guests.sh
+	@scripts/need-disks.sh
 	GOOS=linux GOARCH=$(ARCH) CGO_ENABLED=0 go build -o $(BUILD)/arcbox-agent ./vmtests/agent
 	ARCINIT_BUILD=$(abspath $(BUILD)) go test -tags vmtest -count=1 -p 1 -timeout 30m ./vmtests/...
 
@@ -68,6 +69,11 @@ $(BUILD)/modules: $(BUILD)/stock kernel-config/modules scripts/modules.sh
 
 $(BUILD)/tools: scripts/tools.sh scripts/debs.sh
 	scripts/tools.sh $@
+	@touch $@
+
+# What the tests make root file systems of.
+$(BUILD)/swapin: scripts/swapin.sh scripts/debs.sh
+	scripts/swapin.sh $@
 	@touch $@
 
 $(IMAGES): scripts/initramfs.sh

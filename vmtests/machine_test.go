@@ -59,6 +59,8 @@ type image struct {
 	noShare bool
 	tags    []string
 	nics    []guest.NIC
+	disks   []guest.Disk
+	qemu    []string // further arguments
 	cmdline []string
 	// tools puts the real iptables and ip on the share.
 	tools bool
@@ -79,7 +81,7 @@ func boot(t *testing.T, im image) *machine {
 	m := &machine{t: t, dirs: map[string]string{}}
 	config := guest.Config{
 		Kernel: built(t, "vmlinuz-stock"), Initrd: built(t, "initramfs-modules.cpio"),
-		Cmdline: im.cmdline, NICs: im.nics, Timeout: 3 * time.Minute,
+		Cmdline: im.cmdline, NICs: im.nics, Disks: im.disks, ExtraQEMU: im.qemu, Timeout: 3 * time.Minute,
 	}
 	if im.initrd != "" {
 		config.Initrd = built(t, im.initrd)

@@ -22,8 +22,8 @@ type Config struct {
 	Shares []Share
 	// NICs are virtio network cards. In the guest they appear in this order, so the first is eth0.
 	NICs []NIC
-	// Disks are raw disk images, attached read-only in this order, so the first is /dev/vda.
-	Disks []string
+	// Disks are attached in this order, so the first is /dev/vda.
+	Disks []Disk
 	// Ports are virtio-serial ports on which the guest reports to the host.
 	Ports []Port
 
@@ -43,6 +43,13 @@ type Config struct {
 // Share is a host directory that the guest can mount as a virtiofs file system by its tag.
 type Share struct {
 	Tag, Dir string
+}
+
+// Disk is a raw disk image on a virtio disk.
+type Disk struct {
+	File string
+	// Writable lets the guest write to the file.
+	Writable bool
 }
 
 // NIC is a virtio network card.
@@ -183,8 +190,12 @@ func (c Config) qemuArgs(m machine, accel Accel, s sockets) []string {
 
 	for i, disk := range c.Disks {
 		id := "disk" + strconv.Itoa(i)
+		readOnly := "on"
+		if disk.Writable {
+			readOnly = "off"
+		}
 		args = append(args,
-			"-drive", "if=none,format=raw,read-only=on,id="+id+",file="+disk,
+			"-drive", "if=none,format=raw,read-only="+readOnly+",id="+id+",file="+disk.File,
 			"-device", "virtio-blk-pci,drive="+id)
 	}
 

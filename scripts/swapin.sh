@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# swapin.sh DIR lays out in DIR what a container VM's own disk holds, for a guest that goes on there with root=: busybox and
+# its links, iptables-legacy with its libraries where the distribution has them, mount points, and as /sbin/init the
+# trampoline that such a disk starts its agent by. The tests pack it, with files of theirs, into a file system.
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/debs.sh"
+
+dir=$1 temp=$1.tmp
+
+# Which of busybox's commands are there, and where.
+bin="sh ash cat ls ln cp mv rm mkdir rmdir mknod chmod chown stat readlink echo printf test true false sleep date uname dmesg
+ps kill mount umount df sync grep sed awk head tail wc sort cut tr xargs find env id hostname ping tar gzip vi"
+sbin="ip ifconfig route udhcpc switch_root pivot_root losetup reboot poweroff halt sysctl modprobe"
+
+update_apt
+rm -rf "$dir" "$temp"
+mkdir -p "$temp"/usr/{bin,sbin,lib,lib64} \
+	"$temp"/{proc,sys,dev,run,tmp,var,etc,root,cacerts,arcbox,private,Users,media/rosetta}
+for link in bin sbin lib lib64; do
+	ln -s "usr/$link" "$temp/$link"
+done
+
+mapfile -t packages < <(with_dependencies iptables)
+debs=$(download busybox-static "${packages[@]}")
+for deb in $debs; do
+	# Distributions differ in whether they have /bin or /usr/bin in their packages.
+	dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$temp" --no-same-owner --keep-directory-symlink \
+		--exclude='./etc' --exclude='./var' --exclude='./usr/share' --exclude='*/gconv'
+done
+# The package is iptables-nft, too.
+find "$temp/usr/sbin" -mindepth 1 ! -name xtables-legacy-multi -delete
+
+for command in $bin; do ln -s busybox "$temp/bin/$command"; done
+for command in $sbin; do ln -s ../bin/busybox "$temp/sbin/$command"; done
+ln -sf xtables-legacy-multi "$temp/sbin/iptables"
+cat >"$temp/sbin/init" <<'TRAMPOLINE'
+#!/bin/sh
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t virtiofs arcbox /arcbox
+exec /arcbox/bin/arcbox-agent
+TRAMPOLINE
+chmod 755 "$temp/sbin/init"
+for file in bin/busybox sbin/xtables-legacy-multi; do
+	[ -x "$temp/$file" ] || die "no ${file##*/} in busybox-static ${packages[*]}"
+done
+mv "$temp" "$dir"

@@ -1,0 +1,218 @@
+//go:build vmtest
+
+package vmtests
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/arcinit/arcinit/vmtests/guest"
+	"github.com/arcinit/arcinit/vmtests/probe"
+)
+
+// ballast is a file in the initramfs that is worth freeing.
+func ballast() map[string]string {
+	return map[string]string{"/ballast": strings.Repeat("initramfs", 64<<20/9)}
+}
+
+// unevictable is how much of the guest's memory holds, above all, the files of a
+// ramfs (Documentation/filesystems/proc.rst), in MiB.
+func unevictable(t *testing.T, m *machine) (mib int) {
+	t.Helper()
+	for line := range strings.Lines(m.read(t, "/proc/meminfo")) {
+		if _, err := fmt.Sscanf(line, "Unevictable: %d kB", &mib); err == nil {
+			return mib >> 10
+		}
+	}
+	t.Fatal("no Unevictable in /proc/meminfo")
+	return 0
+}
+
+// root is what is mounted on / for PID 1.
+func root(t *testing.T, m *machine) *probe.Mount {
+	t.Helper()
+	mp := mount(must[[]probe.Mount](t, m, "Mounts", none{}), "/")
+	if mp == nil {
+		t.Fatal("nothing is mounted on /")
+	}
+	line := regexp.MustCompile("(?m)^.* / / .*$").FindString(m.read(t, "/proc/1/mountinfo"))
+	if !strings.Contains(line, " - "+mp.FSType+" "+mp.Source+" ") {
+		t.Errorf("PID 1 has the root %q, its child %+v", line, mp)
+	}
+	return mp
+}
+
+// TestSwapIn boots a container VM's own disk, by its own command line, with
+// arcinit in place of the disk's trampoline.
+func TestSwapIn(t *testing.T) {
+	im := fullGuest()
+	files := im.files
+	// The command line is to be the disk's, and no more.
+	im.cmdline = []string{"root=/dev/vda", "ro", "rootfstype=erofs"}
+	files["/etc/arcbox/vmm.toml"] = im.shared["vmm.toml"]
+	im.disks = []guest.Disk{{File: erofsDisk(t, swapinTree(t, files))}}
+	im.files = ballast()
+	m := boot(t, im)
+	testRows(t, m)
+	t.Run("root", func(t *testing.T) {
+		mp := root(t, m)
+		if mp.FSType != "erofs" || mp.Source != "/dev/vda" || !slices.Contains(mp.Options, "ro") {
+			t.Errorf("/ is %+v", mp)
+		}
+		if got := m.read(t, "/proc/1/root/sbin/init"); !strings.HasPrefix(got, "#!/bin/sh") {
+			t.Errorf("the root of PID 1 has the /sbin/init %.20q, want the disk's", got)
+		}
+		if got := m.stat(t, "/proc/1/exe").Target; got != "/bin/uinit (deleted)" {
+			t.Errorf("PID 1 is %q", got)
+		}
+		testPivot(t, m)
+	})
+	t.Run("freed", func(t *testing.T) {
+		// Its modules and this program stay.
+		if got := unevictable(t, m); got >= 32 {
+			t.Errorf("the initramfs still takes %d MiB", got)
+		}
+	})
+	t.Run("busybox", func(t *testing.T) {
+		r := m.run(t, "/bin/sh", "-c", "ip -4 -o address show eth0 && grep arcbox /proc/mounts && echo $PATH && uinit version")
+		for _, want := range []string{"10.0.2.15/24", "arcbox /arcbox virtiofs", ":/run/arcbox/bin\n"} {
+			if r.Code != 0 || !strings.Contains(r.Stdout, want) {
+				t.Errorf("the disk's shell ended with code %d, without %q: %s%s", r.Code, want, r.Stdout, r.Stderr)
+			}
+		}
+	})
+	t.Run("iptables-legacy", func(t *testing.T) {
+		const module = "/sys/module/iptable_mangle"
+		if there := must[[]string](t, m, "Glob", module); len(there) != 0 {
+			t.Fatalf("%s is there before it has been asked for", module)
+		}
+		for _, args := range []string{"-t mangle -A FORWARD -i eth1 -j MARK --set-mark 7", "-t mangle -S FORWARD"} {
+			r := m.run(t, append([]string{"/sbin/iptables"}, strings.Fields(args)...)...)
+			if r.Code != 0 {
+				t.Errorf("iptables %s: code %d: %s", args, r.Code, r.Stderr)
+			}
+			if strings.Contains(args, "-S") && !strings.Contains(r.Stdout, "-A FORWARD -i eth1 -j MARK") {
+				t.Errorf("iptables %s: %s", args, r.Stdout)
+			}
+		}
+		m.stat(t, module)
+	})
+	t.Run("again", func(t *testing.T) { testAgain(t, m) })
+	t.Run("report", func(t *testing.T) { testReport(t, m) })
+	t.Run("agent/restarted", func(t *testing.T) { testRestart(t, m) })
+	t.Run("poweroff", func(t *testing.T) { testPowerOff(t, m) })
+}
+
+// TestRootByLabel has a writable root with modules of its own, whose type is
+// found out.
+func TestRootByLabel(t *testing.T) {
+	tree := swapinTree(t, nil)
+	command(t, "", "cp", "-a", filepath.Join(built(t, "modules"), "lib/modules"), filepath.Join(tree, "lib/"))
+	m := boot(t, image{
+		disks:   []guest.Disk{{File: ext4Disk(t, tree, "the root"), Writable: true}},
+		nics:    bothNICs(),
+		cmdline: []string{quiet, `"root=LABEL=the`, `root"`, "rw", "rootflags=commit=7"},
+	})
+	comesUp(t, m)
+	mp := root(t, m)
+	if mp.FSType != "ext4" || !slices.Contains(mp.Options, "rw") || !slices.Contains(mp.SuperOptions, "commit=7") {
+		t.Errorf("/ is %+v", mp)
+	}
+	must[none](t, m, "WriteFile", struct {
+		Path string
+		Data []byte
+	}{"/root/file", []byte("hello")})
+	if got := must[[]string](t, m, "Glob", "/run/arcbox/initramfs*"); len(got) != 0 {
+		t.Errorf("%v is there, though the root has modules", got)
+	}
+	outcome(t, m, "netfilter", "ok")
+	if r := m.run(t, "/sbin/iptables", "-t", "mangle", "-S"); r.Code != 0 {
+		t.Errorf("iptables: %s", r.Stderr)
+	}
+}
+
+// TestRootComesLater plugs the disk in while the guest waits for a partition of
+// it; and it is read-only, though rw is asked for.
+func TestRootComesLater(t *testing.T) {
+	const uuid = "1B4E28BA-2FA1-11D2-883F-B9A761BDE3FB"
+	disk := gptDisk(t, erofsDisk(t, swapinTree(t, nil)), uuid, "system")
+	m := boot(t, image{
+		nics: bothNICs(), qemu: []string{"-device", "pcie-root-port,id=socket,chassis=1,slot=1"},
+		cmdline: []string{quiet, "root=PARTUUID=" + strings.ToLower(uuid), "rootfstype=ext4,erofs", "rw", "rootwait"},
+	})
+	said(t, m, "still waiting", "root=PARTUUID=", "taken=5s", "there is no block device")
+	for _, c := range []struct {
+		command   string
+		arguments map[string]any
+	}{
+		{"blockdev-add", map[string]any{"driver": "raw", "node-name": "disk", "read-only": true,
+			"file": map[string]any{"driver": "file", "filename": disk, "read-only": true}}},
+		{"device_add", map[string]any{"driver": "virtio-blk-pci", "drive": "disk", "bus": "socket"}},
+	} {
+		if _, err := m.QMP(t.Context(), c.command, c.arguments); err != nil {
+			t.Fatal(err)
+		}
+	}
+	comesUp(t, m)
+	if mp := root(t, m); mp.FSType != "erofs" || mp.Source != "/dev/vda2" {
+		t.Errorf("/ is %+v", mp)
+	}
+	outcome(t, m, "switchroot", "ok", "read-only in spite of rw")
+	said(t, m, "switchroot", "read-only in spite of rw")
+}
+
+// TestRootByTag goes on in a share that has nothing in it.
+func TestRootByTag(t *testing.T) {
+	m := boot(t, image{tags: []string{"system"}, nics: bothNICs(),
+		cmdline: []string{quiet, "root=system", "rootfstype=virtiofs", "rw"}})
+	comesUp(t, m)
+	if mp := root(t, m); mp.FSType != "virtiofs" || mp.Source != "system" {
+		t.Errorf("/ is %+v", mp)
+	}
+	must[none](t, m, "WriteFile", struct {
+		Path string
+		Data []byte
+	}{"/file", []byte("hello")})
+	if got, err := os.ReadFile(filepath.Join(m.dirs["system"], "file")); err != nil || string(got) != "hello" {
+		t.Errorf("on the host the file holds %q, %v", got, err)
+	}
+}
+
+// staysOnInitramfs checks that a guest without its root has come up, and says why.
+func staysOnInitramfs(t *testing.T, m *machine, why ...string) {
+	t.Helper()
+	comesUp(t, m, "switchroot")
+	if mp := root(t, m); mp.FSType != "rootfs" {
+		t.Errorf("/ is %+v", mp)
+	}
+	said(t, m, append([]string{"switchroot"}, why...)...)
+	outcome(t, m, "switchroot", "failed", why...)
+	address(t, m, "eth0", "10.0.2.15/24")
+	testPivot(t, m)
+}
+
+func TestRootDoesNotCome(t *testing.T) {
+	m := boot(t, image{
+		disks: []guest.Disk{{File: ext4Disk(t, t.TempDir(), "other")}}, nics: bothNICs(), files: ballast(),
+		cmdline: []string{quiet, "root=LABEL=system", "rootwait=2"},
+	})
+	staysOnInitramfs(t, m, "root=LABEL=system", "not there after 2s", "vda (64.0 MiB, ext4, LABEL=other, UUID=")
+	if got := unevictable(t, m); got < 64 {
+		t.Errorf("Unevictable is %d MiB, less than the initramfs: it does not show whether that is freed", got)
+	}
+}
+
+func TestRootOfAnotherType(t *testing.T) {
+	m := boot(t, image{
+		disks: []guest.Disk{{File: erofsDisk(t, swapinTree(t, nil))}}, nics: bothNICs(),
+		cmdline: []string{quiet, "root=/dev/vda", "rootfstype=ext4,nofs", "rootwait=soon"},
+	})
+	staysOnInitramfs(t, m, "root=/dev/vda", "mount /dev/vda as ext4: invalid argument",
+		"mount /dev/vda as nofs: no such device", "vda (", "MiB, erofs, UUID=")
+	said(t, m, "switchroot", "rootwait=soon")
+}
