@@ -13,11 +13,11 @@ import (
 	"github.com/arcinit/arcinit/vmtests/probe"
 )
 
-// TestPackagesInGuest runs the packages' own tests that change the network, and
-// want the real iptables beside them, as root of a guest.
+// TestPackagesInGuest runs the packages' own tests that change the network, or
+// have devices send events, as root of a guest.
 func TestPackagesInGuest(t *testing.T) {
 	m := boot(t, image{tools: true})
-	for _, name := range []string{"firewall", "netd"} {
+	for _, name := range []string{"firewall", "netd", "uevent"} {
 		t.Run(name, func(t *testing.T) {
 			program := filepath.Join(m.dirs["arcbox"], name+".test")
 			build := exec.Command("go", "test", "-c", "-tags", "guesttest", "-o", program, "../pkg/arcsetup/"+name)
