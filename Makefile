@@ -22,7 +22,7 @@ GUEST := $(BUILD)/vmlinuz-stock $(BUILD)/initramfs.cpio $(BUILD)/initramfs-modul
 # What a program is built from. Directories change when a file in them comes or goes.
 SOURCES := go.mod go.sum $(shell find cmd pkg -type d -o -name '*.go' ! -name '*_test.go')
 
-.PHONY: help run test unit vmtest check initramfs clean
+.PHONY: help run test unit vmtest check initramfs clean force
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -76,9 +76,15 @@ $(BUILD)/swapin: scripts/swapin.sh scripts/debs.sh
 	scripts/swapin.sh $@
 	@touch $@
 
+# When the sources were last changed, which the program knows. A file that is written when it changes: a commit does that.
+$(BUILD)/built: force
+	@mkdir -p $(BUILD)
+	@scripts/built.sh >$@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
 $(IMAGES): scripts/initramfs.sh
 
-$(BUILD)/initramfs.cpio: $(SOURCES)
+$(BUILD)/initramfs.cpio: $(SOURCES) $(BUILD)/built
 	scripts/initramfs.sh plain $@
 
 $(BUILD)/initramfs.cpio.zst: $(BUILD)/initramfs.cpio
@@ -90,5 +96,5 @@ $(BUILD)/initramfs-modules.cpio: $(BUILD)/initramfs.cpio $(BUILD)/modules
 $(BUILD)/initramfs-debug.cpio: $(BUILD)/initramfs-modules.cpio
 	scripts/initramfs.sh debug $@ $<
 
-$(BUILD)/initramfs-uinit.cpio: $(BUILD)/modules $(SOURCES)
+$(BUILD)/initramfs-uinit.cpio: $(BUILD)/modules $(SOURCES) $(BUILD)/built
 	scripts/initramfs.sh uinit $@ "" $<

@@ -20,6 +20,10 @@ go build -o "$temp/mkuimage" github.com/u-root/mkuimage/cmd/mkuimage
 # Whatever else goes into the build: the architecture's baseline, no revision, and no settings of whoever builds.
 export GOOS=linux GOARCH=$ARCH CGO_ENABLED=0 GOAMD64=v1 GOARM64=v8.0 GOFLAGS=-buildvcs=false GOEXPERIMENT=
 
+# For package built. A second -ldflags replaces mkuimage's own, which is said again.
+built=$(scripts/built.sh)
+ldflags="-s -w -buildid= -X github.com/arcinit/arcinit/pkg/arcsetup/built.seconds=$built"
+
 # The commands are the tools in go.mod that come from u-root.
 mapfile -t commands < <(go list tool | grep '^github.com/u-root/u-root/cmds/core/')
 
@@ -34,7 +38,7 @@ esac
 [ -z "$root" ] || options=(-files "$root:." "${options[@]}")
 
 say "building $out"
-"$temp/mkuimage" -o "$temp/image" -skip-ldd "${options[@]}" >"$temp/log" 2>&1 || {
+"$temp/mkuimage" -o "$temp/image" -skip-ldd -go-extra-args="-ldflags=$ldflags" "${options[@]}" >"$temp/log" 2>&1 || {
 	cat "$temp/log" >&2
 	die "mkuimage could not build $out"
 }

@@ -108,6 +108,7 @@ func testRows(t *testing.T, m *machine) {
 		}
 	}
 
+	t.Run("clock", func(t *testing.T) { testClock(t, start, "already") })
 	t.Run("early", func(t *testing.T) {
 		mounted(t, "/proc", "proc", "nosuid", "nodev", "noexec")
 		mounted(t, "/sys", "sysfs", "nosuid", "nodev", "noexec")

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/arcinit/arcinit/pkg/arcsetup"
+	"github.com/arcinit/arcinit/pkg/arcsetup/built"
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/guarded"
 	"github.com/arcinit/arcinit/pkg/arcsetup/pid1"
@@ -64,6 +65,7 @@ func lookAfter(role string, out io.Writer) error {
 	}
 	c.guest = &arcsetup.Guest{
 		Root: "/", OwnRoot: role == "init", Program: program(os.Getpid()), Environ: os.Environ(), After: time.After,
+		BuildTime:     built.Time(),
 		Waiting:       c.waiting,
 		Configured:    c.configure,
 		OpenLog:       func() (bool, error) { return true, c.log.start(true) },

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/arcinit/arcinit/pkg/arcsetup"
+	"github.com/arcinit/arcinit/pkg/arcsetup/built"
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/guarded"
 )
@@ -70,7 +71,7 @@ func run(args []string, out io.Writer) error {
 }
 
 // version is what the build says: the module's version where it was built as a
-// dependency, else the commit.
+// dependency, else the commit, else when its sources were last changed.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -83,6 +84,9 @@ func version() string {
 		if s.Key == "vcs.revision" {
 			return s.Value[:min(12, len(s.Value))]
 		}
+	}
+	if t := built.Time(); !t.IsZero() {
+		return "devel-" + t.UTC().Format("20060102150405")
 	}
 	return "devel"
 }

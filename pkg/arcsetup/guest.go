@@ -24,6 +24,9 @@ type Guest struct {
 	// os.Environ. The kernel passes unknown NAME=value parameters this way.
 	Environ []string
 
+	// BuildTime is a time that is over; zero if none is known.
+	BuildTime time.Time
+
 	// After is a timer (time.After).
 	After func(time.Duration) <-chan time.Time
 

@@ -11,7 +11,10 @@ import (
 // modules, config, network, netfilter and report are there for other steps' sake.
 func Plan(g *Guest) []plan.Step {
 	steps := []plan.Step{
-		{Name: "root", Run: g.moveRoot,
+		{Name: "clock", Run: g.clock,
+			Doc: "the clock is not before this program's build"},
+		// From here on, the times in the log are right.
+		{Name: "root", Run: g.moveRoot, Needs: []string{"clock"},
 			Doc: "the initramfs is a root that pivot_root works on"},
 		{Name: "early", Run: g.early, Needs: []string{"root"},
 			Doc: "/proc, /sys and /dev are mounted, the kernel command line is read"},

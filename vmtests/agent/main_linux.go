@@ -66,7 +66,7 @@ func (g *Guest) see() error {
 	}
 	report, _ := os.ReadFile("/run/arcbox/boot.json")
 	g.start = probe.AtStart{
-		Uptime: time.Duration(now.Nano()), PID: os.Getpid(), PPID: os.Getppid(),
+		Uptime: time.Duration(now.Nano()), Clock: time.Now(), PID: os.Getpid(), PPID: os.Getppid(),
 		Environ: os.Environ(), Report: report,
 		NOFILE: openFiles(inherited), ParentNOFILE: openFiles(string(limits)),
 	}

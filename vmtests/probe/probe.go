@@ -19,6 +19,7 @@ const Service = "Guest"
 // AtStart is what the agent saw before it did anything else.
 type AtStart struct {
 	Uptime    time.Duration // since the kernel's boot
+	Clock     time.Time
 	PID, PPID int
 	Environ   []string
 	// NOFILE is the soft and hard limit of open files that the agent's

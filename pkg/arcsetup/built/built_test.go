@@ -1,0 +1,19 @@
+package built
+
+import (
+	"testing"
+	"time"
+)
+
+func TestParse(t *testing.T) {
+	for text, want := range map[string]time.Time{
+		"1795465158": time.Date(2026, 11, 23, 20, 19, 18, 0, time.UTC),
+		"":           {}, // go build, without the linker's option
+		"yesterday":  {},
+		"-1":         {},
+	} {
+		if got := parse(text); !got.Equal(want) {
+			t.Errorf("parse(%q) = %v, want %v", text, got, want)
+		}
+	}
+}

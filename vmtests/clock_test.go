@@ -1,0 +1,58 @@
+//go:build vmtest
+
+package vmtests
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/arcinit/arcinit/vmtests/probe"
+)
+
+// buildTime is the time that the images were built with.
+func buildTime(t *testing.T) time.Time {
+	t.Helper()
+	text, err := os.ReadFile(built(t, "built"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seconds, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return time.Unix(seconds, 0)
+}
+
+// testClock looks at the clock as the agent found it, and at what the report says
+// came of the step.
+func testClock(t *testing.T, start probe.AtStart, outcome string) {
+	t.Helper()
+	if build := buildTime(t); start.Clock.Before(build) {
+		t.Errorf("the clock showed %v, before the build time %v", start.Clock.UTC(), build.UTC())
+	}
+	clock := steps(t, start.Report)["clock"]
+	if string(clock.Outcome) != outcome {
+		t.Errorf("the report says %q: %s; want %q", clock.Outcome, clock.Error, outcome)
+	}
+	if early := steps(t, start.Report)["early"]; clock.End > early.Start {
+		t.Errorf("the clock was right at %v, after %v", clock.End, early.Start)
+	}
+}
+
+// TestClock boots a machine whose clock was never set.
+func TestClock(t *testing.T) {
+	for _, initrd := range []string{"initramfs-modules.cpio", "initramfs-uinit.cpio"} {
+		t.Run(initrd, func(t *testing.T) {
+			m := boot(t, image{initrd: initrd, cmdline: []string{quiet}, qemu: []string{"-rtc", "base=2001-01-01"}})
+			start := must[probe.AtStart](t, m, "AtStart", none{})
+			testClock(t, start, "ok")
+			// The host's clock is not what it was set from.
+			if build := buildTime(t); start.Clock.After(build.Add(start.Uptime)) {
+				t.Errorf("the clock showed %v, want the build time %v and not more than the time since", start.Clock.UTC(), build.UTC())
+			}
+		})
+	}
+}
