@@ -40,7 +40,8 @@ type caretaker struct {
 	config atomic.Pointer[config.Config]
 	ready  atomic.Int64
 
-	saving sync.Mutex // one report is written at a time
+	saving   sync.Mutex // one report is written at a time
+	watching sync.Map   // by name, what goes on for as long as the system runs
 }
 
 // lookAfter is the role of PID 1, and of a uinit under another init. Where the
@@ -65,13 +66,17 @@ func lookAfter(role string, out io.Writer) error {
 	}
 	c.guest = &arcsetup.Guest{
 		Root: "/", OwnRoot: role == "init", Program: program(os.Getpid()), Environ: os.Environ(), After: time.After,
-		BuildTime:     built.Time(),
-		Waiting:       c.waiting,
-		Configured:    c.configure,
-		OpenLog:       func() (bool, error) { return true, c.log.start(true) },
+		BuildTime:  built.Time(),
+		Waiting:    c.waiting,
+		Configured: c.configure,
+		OpenLog:    func() (bool, error) { return true, c.log.start(true) },
+		SaveReport: func() (bool, error) { return true, c.saveReport() },
+
+		WatchPowerButton: c.watchPowerButton, WatchDevices: c.watchDevices,
+		// What runs there is on the initramfs, which is no more.
+		RootChanged:   func() { c.services.Again("console") },
 		StartConsole:  c.startConsole,
 		StartNetwork:  func() (bool, error) { return c.services.Start(c.networkDaemon()) },
-		SaveReport:    func() (bool, error) { return true, c.saveReport() },
 		StartAgent:    c.startAgent,
 		StartServices: c.startServices,
 	}
@@ -136,6 +141,7 @@ func (c *caretaker) runAgain(out io.Writer) error {
 	c.guest.OpenLog = func() (bool, error) { return false, c.log.start(false) }
 	c.guest.StartConsole, c.guest.StartNetwork, c.guest.SaveReport = leave, leave, leave
 	c.guest.StartAgent, c.guest.StartServices = leave, leave
+	c.guest.WatchPowerButton, c.guest.WatchDevices = leave, leave
 	// The score is for the process that stays, which this one is not.
 	c.runner.Run(plan.Without(arcsetup.Plan(c.guest), "oom"))
 	c.log.flush()

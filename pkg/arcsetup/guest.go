@@ -38,6 +38,12 @@ type Guest struct {
 	Configured func(config.Config)
 	// OpenLog starts the log files on the share, which is mounted.
 	OpenLog func() (changed bool, err error)
+	// WatchPowerButton shuts the guest down when its power button is pressed.
+	WatchPowerButton func() (changed bool, err error)
+	// WatchDevices keeps LoadDrivers running.
+	WatchDevices func() (changed bool, err error)
+	// RootChanged is told that / is another file system now.
+	RootChanged func()
 	// StartConsole starts a root shell on the console.
 	StartConsole func() (changed bool, err error)
 	// StartNetwork starts the network daemon.

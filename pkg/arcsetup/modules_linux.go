@@ -22,8 +22,9 @@ const modprobePath = "/run/arcbox/modprobe"
 // keptInitramfs is where the initramfs's modules are when it is the root no more.
 const keptInitramfs = "/run/arcbox/initramfs"
 
-// modules loads the drivers of the devices that are there. What is wanted later
-// (a file system, a match of a firewall rule) the kernel asks for itself.
+// modules loads the drivers of the devices that are there and that the boot waits
+// for. What is wanted later (a file system, a match of a firewall rule) the kernel
+// asks for itself.
 func (g *Guest) modules() (changed bool, err error) {
 	loader, err := newModuleLoader(g.Root)
 	if err != nil {
@@ -31,30 +32,49 @@ func (g *Guest) modules() (changed bool, err error) {
 	}
 	g.loader = loader
 	answered, errAnswer := g.answerModprobe()
-	changed, err = g.loadDrivers()
+	changed, err = g.loadBootDrivers()
 	return answered || changed, errors.Join(errAnswer, err)
 }
 
-// loadDrivers loads the modules of the devices that are there now.
-func (g *Guest) loadDrivers() (changed bool, err error) {
+// loadBootDrivers loads the drivers of virtio devices, which appear once the
+// driver of their PCI or platform device is there. The boot waits for these
+// alone; others are hotplug's.
+func (g *Guest) loadBootDrivers() (changed bool, err error) {
 	if g.loader == nil {
 		return false, nil
 	}
-	// Virtio devices appear once the driver of their PCI device is there.
-	for _, bus := range []string{"pci", "virtio"} {
-		devices, _ := filepath.Glob(g.path("/sys/bus/" + bus + "/devices/*/modalias"))
-		for _, device := range devices {
-			alias, e := os.ReadFile(device)
-			if e != nil {
-				err = errors.Join(err, e)
-				continue
-			}
-			c, e := g.loader.load(strings.TrimSpace(string(alias)))
-			if !errors.Is(e, errNoModule) { // a built-in driver, or none
-				err = errors.Join(err, e)
-			}
-			changed = changed || c
+	for _, bus := range []string{"pci", "platform", "virtio"} {
+		c, e := g.loadDrivers("/sys/bus/" + bus + "/devices/*/modalias")
+		changed, err = changed || c, errors.Join(err, e)
+	}
+	return changed, err
+}
+
+// loadDrivers loads the drivers of the devices whose alias is in one of the files
+// that match pattern.
+func (g *Guest) loadDrivers(pattern string) (changed bool, err error) {
+	files, _ := filepath.Glob(g.path(pattern))
+	for _, file := range files {
+		alias, e := os.ReadFile(file)
+		if errors.Is(e, os.ErrNotExist) || errors.Is(e, unix.ENODEV) {
+			continue // the device is gone again
 		}
+		if e != nil {
+			err = errors.Join(err, e)
+			continue
+		}
+		c, e := g.loadDriver(strings.TrimSpace(string(alias)))
+		changed, err = changed || c, errors.Join(err, e)
+	}
+	return changed, err
+}
+
+// loadDriver loads the driver of a device by its alias. It is no error that there
+// is none, which may be built in.
+func (g *Guest) loadDriver(alias string) (changed bool, err error) {
+	changed, err = g.loader.load(alias)
+	if errors.Is(err, errNoModule) {
+		return changed, nil
 	}
 	return changed, err
 }

@@ -29,7 +29,7 @@ func Plan(g *Guest) []plan.Step {
 		{Name: "run", Run: g.run, Needs: []string{"early"},
 			Doc: "tmpfs on /run, where what follows keeps its state; " + ProgramPath},
 		{Name: "modules", Run: g.modules, Needs: []string{"run"},
-			Doc: "drivers of the devices present are loaded; later ones on the kernel's request"},
+			Doc: "drivers that the boot waits for are loaded; modules on the kernel's request"},
 	}
 	// Nothing may look up a path while the root changes: what is above has
 	// ended, and all below waits.
@@ -37,6 +37,9 @@ func Plan(g *Guest) []plan.Step {
 		Doc: "with root= on the kernel command line: it is mounted on /, the initramfs freed"})
 
 	steps = append(steps, []plan.Step{
+		{Name: "powerbutton", Run: g.powerButton, Needs: []string{"switchroot"},
+			Doc: "the power button powers the guest off"},
+
 		// What the host shares and says.
 		{Name: "share", Run: g.mainShare, Needs: []string{"switchroot"},
 			Doc: "/arcbox is the virtiofs share arcbox"},
@@ -104,10 +107,14 @@ func Plan(g *Guest) []plan.Step {
 		plan.Step{Name: "agent", Run: g.startAgent, Needs: []string{"report"},
 			Doc: "the agent runs, and is started again when it ends"},
 		plan.Step{Name: "services", Run: g.startServices, Needs: []string{"agent"},
-			Doc: "optional: the services that arcinit.toml names run"})
+			Doc: "optional: the services that arcinit.toml names run"},
+		// Loading takes the processor's time, which the agent has first.
+		plan.Step{Name: "hotplug", Run: g.hotplug, Needs: []string{"agent"},
+			Doc: "drivers of other devices are loaded, and of those that appear later"})
 }
 
 // These steps are done by the program around the plan.
+func (g *Guest) powerButton() (bool, error)  { return g.WatchPowerButton() }
 func (g *Guest) startNetwork() (bool, error) { return g.StartNetwork() }
 func (g *Guest) saveReport() (bool, error)   { return g.SaveReport() }
 func (g *Guest) startAgent() (bool, error)   { return g.StartAgent() }

@@ -48,6 +48,9 @@ func (g *Guest) switchRoot() (changed bool, err error) {
 		errFree = plan.Fallback(fmt.Errorf("free the initramfs: %w", errFree))
 	}
 	g.loader, _ = newModuleLoader(g.Root)
+	if g.RootChanged != nil {
+		g.RootChanged()
+	}
 	return true, errors.Join(errRoot, readOnly, errFree)
 }
 
@@ -104,7 +107,7 @@ func (g *Guest) await(what string, limit time.Duration, try func() error) error 
 		case <-g.After(wait):
 		}
 		// A disk that has just been plugged in may need a driver first.
-		_, errDrivers = g.loadDrivers()
+		_, errDrivers = g.loadBootDrivers()
 	}
 }
 

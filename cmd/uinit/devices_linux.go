@@ -1,0 +1,36 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/arcinit/arcinit/pkg/arcsetup/guarded"
+	"github.com/arcinit/arcinit/pkg/arcsetup/pid1"
+)
+
+// watchPowerButton asks for a shutdown when the power button is pressed.
+func (c *caretaker) watchPowerButton() (bool, error) {
+	b := &pid1.PowerButton{Root: "/", Log: c.log.Logger, Pressed: func() { c.shutdown.Request(pid1.PowerOff) }}
+	return c.watch("power button", func() {
+		if err := b.Watch(context.Background()); err != nil {
+			c.log.Error("power button", "err", err)
+		}
+	})
+}
+
+// watchDevices loads the drivers of devices that appear.
+func (c *caretaker) watchDevices() (bool, error) {
+	return c.watch("hotplug", func() {
+		c.guest.LoadDrivers(context.Background(), func(err error) { c.log.Warn("hotplug", "err", err) })
+	})
+}
+
+// watch has f run for as long as the system does, once, however often the boot
+// asks for it.
+func (c *caretaker) watch(name string, f func()) (changed bool, err error) {
+	if _, there := c.watching.LoadOrStore(name, true); there {
+		return false, nil
+	}
+	guarded.Keep(c.log.Logger, name, time.After, f)
+	return true, nil
+}
