@@ -6,6 +6,7 @@ package vmtests
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
@@ -61,7 +62,10 @@ type image struct {
 	nics    []guest.NIC
 	disks   []guest.Disk
 	qemu    []string // further arguments
+	ports   []guest.Port
 	cmdline []string
+	// timeout is how long the guest may run, by default 3 minutes.
+	timeout time.Duration
 	// tools puts the real iptables and ip on the share.
 	tools bool
 }
@@ -81,7 +85,7 @@ func boot(t *testing.T, im image) *machine {
 	m := &machine{t: t, dirs: map[string]string{}}
 	config := guest.Config{
 		Kernel: built(t, "vmlinuz-stock"), Initrd: built(t, "initramfs-modules.cpio"),
-		Cmdline: im.cmdline, NICs: im.nics, Disks: im.disks, ExtraQEMU: im.qemu, Timeout: 3 * time.Minute,
+		Cmdline: im.cmdline, NICs: im.nics, Disks: im.disks, ExtraQEMU: im.qemu, Timeout: cmp.Or(im.timeout, 3*time.Minute),
 	}
 	if im.initrd != "" {
 		config.Initrd = built(t, im.initrd)
@@ -117,9 +121,9 @@ func boot(t *testing.T, im image) *machine {
 		config.Console = os.Stderr
 	}
 	in, lines := io.Pipe()
-	config.Ports = []guest.Port{{Name: probe.Port, Line: func(line []byte) {
+	config.Ports = append(im.ports, guest.Port{Name: probe.Port, Line: func(line []byte) {
 		_, _ = lines.Write(append(line, '\n'))
-	}}}
+	}})
 	vm, err := guest.Start(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)

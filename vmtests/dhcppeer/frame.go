@@ -1,0 +1,141 @@
+package dhcppeer
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net"
+	"net/netip"
+)
+
+// Header lengths in bytes, those of IPv4 and of ARP for IPv4 on Ethernet being
+// without options and padding (IEEE 802.3, RFC 791, RFC 768, RFC 826).
+const (
+	ethernetHeader = 14
+	ipv4Header     = 20
+	udpHeader      = 8
+	arpPacket      = 28
+)
+
+// Numbers of IEEE 802 and IANA's registers.
+const (
+	etherTypeIPv4 = 0x0800
+	etherTypeARP  = 0x0806
+	protocolUDP   = 17
+	arpRequest    = 1
+	arpReply      = 2
+)
+
+type mac [6]byte
+
+var broadcastMAC = mac{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+
+func macOf(a net.HardwareAddr) (m mac) {
+	copy(m[:], a)
+	return m
+}
+
+// ethernet takes a frame apart; ok says that there was one.
+func ethernet(frame []byte) (from mac, etherType uint16, payload []byte, ok bool) {
+	if len(frame) < ethernetHeader {
+		return mac{}, 0, nil, false
+	}
+	return mac(frame[6:12]), binary.BigEndian.Uint16(frame[12:]), frame[ethernetHeader:], true
+}
+
+func ethernetFrame(to, from mac, etherType uint16, payload []byte) []byte {
+	frame := append(to[:], from[:]...)
+	frame = binary.BigEndian.AppendUint16(frame, etherType)
+	return append(frame, payload...)
+}
+
+// arp is what an ARP packet says: who asks or answers, and for which address.
+type arp struct {
+	operation      uint16
+	senderMAC      mac
+	sender, target netip.Addr
+}
+
+var arpStart = []byte{0, 1, etherTypeIPv4 >> 8, 0, 6, 4} // Ethernet, IPv4, their lengths
+
+func parseARP(b []byte) (a arp, ok bool) {
+	if len(b) < arpPacket || !bytes.HasPrefix(b, arpStart) {
+		return arp{}, false
+	}
+	return arp{
+		operation: binary.BigEndian.Uint16(b[6:]), senderMAC: mac(b[8:14]),
+		sender: netip.AddrFrom4([4]byte(b[14:18])), target: netip.AddrFrom4([4]byte(b[24:28])),
+	}, true
+}
+
+// answer is the reply to a request: the address asked for has m.
+func (a arp) answer(m mac) []byte {
+	b := binary.BigEndian.AppendUint16(bytes.Clone(arpStart), arpReply)
+	b = append(append(b, m[:]...), a.target.AsSlice()...)
+	return append(append(b, a.senderMAC[:]...), a.sender.AsSlice()...)
+}
+
+// datagram is a UDP datagram in an IPv4 packet that is no fragment.
+type datagram struct {
+	from, to netip.AddrPort
+	payload  []byte
+}
+
+func parseDatagram(b []byte) (d datagram, ok bool) {
+	if len(b) < ipv4Header || b[0]>>4 != 4 || b[9] != protocolUDP {
+		return datagram{}, false
+	}
+	header, total := int(b[0]&15)*4, int(binary.BigEndian.Uint16(b[2:]))
+	fragment := binary.BigEndian.Uint16(b[6:]) & 0x3fff // more to come, or not the first
+	if header < ipv4Header || total < header+udpHeader || total > len(b) || fragment != 0 {
+		return datagram{}, false
+	}
+	udp := b[header:total]
+	length := int(binary.BigEndian.Uint16(udp[4:]))
+	if length < udpHeader || length > len(udp) {
+		return datagram{}, false
+	}
+	return datagram{
+		from:    netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[12:16])), binary.BigEndian.Uint16(udp)),
+		to:      netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[16:20])), binary.BigEndian.Uint16(udp[2:])),
+		payload: udp[udpHeader:length],
+	}, true
+}
+
+// packet is the datagram as an IPv4 packet, both checksums filled in.
+func (d datagram) packet() []byte {
+	length := udpHeader + len(d.payload)
+	ip := make([]byte, ipv4Header, ipv4Header+length)
+	ip[0] = 4<<4 | ipv4Header/4
+	binary.BigEndian.PutUint16(ip[2:], uint16(ipv4Header+length))
+	ip[8], ip[9] = 64, protocolUDP // time to live
+	copy(ip[12:], d.from.Addr().AsSlice())
+	copy(ip[16:], d.to.Addr().AsSlice())
+	binary.BigEndian.PutUint16(ip[10:], checksum(ip))
+
+	udp := binary.BigEndian.AppendUint16(nil, d.from.Port())
+	udp = binary.BigEndian.AppendUint16(udp, d.to.Port())
+	udp = binary.BigEndian.AppendUint16(udp, uint16(length))
+	udp = append(append(udp, 0, 0), d.payload...)
+	pseudo := binary.BigEndian.AppendUint16(append(bytes.Clone(ip[12:20]), 0, protocolUDP), uint16(length))
+	sum := checksum(append(pseudo, udp...))
+	if sum == 0 {
+		sum = 0xffff // zero would mean that there is none (RFC 768)
+	}
+	binary.BigEndian.PutUint16(udp[6:], sum)
+	return append(ip, udp...)
+}
+
+// checksum is the Internet checksum (RFC 1071).
+func checksum(b []byte) uint16 {
+	var sum uint32
+	for ; len(b) > 1; b = b[2:] {
+		sum += uint32(binary.BigEndian.Uint16(b))
+	}
+	if len(b) > 0 {
+		sum += uint32(b[0]) << 8
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	return ^uint16(sum)
+}
