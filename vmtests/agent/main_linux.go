@@ -32,6 +32,12 @@ func main() {
 		}
 		return
 	}
+	if len(os.Args) > 2 && os.Args[1] == "orphans" {
+		if err := orphans(os.Args[2]); err != nil {
+			log.Fatalf("orphans: %v", err)
+		}
+		return
+	}
 	g := &Guest{}
 	if err := g.see(); err != nil {
 		log.Fatalf("test agent: %v", err)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,44 +39,25 @@ func send(a Address, message []byte, within time.Duration) error {
 }
 
 func sendUnix(path string, message []byte, deadline time.Time) error {
-	dialer := net.Dialer{Deadline: deadline}
-	conn, err := dialer.Dial("unixgram", path)
-	isStream := errors.Is(err, unix.EPROTOTYPE) // the socket is not one for datagrams
-	if isStream {
-		conn, err = dialer.Dial("unix", path)
-	}
+	to := &unix.SockaddrUnix{Name: path}
+	s, err := newSocket(unix.AF_UNIX, unix.SOCK_DGRAM, deadline)
 	if err != nil {
 		return err
 	}
-	defer conn.Close() //nolint:errcheck // its errors are those of the write
-	if err := conn.SetDeadline(deadline); err != nil {
-		return err
+	defer s.Close() //nolint:errcheck // its errors are those of the write
+	err = s.connect(to)
+	if errors.Is(err, unix.EPROTOTYPE) { // the socket is not one for datagrams
+		stream, err := newSocket(unix.AF_UNIX, unix.SOCK_STREAM, deadline)
+		if err != nil {
+			return err
+		}
+		defer stream.Close() //nolint:errcheck // its errors are those of the write
+		return stream.tell(to, message)
 	}
-	if _, err := conn.Write(message); err != nil || !isStream {
-		return err
+	if err == nil {
+		_, err = s.Write(message)
 	}
-	return finish(conn, conn.(*net.UnixConn).CloseWrite)
-}
-
-// stream is a connection of which one side can be closed.
-type stream interface {
-	io.Reader
-	SetDeadline(time.Time) error
-}
-
-// finish ends the message of a stream and waits for the host to close its side.
-// A host that refuses to read what is left has not been told.
-func finish(s stream, closeWrite func() error) error {
-	if err := closeWrite(); err != nil {
-		return err
-	}
-	if err := s.SetDeadline(time.Now().Add(closeTime)); err != nil {
-		return err
-	}
-	if _, err := io.Copy(io.Discard, s); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-		return err
-	}
-	return nil
+	return err
 }
 
 // lastReservedPort is the highest port that only the privileged can send from
@@ -86,14 +66,13 @@ func finish(s stream, closeWrite func() error) error {
 const lastReservedPort = 1023
 
 func sendVsock(a Address, message []byte, deadline time.Time) error {
-	fd, err := unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	s, err := newSocket(unix.AF_VSOCK, unix.SOCK_STREAM, deadline)
 	if err != nil {
-		return os.NewSyscallError("socket", err)
+		return err
 	}
-	f := os.NewFile(uintptr(fd), "vsock")
-	defer f.Close() //nolint:errcheck // its errors are those of the write
+	defer s.Close() //nolint:errcheck // its errors are those of the write
 	for port := uint32(lastReservedPort); ; port-- {
-		err := unix.Bind(fd, &unix.SockaddrVM{CID: unix.VMADDR_CID_ANY, Port: port})
+		err := unix.Bind(s.fd, &unix.SockaddrVM{CID: unix.VMADDR_CID_ANY, Port: port})
 		if err == nil {
 			break
 		}
@@ -101,21 +80,30 @@ func sendVsock(a Address, message []byte, deadline time.Time) error {
 			return os.NewSyscallError("bind", err)
 		}
 	}
-	if err := f.SetDeadline(deadline); err != nil {
-		return err
-	}
-	if err := connect(f, &unix.SockaddrVM{CID: a.cid, Port: a.port}); err != nil {
-		return err
-	}
-	if _, err := f.Write(message); err != nil {
-		return err
-	}
-	return finish(f, func() error { return os.NewSyscallError("shutdown", unix.Shutdown(fd, unix.SHUT_WR)) })
+	return s.tell(&unix.SockaddrVM{CID: a.cid, Port: a.port}, message)
 }
 
-// connect connects a socket that does not block, within the file's deadline.
-func connect(f *os.File, to unix.Sockaddr) error {
-	raw, err := f.SyscallConn()
+// socket is a socket that does not block; what it does ends at its deadline.
+// Package net's dialers would do for unix sockets, and bring a resolver along.
+type socket struct {
+	*os.File
+	fd int
+}
+
+func newSocket(domain, kind int, deadline time.Time) (socket, error) {
+	fd, err := unix.Socket(domain, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return socket{}, os.NewSyscallError("socket", err)
+	}
+	s := socket{os.NewFile(uintptr(fd), "socket"), fd}
+	if err := s.SetDeadline(deadline); err != nil {
+		return socket{}, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s socket) connect(to unix.Sockaddr) error {
+	raw, err := s.SyscallConn()
 	if err != nil {
 		return err
 	}
@@ -127,18 +115,43 @@ func connect(f *os.File, to unix.Sockaddr) error {
 			failed = unix.Connect(int(fd), to)
 			return !errors.Is(failed, unix.EINPROGRESS)
 		}
-		errno, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
-		if err == nil && errno != 0 {
-			err = unix.Errno(errno)
+		var errno int
+		errno, failed = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
+		if errno != 0 {
+			failed = unix.Errno(errno)
 		}
-		if failed = err; failed != nil {
+		if failed != nil {
 			return true
 		}
 		// Woken for nothing, it waits on.
-		_, err = unix.Getpeername(int(fd))
-		return err == nil
+		_, e := unix.Getpeername(int(fd))
+		return e == nil
 	})
-	return errors.Join(err, os.NewSyscallError("connect", failed))
+	if err != nil { // the deadline, most likely
+		return fmt.Errorf("connect: %w", err)
+	}
+	return os.NewSyscallError("connect", failed)
+}
+
+// tell sends a message as a stream of its own, and waits for the host to close
+// its side. A host that refuses to read what is left has not been told.
+func (s socket) tell(to unix.Sockaddr, message []byte) error {
+	if err := s.connect(to); err != nil {
+		return err
+	}
+	if _, err := s.Write(message); err != nil {
+		return err
+	}
+	if err := unix.Shutdown(s.fd, unix.SHUT_WR); err != nil {
+		return os.NewSyscallError("shutdown", err)
+	}
+	if err := s.SetDeadline(time.Now().Add(closeTime)); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, s); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	return nil
 }
 
 // sendPort writes to the virtio-serial port of that name. Sysfs says which device

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"sync"
+
+	"github.com/arcinit/arcinit/vmtests/probe"
+	"golang.org/x/sys/unix"
+)
+
+// Listen listens for what arcinit tells a host, until the agent ends, and adds
+// each message to a file: a line of JSON, a probe.Heard.
+func (g *Guest) Listen(l probe.Listen, _ *struct{}) error {
+	f, err := os.OpenFile(l.File, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	var one sync.Mutex
+	heard := func(message []byte, port uint32) {
+		line, err := json.Marshal(probe.Heard{Message: string(message), Port: port})
+		if err == nil {
+			one.Lock()
+			_, err = f.Write(append(line, '\n'))
+			one.Unlock()
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "test agent:", err)
+		}
+	}
+	if l.Path != "" {
+		return listenUnix(l.Path, heard)
+	}
+	return listenVsock(l.Port, heard)
+}
+
+func listenUnix(path string, heard func([]byte, uint32)) error {
+	conn, err := net.ListenPacket("unixgram", path)
+	if err != nil {
+		return err
+	}
+	// What was sent before the agent is asked to end is read all the same: the
+	// agent sends itself the last datagram, and ends when that comes.
+	const end = "the end"
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, unix.SIGTERM)
+	go func() {
+		<-asked
+		last, err := net.Dial("unixgram", path)
+		if err == nil {
+			_, err = last.Write([]byte(end))
+		}
+		if err != nil {
+			os.Exit(1)
+		}
+	}()
+	go func() {
+		for buf := make([]byte, 4096); ; {
+			n, _, err := conn.ReadFrom(buf)
+			if err != nil || string(buf[:n]) == end {
+				os.Exit(0)
+			}
+			heard(buf[:n], 0)
+		}
+	}()
+	return nil
+}
+
+// listenVsock takes a connection for each message.
+func listenVsock(port uint32, heard func([]byte, uint32)) error {
+	fd, err := unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("vsock: %w", err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrVM{CID: unix.VMADDR_CID_ANY, Port: port}); err != nil {
+		return fmt.Errorf("bind vsock port %d: %w", port, err)
+	}
+	if err := unix.Listen(fd, 8); err != nil {
+		return fmt.Errorf("listen on vsock port %d: %w", port, err)
+	}
+	go func() {
+		for {
+			conn, from, err := unix.Accept4(fd, unix.SOCK_CLOEXEC)
+			if err != nil {
+				return
+			}
+			f := os.NewFile(uintptr(conn), "vsock")
+			message, _ := io.ReadAll(f)
+			_ = f.Close()
+			heard(message, from.(*unix.SockaddrVM).Port)
+		}
+	}()
+	return nil
+}
