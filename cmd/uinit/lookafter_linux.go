@@ -19,6 +19,7 @@ import (
 	"github.com/arcinit/arcinit/pkg/arcsetup/built"
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/guarded"
+	"github.com/arcinit/arcinit/pkg/arcsetup/notify"
 	"github.com/arcinit/arcinit/pkg/arcsetup/pid1"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 	"github.com/arcinit/arcinit/pkg/arcsetup/wholefile"
@@ -40,6 +41,9 @@ type caretaker struct {
 	config atomic.Pointer[config.Config]
 	ready  atomic.Int64
 
+	host    atomic.Pointer[notify.Notifier] // nil where no host listens
+	isReady sync.Once                       // it has been told
+
 	saving   sync.Mutex // one report is written at a time
 	watching sync.Map   // by name, what goes on for as long as the system runs
 }
@@ -59,10 +63,10 @@ func lookAfter(role string, out io.Writer) error {
 		Uptime: uptime, After: time.After, Changed: c.reportChanged,
 	}
 	c.shutdown = &pid1.Shutdown{
-		Services: c.services, Log: c.log.Logger, Flush: c.log.flush,
+		Services: c.services, Log: c.log.Logger, Flush: c.flush,
 		Grace:           func() time.Duration { return c.config.Load().Grace },
 		WithoutPowerOff: c.withoutPowerOff,
-		Begun:           func(pid1.Action) {},
+		Begun:           c.tellStopping,
 	}
 	c.guest = &arcsetup.Guest{
 		Root: "/", OwnRoot: role == "init", Program: program(os.Getpid()), Environ: os.Environ(), After: time.After,
@@ -104,6 +108,7 @@ func lookAfter(role string, out io.Writer) error {
 func (c *caretaker) configure(cfg config.Config) {
 	c.log.level.Set(cfg.Log)
 	c.config.Store(&cfg)
+	c.startNotifier(cfg)
 }
 
 // program is the program of a process, wherever its file is, or was.
@@ -122,6 +127,7 @@ func (c *caretaker) boot() {
 		c.log.Error("boot report", "err", err)
 	}
 	r := c.report()
+	c.tellBoot(r)
 	c.log.Log(context.Background(), pid1.LevelNotice, "guest is up",
 		"after", (r.Ready - r.Start).Round(10*time.Microsecond), "outcome", r.Count())
 	if c.config.Load().DebugConsole {
@@ -259,8 +265,10 @@ func (c *caretaker) saveReport() error {
 	return err
 }
 
-// reportChanged keeps the report up to date once the boot has written it.
+// reportChanged keeps the report up to date once the boot has written it, and
+// the host.
 func (c *caretaker) reportChanged() {
+	c.tellReady()
 	if c.ready.Load() == 0 {
 		return
 	}

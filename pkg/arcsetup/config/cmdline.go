@@ -95,6 +95,8 @@ func (c *Config) mergeCommandLine(l CommandLine) error {
 			err = c.setAgent(p.Value)
 		case "arcbox.log":
 			err = c.setLog(p.Value)
+		case "arcbox.notify":
+			err = c.setNotify(p.Value)
 		case "arcbox.primary":
 			c.Primary = p.Value
 		case "arcbox.bridge":

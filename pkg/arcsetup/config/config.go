@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/arcinit/arcinit/pkg/arcsetup/notify"
 )
 
 // Config is what a host can tell arcinit. The kernel command line wins over
@@ -32,6 +34,9 @@ type Config struct {
 	// WithoutPowerOff is what a power-off does where the kernel cannot:
 	// reboot or halt.
 	WithoutPowerOff string
+	// Notify is where the host listens for how the guest is; the zero Address
+	// is nowhere.
+	Notify notify.Address
 	// Services run beside the agent, in the order of their start.
 	Services []Service
 }
@@ -98,7 +103,7 @@ func checkPath(p string) error {
 	return nil
 }
 
-// setHostname, setLog and setAgent validate a value for the key of that name,
+// setHostname, setLog, setAgent and setNotify validate a value for the key of that name,
 // whichever source it came from.
 
 func (c *Config) setHostname(v string) error {
@@ -123,6 +128,15 @@ func (c *Config) setAgent(v string) error {
 		return err
 	}
 	c.Agent = v
+	return nil
+}
+
+func (c *Config) setNotify(v string) error {
+	address, err := notify.Parse(v)
+	if err != nil {
+		return err
+	}
+	c.Notify = address
 	return nil
 }
 

@@ -53,7 +53,7 @@ func Start(ctx context.Context, address Address, after func(time.Duration) <-cha
 
 func start(ctx context.Context, n *Notifier) *Notifier {
 	n.queued, n.hurry = make(chan struct{}, 1), make(chan struct{}, 1)
-	guarded.Go(n.log, "notify", func() { n.run(ctx) })
+	guarded.Keep(n.log, "notify", n.after, func() { n.run(ctx) })
 	return n
 }
 

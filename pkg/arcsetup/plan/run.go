@@ -21,6 +21,8 @@ type Result struct {
 	// Error says why the step failed or its object is unavailable, or, of a
 	// step that holds, why it does so by a fallback.
 	Error string `json:"error,omitempty"`
+	// Err is the error itself; a report that was read again has none.
+	Err error `json:"-"`
 }
 
 // Runner runs plans and keeps the results.
@@ -77,7 +79,7 @@ func (r *Runner) step(s Step) {
 	})
 	res.End = r.Uptime()
 	if err != nil {
-		res.Error = err.Error()
+		res.Err, res.Error = err, err.Error()
 	}
 	level := slog.LevelDebug
 	switch severityOf(err) {

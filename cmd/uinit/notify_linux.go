@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"syscall"
+	"time"
+
+	"github.com/arcinit/arcinit/pkg/arcsetup"
+	"github.com/arcinit/arcinit/pkg/arcsetup/config"
+	"github.com/arcinit/arcinit/pkg/arcsetup/notify"
+	"github.com/arcinit/arcinit/pkg/arcsetup/pid1"
+	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
+)
+
+// startNotifier has the host told from now on, if it asks for that.
+func (c *caretaker) startNotifier(cfg config.Config) {
+	if cfg.Notify == (notify.Address{}) || c.host.Load() != nil {
+		return
+	}
+	n := notify.Start(context.Background(), cfg.Notify, time.After, c.log.Logger)
+	c.host.Store(n)
+	n.Status("setting up")
+}
+
+// tellReady tells the host, once, that the agent has been started.
+func (c *caretaker) tellReady() {
+	for _, s := range c.services.Status() {
+		if s.Name == "agent" && s.Starts > 0 {
+			c.isReady.Do(func() { c.host.Load().Ready() })
+		}
+	}
+}
+
+// tellBoot tells the host what came of the boot.
+func (c *caretaker) tellBoot(r arcsetup.Report) {
+	c.host.Load().Status("guest is up: " + r.Count())
+	for _, s := range r.Steps {
+		if s.Outcome == plan.Failed {
+			c.host.Load().Failed(int(errno(s.Err)))
+			return
+		}
+	}
+}
+
+// errno is the error number in err; what has none counts as EIO.
+func errno(err error) syscall.Errno {
+	if e := syscall.Errno(0); errors.As(err, &e) {
+		return e
+	}
+	return syscall.EIO
+}
+
+// tellStopping tells the host that the guest is going to end.
+func (c *caretaker) tellStopping(a pid1.Action) {
+	c.host.Load().Stopping()
+	c.host.Load().Status("shutting down to " + a.String())
+}
+
+// lastWords is how long the host may take to hear the last of it.
+const lastWords = time.Second
+
+// flush returns when the host has all that was logged and told so far, or does
+// not take it.
+func (c *caretaker) flush() {
+	ctx, cancel := context.WithTimeout(context.Background(), lastWords)
+	defer cancel()
+	if err := c.host.Load().Flush(ctx); err != nil {
+		c.log.Warn("shutdown", "err", err)
+	}
+	c.log.flush()
+}
