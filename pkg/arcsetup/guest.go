@@ -16,9 +16,9 @@ type Guest struct {
 	Root string
 	// OwnRoot says that the root is this process's to change: it is PID 1.
 	OwnRoot bool
-	// Program is a path of the program that looks after the guest, one that
-	// holds when the root changes: /proc/PID/exe. The set-up links ProgramPath
-	// to it, and the kernel will run that as `uinit modprobe SCRIPT -q -- MODULE`.
+	// Program is a file that is the program which looks after the guest, such
+	// as /proc/PID/exe. The kernel will run it as ProgramPath, with the
+	// arguments `modprobe SCRIPT -q -- MODULE`.
 	Program string
 	// Environ are variables from outside that the set-up heeds, as in
 	// os.Environ. The kernel passes unknown NAME=value parameters this way.

@@ -23,8 +23,36 @@ func tmpfs(path string, mode os.FileMode) mountPoint {
 // run is apart from the other layers because they, and the daemons, need it.
 func (g *Guest) run() (bool, error) {
 	changed, err := g.mount(tmpfs("/run", 0o755))
-	linked, errLink := g.symlink(g.Program, ProgramPath)
-	return changed || linked, errors.Join(err, errLink)
+	bound, errBind := g.bindProgram()
+	return changed || bound, errors.Join(err, errBind)
+}
+
+// bindProgram mounts the program on ProgramPath. Unlike a link, a mount goes on
+// when the file is deleted with the initramfs; and u-root's busybox, which
+// resolves links to tell its commands apart, sees the name.
+func (g *Guest) bindProgram() (changed bool, err error) {
+	path := g.path(ProgramPath)
+	program, err := os.Stat(g.Program)
+	if err != nil {
+		return false, fmt.Errorf("find this program: %w", err)
+	}
+	if there, err := os.Stat(path); err == nil && os.SameFile(there, program) {
+		return false, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return false, err
+	}
+	f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0o755)
+	if err != nil {
+		return false, err
+	}
+	if err := f.Close(); err != nil {
+		return false, err
+	}
+	if err := unix.Mount(g.Program, path, "", unix.MS_BIND, ""); err != nil {
+		return false, fmt.Errorf("bind %s to %s: %w", g.Program, path, err)
+	}
+	return true, nil
 }
 
 func (g *Guest) layers() (bool, error) {
