@@ -1,0 +1,226 @@
+package blockdev
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"io"
+	"strings"
+	"testing"
+	"unicode/utf16"
+)
+
+// id is a UUID on the disk, and as text where all of it is big-endian and where
+// the first three numbers are little-endian.
+const (
+	id           = "\x00\x11\x22\x33\x44\x55\x66\x77\x88\x99\xaa\xbb\xcc\xdd\xee\xff"
+	idText       = "00112233-4455-6677-8899-aabbccddeeff"
+	idMixed      = "33221100-5544-7766-8899-aabbccddeeff"
+	superblocks  = 1024
+	btrfsAt      = 64 << 10
+	le16, le32   = 2, 4
+	extMagic     = superblocks + 0x38
+	extCompat    = superblocks + 0x5c
+	extIncompat  = superblocks + 0x60
+	extReadOnly  = superblocks + 0x64
+	sectorOfTest = 512
+)
+
+// image is a device that has these bytes at these places, and zeros elsewhere.
+func image(size int, at map[int]string) []byte {
+	b := make([]byte, size)
+	for offset, text := range at {
+		copy(b[offset:], text)
+	}
+	return b
+}
+
+// le is a number, little-endian.
+func le(size int, n uint64) string {
+	return string(binary.LittleEndian.AppendUint64(nil, n)[:size])
+}
+
+func TestReadSuperblock(t *testing.T) {
+	ext := func(compat, incompat, readOnly uint64) map[int]string {
+		return map[int]string{
+			extMagic: le(le16, 0xef53), extCompat: le(le32, compat), extIncompat: le(le32, incompat), extReadOnly: le(le32, readOnly),
+			superblocks + 0x68: id, superblocks + 0x78: "sixteen letters.and more",
+		}
+	}
+	for _, tt := range []struct {
+		name string
+		at   map[int]string
+		want Superblock
+	}{
+		{"nothing", nil, Superblock{}},
+		{"ext2", ext(0x38, 0x2, 0x3), Superblock{"ext2", "sixteen letters.", idText}},
+		{"ext3", ext(0x3c, 0x2|0x4, 0x3), Superblock{"ext3", "sixteen letters.", idText}},
+		{"ext4 by extents", ext(0x3c, 0x2|0x40, 0x3), Superblock{"ext4", "sixteen letters.", idText}},
+		{"ext4 by huge_file, without a journal", ext(0x38, 0x2, 0x8), Superblock{"ext4", "sixteen letters.", idText}},
+		{"a journal's device", ext(0x4, 0x8, 0), Superblock{}},
+		{"erofs", map[int]string{superblocks: "\xe2\xe1\xf5\xe0", superblocks + 48: id, superblocks + 64: "root"}, Superblock{"erofs", "root", idText}},
+		{"erofs without names", map[int]string{superblocks: "\xe2\xe1\xf5\xe0"}, Superblock{Type: "erofs"}},
+		{"xfs", map[int]string{0: "XFSB", 32: id, 108: "twelve bytes, no more"}, Superblock{"xfs", "twelve bytes", idText}},
+		{"squashfs", map[int]string{0: "hsqs"}, Superblock{Type: "squashfs"}},
+		{"btrfs", map[int]string{btrfsAt + 0x40: "_BHRfS_M", btrfsAt + 0x20: id, btrfsAt + 0x12b: strings.Repeat("l", 300)}, Superblock{"btrfs", strings.Repeat("l", 256), idText}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := ReadSuperblock(bytes.NewReader(image(128<<10, tt.at)))
+			if err != nil || got != tt.want {
+				t.Errorf("ReadSuperblock = %+v, %v, want %+v", got, err, tt.want)
+			}
+		})
+	}
+}
+
+// TestTruncated reads devices that end early: in the middle of what is looked at,
+// they have what stands before their end.
+func TestTruncated(t *testing.T) {
+	whole := image(70<<10, map[int]string{superblocks: "\xe2\xe1\xf5\xe0", superblocks + 48: id, superblocks + 64: "root"})
+	for size, want := range map[int]Superblock{
+		0: {}, superblocks: {}, superblocks + 3: {}, superblocks + 4: {Type: "erofs"},
+		superblocks + 66: {"erofs", "ro", idText},
+	} {
+		got, err := ReadSuperblock(bytes.NewReader(whole[:size]))
+		if err != nil || got != want {
+			t.Errorf("of %d bytes: %+v, %v, want %+v", size, got, err, want)
+		}
+	}
+	for size := range 600 {
+		if table, err := ReadTable(bytes.NewReader(mbr(0xee)[:min(size, 512)]), sectorOfTest); size >= 512 && err == nil {
+			t.Errorf("of %d bytes: a GPT without a header is %+v", size, table)
+		}
+	}
+}
+
+type broken struct{}
+
+func (broken) ReadAt([]byte, int64) (int, error) { return 0, errors.New("medium error") }
+
+func TestUnreadable(t *testing.T) {
+	if _, err := ReadSuperblock(broken{}); err == nil || !strings.Contains(err.Error(), "medium error") {
+		t.Errorf("ReadSuperblock: %v", err)
+	}
+	if _, err := ReadTable(broken{}, sectorOfTest); err == nil || !strings.Contains(err.Error(), "medium error") {
+		t.Errorf("ReadTable: %v", err)
+	}
+}
+
+// mbr is a first sector with one partition of this type.
+func mbr(kind byte) []byte {
+	return image(512, map[int]string{440: "\x78\x56\x34\x12", 446 + 4: string([]byte{kind}), 510: "\x55\xaa"})
+}
+
+func TestMBR(t *testing.T) {
+	table, err := ReadTable(bytes.NewReader(mbr(0x83)), sectorOfTest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for number, want := range map[int]string{1: "12345678-01", 5: "12345678-05", 31: "12345678-1f"} {
+		if got := table.Partition(number); got != (Partition{UUID: want}) {
+			t.Errorf("partition %d is %+v, want %s", number, got, want)
+		}
+	}
+	table, err = ReadTable(bytes.NewReader(image(512, map[int]string{440: "\x78\x56\x34\x12"})), sectorOfTest)
+	if got := table.Partition(1); err != nil || got != (Partition{}) {
+		t.Errorf("without its mark an MBR has %+v, %v", got, err)
+	}
+}
+
+// gpt is the beginning of a disk whose second and fifth partition have names.
+// change may spoil it, before the checksums are made.
+func gpt(blockSize int, change func(header, entries []byte)) []byte {
+	const count, size = 8, 256
+	entries := make([]byte, count*size)
+	for _, number := range []int{2, 5} {
+		entry := entries[(number-1)*size:]
+		copy(entry, "a type's 16 byte")
+		copy(entry[16:], id)
+		name, _ := binary.Append(nil, binary.LittleEndian, utf16.Encode([]rune("größe "+string(rune('0'+number)))))
+		copy(entry[56:128], name)
+	}
+	header := image(92, map[int]string{
+		0: "EFI PART", 12: le(le32, 92), 72: le(8, 3), 80: le(le32, count), 84: le(le32, size),
+	})
+	if change != nil {
+		change(header, entries)
+	}
+	if le32Of(header[88:]) == 0 {
+		binary.LittleEndian.PutUint32(header[88:], crc32.ChecksumIEEE(entries))
+	}
+	if le32Of(header[16:]) == 0 {
+		binary.LittleEndian.PutUint32(header[16:], crc32.ChecksumIEEE(header))
+	}
+	return image(3*blockSize+len(entries), map[int]string{
+		0: string(mbr(0xee)), blockSize: string(header), 3 * blockSize: string(entries),
+	})
+}
+
+func le32Of(b []byte) uint32 { return binary.LittleEndian.Uint32(b) }
+
+func TestGPT(t *testing.T) {
+	for _, blockSize := range []int{512, 4096} {
+		table, err := ReadTable(bytes.NewReader(gpt(blockSize, nil)), blockSize)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for number, want := range map[int]Partition{1: {}, 2: {idMixed, "größe 2"}, 5: {idMixed, "größe 5"}, 9: {}} {
+			if got := table.Partition(number); got != want {
+				t.Errorf("blocks of %d: partition %d is %+v, want %+v", blockSize, number, got, want)
+			}
+		}
+	}
+}
+
+func TestDamagedGPT(t *testing.T) {
+	put := binary.LittleEndian.PutUint32
+	for want, change := range map[string]func(header, entries []byte){
+		"no header":             func(h, _ []byte) { h[0] = 'X' },
+		"header of 4294967295":  func(h, _ []byte) { put(h[12:], 1<<32-1) },
+		"header of 0":           func(h, _ []byte) { put(h[12:], 0) },
+		"checksum of the head":  func(h, _ []byte) { put(h[16:], 1) },
+		"checksum of the entr":  func(h, _ []byte) { put(h[88:], 1) },
+		"4294967295 entries":    func(h, _ []byte) { put(h[80:], 1<<32-1) },
+		"entries of 2147483648": func(h, _ []byte) { put(h[84:], 1<<31) },
+		"entries of 0":          func(h, _ []byte) { put(h[84:], 0) },
+		"entry 1: ":             func(h, _ []byte) { put(h[72:], 1<<30) }, // behind the end
+		"at block 216172782":    func(h, _ []byte) { put(h[76:], 1<<25+1<<24) },
+	} {
+		_, err := ReadTable(bytes.NewReader(gpt(512, change)), 512)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error = %v, want %q in it", err, want)
+		}
+	}
+	if _, err := ReadTable(bytes.NewReader(gpt(512, nil)), 0); err == nil {
+		t.Error("blocks of no bytes are taken")
+	}
+}
+
+// counted counts what is read.
+type counted struct {
+	io.ReaderAt
+	bytes int
+}
+
+func (c *counted) ReadAt(b []byte, offset int64) (int, error) {
+	c.bytes += len(b)
+	return c.ReaderAt.ReadAt(b, offset)
+}
+
+func FuzzRead(f *testing.F) {
+	f.Add(gpt(512, nil), 512)
+	f.Add(mbr(0x83), 4096)
+	f.Add(image(2048, map[int]string{extMagic: "\x53\xef"}), 0)
+	f.Fuzz(func(t *testing.T, disk []byte, blockSize int) {
+		r := &counted{ReaderAt: bytes.NewReader(disk)}
+		if _, err := ReadSuperblock(r); err != nil {
+			t.Errorf("ReadSuperblock: %v", err)
+		}
+		table, _ := ReadTable(r, blockSize)
+		table.Partition(1)
+		if r.bytes > 4<<20 {
+			t.Errorf("%d bytes were read", r.bytes)
+		}
+	})
+}
