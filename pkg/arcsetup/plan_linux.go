@@ -27,7 +27,7 @@ func Plan(g *Guest) []plan.Step {
 		{Name: "console", Run: g.startConsole, Needs: []string{"devlinks", "oom"},
 			Doc: "optional: a root shell on the console (arcbox.debug_console)"},
 		{Name: "run", Run: g.run, Needs: []string{"early"},
-			Doc: "tmpfs on /run, where what follows keeps its state; " + ProgramPath},
+			Doc: "tmpfs on /run, where what follows keeps its state; this program is " + ProgramPath},
 		{Name: "modules", Run: g.modules, Needs: []string{"run"},
 			Doc: "drivers that the boot waits for are loaded; modules on the kernel's request"},
 	}

@@ -16,9 +16,6 @@ type Superblock struct {
 	Label, UUID string
 }
 
-// superblockEnd is where the last of what is looked at ends: the label of btrfs.
-const superblockEnd = 64<<10 + 0x12b + 256
-
 // ReadSuperblock finds the file system on a device. Without one that it knows,
 // it returns the zero Superblock; an error is one of reading.
 func ReadSuperblock(r io.ReaderAt) (Superblock, error) {
@@ -32,8 +29,7 @@ func ReadSuperblock(r io.ReaderAt) (Superblock, error) {
 			return s, nil
 		}
 	}
-	const start = 64 << 10
-	block, err := read(r, start, superblockEnd-start)
+	block, err := read(r, 64<<10, 0x12b+256) // up to the label's end
 	if err != nil {
 		return Superblock{}, err
 	}
