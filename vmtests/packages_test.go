@@ -13,14 +13,15 @@ import (
 	"github.com/arcinit/arcinit/vmtests/probe"
 )
 
-// TestPackagesInGuest runs the packages' own tests that change the network, or
-// have devices send events, as root of a guest.
+// TestPackagesInGuest runs the packages' own tests that mount, change the
+// network, want the real iptables or have devices send events, as root of a guest.
 func TestPackagesInGuest(t *testing.T) {
 	m := boot(t, image{tools: true})
-	for _, name := range []string{"firewall", "netd", "uevent"} {
+	for _, path := range []string{"arcsetup", "arcsetup/firewall", "arcsetup/netd", "arcsetup/uevent"} {
+		name := filepath.Base(path)
 		t.Run(name, func(t *testing.T) {
 			program := filepath.Join(m.dirs["arcbox"], name+".test")
-			build := exec.Command("go", "test", "-c", "-tags", "guesttest", "-o", program, "../pkg/arcsetup/"+name)
+			build := exec.Command("go", "test", "-c", "-tags", "guesttest", "-o", program, "../pkg/"+path)
 			build.Env = append(os.Environ(), "CGO_ENABLED=0")
 			if out, err := build.CombinedOutput(); err != nil {
 				t.Fatalf("build the tests: %v\n%s", err, out)

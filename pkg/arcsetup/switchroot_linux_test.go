@@ -36,6 +36,7 @@ func TestRootSwitchesAlone(t *testing.T) {
 // clock is a time that passes when the shortest wait of a select, which is asked
 // for last, begins. Only the one that is due first ends it.
 type clock struct {
+	t      *testing.T
 	now    time.Duration
 	timers []timer
 }
@@ -47,9 +48,12 @@ type timer struct {
 
 func (c *clock) after(d time.Duration) <-chan time.Time {
 	t := timer{c.now + d, make(chan time.Time, 1)}
-	if d > maxRootRetry {
+	if d >= rootNotice {
 		c.timers = append(c.timers, t)
 		return t.ends
+	}
+	if d > maxRootRetry {
+		c.t.Errorf("%v between two tries", d)
 	}
 	first := t
 	for i, other := range c.timers {
@@ -86,7 +90,7 @@ func TestAwait(t *testing.T) {
 			notice: []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c := &clock{}
+			c := &clock{t: t}
 			g := newGuest(t, nil)
 			g.After = c.after
 			var notices []time.Duration
