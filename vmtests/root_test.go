@@ -216,3 +216,20 @@ func TestRootOfAnotherType(t *testing.T) {
 		"mount /dev/vda as nofs: no such device", "vda (", "MiB, erofs, UUID=")
 	said(t, m, "switchroot", "rootwait=soon")
 }
+
+// TestNotARoot names a file system that could be mounted, but lacks what every
+// root has. What has been tried leaves nothing behind.
+func TestNotARoot(t *testing.T) {
+	m := boot(t, image{
+		disks: []guest.Disk{{File: erofsDisk(t, t.TempDir())}}, nics: bothNICs(), cmdline: []string{quiet, "root=/dev/vda"},
+	})
+	staysOnInitramfs(t, m, "root=/dev/vda", "not a root: it has no /dev", "read-only file system")
+	for _, mp := range must[probe.AtStart](t, m, "AtStart", none{}).Mounts {
+		if mp.FSType == "erofs" {
+			t.Errorf("still mounted: %+v", mp)
+		}
+	}
+	if left := must[[]string](t, m, "Glob", "/.*"); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
