@@ -1,8 +1,15 @@
 package pid1
 
 import (
+	"context"
 	"encoding/binary"
+	"log/slog"
+	"os"
+	"path/filepath"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestHasKey(t *testing.T) {
@@ -23,14 +30,74 @@ func TestHasKey(t *testing.T) {
 	}
 }
 
-func TestPowerPresses(t *testing.T) {
-	event := func(kind, code uint16, value uint32) []byte {
-		e := make([]byte, eventSize)
-		binary.NativeEndian.PutUint16(e[eventSize-8:], kind)
-		binary.NativeEndian.PutUint16(e[eventSize-6:], code)
-		binary.NativeEndian.PutUint32(e[eventSize-4:], value)
-		return e
+// event is a struct input_event.
+func event(kind, code uint16, value uint32) []byte {
+	e := make([]byte, eventSize)
+	binary.NativeEndian.PutUint16(e[eventSize-8:], kind)
+	binary.NativeEndian.PutUint16(e[eventSize-6:], code)
+	binary.NativeEndian.PutUint32(e[eventSize-4:], value)
+	return e
+}
+
+// TestPowerButtonThatIsThere watches a pipe in place of a device. The other device,
+// which has no power key, has no node to open.
+func TestPowerButtonThatIsThere(t *testing.T) {
+	root := t.TempDir()
+	for input, keys := range map[string]string{"input6/event2": "4000 0 0\n", "input7/event3": "10000000000000 0\n"} {
+		dir := filepath.Join(root, "sys/devices/input", input)
+		link := filepath.Join(root, "sys/class/input", filepath.Base(input))
+		capabilities := filepath.Join(filepath.Dir(dir), "capabilities")
+		for _, d := range []string{dir, filepath.Dir(link), capabilities, filepath.Join(root, "dev/input")} {
+			if err := os.MkdirAll(d, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.WriteFile(filepath.Join(capabilities, "key"), []byte(keys), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		for at, to := range map[string]string{link: dir, filepath.Join(dir, "device"): ".."} {
+			if err := os.Symlink(to, at); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
+	pipe := filepath.Join(root, "dev/input/event3")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	device, err := os.OpenFile(pipe, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer device.Close() //nolint:errcheck // a test's device
+
+	ctx, cancel := context.WithCancel(t.Context())
+	pressed, ended := make(chan bool, 10), make(chan error, 1)
+	b := &PowerButton{Root: root, Pressed: func() { pressed <- true }, Log: slog.New(slog.DiscardHandler)}
+	go func() { ended <- b.Watch(ctx) }()
+	late := time.After(10 * time.Second)
+	for range 2 {
+		if _, err := device.Write(event(evKey, keyPower, 1)); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-pressed:
+		case <-late:
+			t.Fatal("the press is not noticed")
+		}
+	}
+	cancel()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-late:
+		t.Fatal("Watch has not ended")
+	}
+}
+
+func TestPowerPresses(t *testing.T) {
 	var all []byte
 	for _, e := range [][]byte{
 		event(evKey, keyPower, 1),
