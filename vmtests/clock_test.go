@@ -37,8 +37,8 @@ func testClock(t *testing.T, start probe.AtStart, outcome string) {
 	if string(clock.Outcome) != outcome {
 		t.Errorf("the report says %q: %s; want %q", clock.Outcome, clock.Error, outcome)
 	}
-	if early := steps(t, start.Report)["early"]; clock.End > early.Start {
-		t.Errorf("the clock was right at %v, after %v", clock.End, early.Start)
+	if root := steps(t, start.Report)["root"]; clock.End > root.Start {
+		t.Errorf("the clock was right at %v, the step root began at %v", clock.End, root.Start)
 	}
 }
 
