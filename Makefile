@@ -5,6 +5,7 @@
 #   make test        everything that can be tested: unit and vmtest; with FULL=1 check, too
 #   make unit        the tests that need no guest
 #   make vmtest      the tests in booted guests
+#   make soak        a guest with a crash-looping agent, orphans and short leases, for 30 minutes (SOAK=3m: for 3)
 #   make check       formatting and linters
 #   make initramfs   the images, in build/$ARCH
 #   make clean       removes build
@@ -22,7 +23,7 @@ GUEST := $(BUILD)/vmlinuz-stock $(BUILD)/initramfs.cpio $(BUILD)/initramfs-modul
 # What a program is built from. Directories change when a file in them comes or goes.
 SOURCES := go.mod go.sum $(shell find cmd pkg -type d -o -name '*.go' ! -name '*_test.go')
 
-.PHONY: help run test unit vmtest check initramfs clean force
+.PHONY: help run test unit vmtest soak check initramfs clean force
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -46,6 +47,11 @@ vmtest: $(GUEST) $(BUILD)/initramfs-debug.cpio $(BUILD)/initramfs-uinit.cpio $(B
 	@scripts/need-disks.sh
 	GOOS=linux GOARCH=$(ARCH) CGO_ENABLED=0 go build -o $(BUILD)/arcbox-agent ./vmtests/agent
 	ARCINIT_BUILD=$(abspath $(BUILD)) go test -tags vmtest -count=1 -p 1 -timeout 30m ./vmtests/...
+
+soak: $(GUEST)
+	@scripts/need-guests.sh
+	GOOS=linux GOARCH=$(ARCH) CGO_ENABLED=0 go build -o $(BUILD)/arcbox-agent ./vmtests/agent
+	ARCINIT_BUILD=$(abspath $(BUILD)) SOAK=$(SOAK) go test -tags vmtest,soak -count=1 -timeout 0 -run '^TestSoak$$' -v ./vmtests
 
 check:
 	scripts/check.sh

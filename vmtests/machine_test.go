@@ -231,16 +231,22 @@ func (m *machine) get(path string) string {
 // installAgent puts the test agent on the share, at once.
 func (m *machine) installAgent(mode os.FileMode) {
 	m.t.Helper()
-	text, err := os.ReadFile(built(m.t, "arcbox-agent"))
+	m.install(built(m.t, "arcbox-agent"), "arcbox-agent", mode)
+}
+
+// install puts a program of the host into bin on the share, at once.
+func (m *machine) install(program, name string, mode os.FileMode) {
+	m.t.Helper()
+	text, err := os.ReadFile(program)
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	m.put("arcbox", "bin/agent.new", string(text))
+	m.put("arcbox", "bin/new", string(text))
 	bin := filepath.Join(m.dirs["arcbox"], "bin")
-	if err := os.Chmod(filepath.Join(bin, "agent.new"), mode); err != nil {
+	if err := os.Chmod(filepath.Join(bin, "new"), mode); err != nil {
 		m.t.Fatal(err)
 	}
-	if err := os.Rename(filepath.Join(bin, "agent.new"), filepath.Join(bin, "arcbox-agent")); err != nil {
+	if err := os.Rename(filepath.Join(bin, "new"), filepath.Join(bin, name)); err != nil {
 		m.t.Fatal(err)
 	}
 }
