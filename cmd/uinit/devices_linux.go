@@ -20,8 +20,8 @@ func (c *caretaker) watchPowerButton() (bool, error) {
 
 // watchDevices loads the drivers of devices that appear.
 func (c *caretaker) watchDevices() (bool, error) {
-	return c.watch("hotplug", func() {
-		c.guest.LoadDrivers(context.Background(), func(err error) { c.log.Warn("hotplug", "err", err) })
+	return c.watch("device events", func() {
+		c.guest.LoadDrivers(context.Background(), func(err error) { c.log.Warn("device events", "err", err) })
 	})
 }
 

@@ -8,11 +8,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/arcinit/arcinit/pkg/arcsetup"
@@ -44,23 +41,24 @@ type caretaker struct {
 	host    atomic.Pointer[notify.Notifier] // nil where no host listens
 	isReady sync.Once                       // it has been told
 
-	saving   sync.Mutex // one report is written at a time
-	watching sync.Map   // by name, what goes on for as long as the system runs
+	saving   sync.Mutex    // one report is written at a time
+	changed  chan struct{} // has one in it when it is to be written again
+	watching sync.Map      // by name, what goes on for as long as the system runs
 }
 
 // lookAfter is the role of PID 1, and of a uinit under another init. Where the
 // system is looked after already it runs the plan once more, prints what came of
 // it, and ends; otherwise it stays for as long as the system runs.
 func lookAfter(role string, out io.Writer) error {
-	c := &caretaker{role: role, start: uptime(), log: newLogging("arcinit")}
-	c.configure(config.Default())
 	// Before anything else: a signal that Go does not know to be wanted ends
 	// the process.
 	signals := takeSignals()
+	c := &caretaker{role: role, start: uptime(), log: newLogging("arcinit"), changed: make(chan struct{}, 1)}
+	c.configure(config.Default())
 	c.runner = &plan.Runner{Uptime: uptime, Log: c.log.Logger}
 	c.services = &pid1.Services{
 		Children: &pid1.Children{}, Log: c.log.Logger, Output: []pid1.Sink{c.log.kernel, c.log.output},
-		Uptime: uptime, After: time.After, Changed: c.reportChanged,
+		Uptime: uptime, After: time.After, Changed: c.servicesChanged,
 	}
 	c.shutdown = &pid1.Shutdown{
 		Services: c.services, Log: c.log.Logger, Flush: c.flush,
@@ -97,6 +95,7 @@ func lookAfter(role string, out io.Writer) error {
 			c.log.Warn("become the reaper of orphans", "err", err)
 		}
 	}
+	guarded.Keep(c.log.Logger, "report writer", time.After, c.keepReport)
 	guarded.Keep(c.log.Logger, "boot", time.After, c.boot)
 	for {
 		err := guarded.Call("signals", func() error { c.serve(signals); return nil })
@@ -138,6 +137,7 @@ func (c *caretaker) boot() {
 // runAgain checks a guest that another process looks after: what holds is left
 // alone, what does not is put right, and daemons are not started twice.
 func (c *caretaker) runAgain(out io.Writer) error {
+	signal.Reset() // nothing is lost when this process ends
 	leave := func() (bool, error) { return false, nil }
 	owner, err := pid1.Owner()
 	if err != nil {
@@ -159,74 +159,6 @@ func (c *caretaker) runAgain(out io.Writer) error {
 		}
 	}
 	return err
-}
-
-// environment is what services run with: this, and what the kernel was told to
-// pass on.
-func environment() []string {
-	env := []string{
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/bbin:/arcbox/bin:" + filepath.Dir(arcsetup.ProgramPath),
-		"HOME=/root",
-		"TERM=linux",
-	}
-	for _, v := range os.Environ() {
-		switch name, _, _ := strings.Cut(v, "="); name {
-		case "PATH", "HOME", "TERM":
-		default:
-			env = append(env, v)
-		}
-	}
-	return env
-}
-
-func service(name, path string, args ...string) pid1.Service {
-	return pid1.Service{Name: name, Restart: pid1.Always, Command: pid1.Command{
-		Path: path, Args: append([]string{path}, args...), Env: environment(), Dir: "/",
-	}}
-}
-
-// networkDaemon is this same program in its other role for life.
-func (c *caretaker) networkDaemon() pid1.Service {
-	cfg := c.config.Load()
-	s := service("netd", "/proc/self/exe", "netd",
-		"-primary", cfg.Primary, "-bridge", cfg.Bridge, "-log", cfg.Log.String())
-	s.Args[0] = "uinit"
-	if c.guest.HasShare() {
-		s.Args = append(s.Args, "-logfile", arcsetup.LogPath)
-	}
-	return s
-}
-
-func (c *caretaker) startAgent() (bool, error) {
-	started, err := c.services.Start(service("agent", c.config.Load().Agent))
-	if err != nil {
-		return false, fmt.Errorf("the agent will be tried again: %w", err)
-	}
-	return started, nil
-}
-
-func (c *caretaker) startServices() (changed bool, err error) {
-	for _, configured := range c.config.Load().Services {
-		s := service(configured.Name, configured.Argv[0], configured.Argv[1:]...)
-		s.Restart = pid1.Restart(configured.Restart)
-		started, e := c.services.Start(s)
-		if e != nil {
-			err = errors.Join(err, fmt.Errorf("service %s: %w", s.Name, e))
-		}
-		changed = changed || started
-	}
-	return changed, err
-}
-
-// startConsole keeps a shell on the console.
-func (c *caretaker) startConsole() (bool, error) {
-	s := service("console", "/bin/sh")
-	s.Terminal = "/dev/console"
-	started, err := c.services.Start(s)
-	if err != nil {
-		return false, fmt.Errorf("debug console: this root has no shell: %w", err)
-	}
-	return started, nil
 }
 
 // showBoot prints the boot on the console, where a shell has been for a while.
@@ -265,69 +197,25 @@ func (c *caretaker) saveReport() error {
 	return err
 }
 
-// reportChanged keeps the report up to date once the boot has written it, and
-// the host.
-func (c *caretaker) reportChanged() {
+// servicesChanged has the report written again, once the boot has written it,
+// and the host told.
+func (c *caretaker) servicesChanged() {
 	c.tellReady()
 	if c.ready.Load() == 0 {
 		return
 	}
-	if err := c.saveReport(); err != nil {
-		c.log.Error("boot report", "err", err)
+	select {
+	case c.changed <- struct{}{}:
+	default: // it will be
 	}
 }
 
-// withoutPowerOff is what takes the place of a power-off.
-func (c *caretaker) withoutPowerOff() pid1.Action {
-	if c.config.Load().WithoutPowerOff == "halt" {
-		return pid1.Halt
-	}
-	return pid1.Reboot
-}
-
-// signals are those sent to this process. Each kind has a channel of its own, so
-// that many of one crowd out none of another: one place stands for any number of
-// ended children, or of what means nothing to an init.
-type signals struct {
-	ended, requests, others chan os.Signal
-}
-
-// takeSignals takes every signal that a process can. Even SIGSEGV, sent by
-// another one, would end this one.
-func takeSignals() signals {
-	s := signals{make(chan os.Signal, 1), make(chan os.Signal, 16), make(chan os.Signal, 1)}
-	for n := syscall.Signal(1); n <= lastSignal; n++ {
-		switch {
-		case n == syscall.SIGKILL, n == syscall.SIGSTOP, n == syscall.SIGURG:
-			// The kernel's, and the Go scheduler's, which ignores it otherwise.
-		case n == syscall.SIGCHLD:
-			signal.Notify(s.ended, n)
-		case pid1.ActionFor(n) != 0:
-			signal.Notify(s.requests, n)
-		default:
-			signal.Notify(s.others, n)
-		}
-	}
-	return s
-}
-
-// lastSignal is SIGRTMAX (signal(7)).
-const lastSignal = 64
-
-// serve reaps children and heeds requests to shut down. It does not return.
-func (c *caretaker) serve(s signals) {
-	// Ctrl-alt-del comes as SIGINT instead of resetting the machine.
-	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF); err != nil {
-		c.log.Debug("take ctrl-alt-del as a signal", "err", err)
-	}
-	for {
-		select {
-		case <-s.ended:
-			c.services.Children.Reap()
-		case sig := <-s.requests:
-			c.shutdown.Request(pid1.ActionFor(sig))
-		case sig := <-s.others:
-			c.log.Debug("signal ignored", "signal", sig)
+// keepReport writes the report when it has changed. Nothing else waits for that:
+// the share may be slow, or its host gone.
+func (c *caretaker) keepReport() {
+	for range c.changed {
+		if err := c.saveReport(); err != nil {
+			c.log.Error("boot report", "err", err)
 		}
 	}
 }

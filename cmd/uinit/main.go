@@ -50,6 +50,7 @@ func run(args []string, out io.Writer) error {
 	if len(args) == 0 {
 		return lookAfter("uinit", out)
 	}
+	guarded.Fault(args[0])
 	switch args[0] {
 	case "netd":
 		return netDaemon(args[1:])

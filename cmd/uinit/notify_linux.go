@@ -51,22 +51,32 @@ func errno(err error) syscall.Errno {
 	return syscall.EIO
 }
 
-// tellStopping tells the host that the guest is going to end.
+// lastWords is how long the host may take to hear that the guest is going to end,
+// and the last of it: a shutdown is not held up by a host that is gone.
+const lastWords = time.Second
+
+// tellStopping tells the host that the guest is going to end, before it does
+// anything to that end.
 func (c *caretaker) tellStopping(a pid1.Action) {
 	c.host.Load().Stopping()
 	c.host.Load().Status("shutting down to " + a.String())
+	c.flushNotifier()
 }
 
-// lastWords is how long the host may take to hear the last of it.
-const lastWords = time.Second
-
-// flush returns when the host has all that was logged and told so far, or does
-// not take it.
-func (c *caretaker) flush() {
+func (c *caretaker) flushNotifier() {
 	ctx, cancel := context.WithTimeout(context.Background(), lastWords)
 	defer cancel()
 	if err := c.host.Load().Flush(ctx); err != nil {
 		c.log.Warn("shutdown", "err", err)
 	}
+}
+
+// flush returns when the host has all that was reported, told and logged so far,
+// or does not take it.
+func (c *caretaker) flush() {
+	if err := c.saveReport(); err != nil {
+		c.log.Error("boot report", "err", err)
+	}
+	c.flushNotifier()
 	c.log.flush()
 }

@@ -123,7 +123,11 @@ func (g *Guest) startConsole() (bool, error) {
 	if !g.commandLine.Config().DebugConsole {
 		return false, plan.Absent(errors.New("not asked for"))
 	}
-	return g.StartConsole()
+	changed, err := g.StartConsole()
+	if root, _ := g.commandLine.Root(); err != nil && root.Device != "" && g.OwnRoot {
+		err = plan.Fallback(err) // that root is still to come
+	}
+	return changed, err
 }
 
 func (g *Guest) startServices() (bool, error) {

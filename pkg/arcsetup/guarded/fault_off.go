@@ -2,4 +2,5 @@
 
 package guarded
 
-func fault(string) {}
+// Fault panics where a test wants it to, in builds with the tag fault alone.
+func Fault(string) {}

@@ -13,9 +13,9 @@ import (
 // but a test's runs, has such a variable.
 var fired sync.Map
 
-// fault panics when a name that ARCBOX_FAULT=NAME,NAME on the kernel command
+// Fault panics when a name that ARCBOX_FAULT=NAME,NAME on the kernel command
 // line lists, with _ for blanks, begins for the first time in this process.
-func fault(name string) {
+func Fault(name string) {
 	name = strings.ReplaceAll(name, " ", "_")
 	if !slices.Contains(strings.Split(faults(), ","), name) {
 		return

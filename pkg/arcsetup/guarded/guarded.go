@@ -51,6 +51,6 @@ func Call(name string, f func() error) (err error) {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
-	fault(name)
+	Fault(name)
 	return f()
 }

@@ -99,7 +99,7 @@ func (s *Shutdown) run(ctx context.Context) {
 	s.Begun(s.wanted())
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	guarded.Go(s.Log, "grace", func() {
+	guarded.Keep(s.Log, "grace", s.Services.After, func() {
 		select {
 		case <-s.Services.After(grace):
 			cancel()
@@ -112,6 +112,10 @@ func (s *Shutdown) run(ctx context.Context) {
 	s.within(afterSync, "sync", unix.Sync)
 	s.within(afterSync, "unmount", s.unmountAll)
 	s.end(s.wanted())
+	// The next request may fare better.
+	s.mu.Lock()
+	s.action = 0
+	s.mu.Unlock()
 }
 
 func (s *Shutdown) wanted() Action {

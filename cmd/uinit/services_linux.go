@@ -1,0 +1,80 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/arcinit/arcinit/pkg/arcsetup"
+	"github.com/arcinit/arcinit/pkg/arcsetup/pid1"
+)
+
+// environment is what services run with: this, and what the kernel was told to
+// pass on.
+func environment() []string {
+	env := []string{
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/bbin:/arcbox/bin:" + filepath.Dir(arcsetup.ProgramPath),
+		"HOME=/root",
+		"TERM=linux",
+	}
+	for _, v := range os.Environ() {
+		switch name, _, _ := strings.Cut(v, "="); name {
+		case "PATH", "HOME", "TERM":
+		default:
+			env = append(env, v)
+		}
+	}
+	return env
+}
+
+func service(name, path string, args ...string) pid1.Service {
+	return pid1.Service{Name: name, Restart: pid1.Always, Command: pid1.Command{
+		Path: path, Args: append([]string{path}, args...), Env: environment(), Dir: "/",
+	}}
+}
+
+// networkDaemon is this same program in its other role for life.
+func (c *caretaker) networkDaemon() pid1.Service {
+	cfg := c.config.Load()
+	s := service("netd", "/proc/self/exe", "netd",
+		"-primary", cfg.Primary, "-bridge", cfg.Bridge, "-log", cfg.Log.String())
+	s.Args[0] = "uinit"
+	if c.guest.HasShare() {
+		s.Args = append(s.Args, "-logfile", arcsetup.LogPath)
+	}
+	return s
+}
+
+func (c *caretaker) startAgent() (bool, error) {
+	started, err := c.services.Start(service("agent", c.config.Load().Agent))
+	if err != nil {
+		return false, fmt.Errorf("the agent will be tried again: %w", err)
+	}
+	return started, nil
+}
+
+func (c *caretaker) startServices() (changed bool, err error) {
+	for _, configured := range c.config.Load().Services {
+		s := service(configured.Name, configured.Argv[0], configured.Argv[1:]...)
+		s.Restart = pid1.Restart(configured.Restart)
+		started, e := c.services.Start(s)
+		if e != nil {
+			err = errors.Join(err, fmt.Errorf("service %s: %w", s.Name, e))
+		}
+		changed = changed || started
+	}
+	return changed, err
+}
+
+// startConsole keeps a shell on the console.
+func (c *caretaker) startConsole() (bool, error) {
+	s := service("console", "/bin/sh")
+	s.Terminal = "/dev/console"
+	started, err := c.services.Start(s)
+	if err != nil {
+		return false, fmt.Errorf("debug console: this root has no shell: %w", err)
+	}
+	return started, nil
+}
