@@ -42,7 +42,7 @@ unit:
 	go test -count=1 ./...
 
 # A package at a time, since each boots guests.
-vmtest: $(GUEST) $(BUILD)/initramfs-debug.cpio $(BUILD)/initramfs-uinit.cpio $(BUILD)/tools $(BUILD)/swapin
+vmtest: $(GUEST) $(addprefix $(BUILD)/initramfs-,debug.cpio uinit.cpio fault.cpio) $(BUILD)/tools $(BUILD)/swapin
 	@scripts/need-guests.sh
 	@scripts/need-disks.sh
 	GOOS=linux GOARCH=$(ARCH) CGO_ENABLED=0 go build -o $(BUILD)/arcbox-agent ./vmtests/agent
@@ -88,7 +88,7 @@ $(BUILD)/built: force
 	@scripts/built.sh >$@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
-$(IMAGES): scripts/initramfs.sh
+$(IMAGES) $(BUILD)/initramfs-fault.cpio: scripts/initramfs.sh
 
 $(BUILD)/initramfs.cpio: $(SOURCES) $(BUILD)/built
 	scripts/initramfs.sh plain $@
@@ -101,6 +101,9 @@ $(BUILD)/initramfs-modules.cpio: $(BUILD)/initramfs.cpio $(BUILD)/modules
 
 $(BUILD)/initramfs-debug.cpio: $(BUILD)/initramfs-modules.cpio
 	scripts/initramfs.sh debug $@ $<
+
+$(BUILD)/initramfs-fault.cpio: $(BUILD)/modules $(SOURCES) $(BUILD)/built
+	scripts/initramfs.sh fault $@ "" $<
 
 $(BUILD)/initramfs-uinit.cpio: $(BUILD)/modules $(SOURCES) $(BUILD)/built
 	scripts/initramfs.sh uinit $@ "" $<

@@ -2,6 +2,7 @@
 # initramfs.sh KIND OUT [BASE] [ROOT] makes an image with mkuimage, of what BASE (an image) and ROOT (a directory) hold and:
 #
 #	plain   uinit, a program of its own, as /init
+#	fault   the same, in a build that panics where it is told to, and ROOT as for modules: for tests
 #	modules nothing else: BASE is the plain image, ROOT is what modules.sh made
 #	debug   u-root's shell and core commands: BASE is the image with modules
 #	uinit   u-root's init, shell and commands in one busybox with uinit, which u-root's init starts: ROOT as for modules
@@ -29,6 +30,7 @@ mapfile -t commands < <(go list tool | grep '^github.com/u-root/u-root/cmds/core
 
 case $kind in
 plain) options=(-build=binary -initcmd=uinit ./cmd/uinit) ;;
+fault) options=(-build=binary -initcmd=uinit -go-build-tags=fault ./cmd/uinit) ;;
 modules) options=(-nocmd -base="$base" -use-init) ;;
 debug) options=(-build=bb -base="$base" -use-init -defaultsh=gosh "${commands[@]}") ;;
 uinit) options=(-build=bb -initcmd=init -uinitcmd=uinit -defaultsh=gosh "${commands[@]}" ./cmd/uinit) ;;

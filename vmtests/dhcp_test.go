@@ -78,6 +78,14 @@ func TestAgentBeforeDHCP(t *testing.T) {
 	start := must[probe.AtStart](t, m, "AtStart", none{})
 	address(t, m, "eth0", primaryAddress)
 	address(t, m, "eth1", bridgeAddress)
+	eventually(t, func() string {
+		for name, n := range network(t, m) {
+			if n.ConfiguredNS == 0 {
+				return name + " has no lease in net.json"
+			}
+		}
+		return ""
+	})
 
 	// The agent's clock is the kernel's, as is that of net.json.
 	for name, n := range network(t, m) {

@@ -103,22 +103,57 @@ func TestDebugConsole(t *testing.T) {
 	m := boot(t, image{initrd: "initramfs-debug.cpio", nics: []guest.NIC{guest.PrimaryNIC()},
 		cmdline: []string{quiet, "arcbox.debug_console"}})
 	m.waitConsole(t, "agent started") // the table of the boot
+	typeInShell(t, m, "echo $((6*7)) is the answer\r", "42 is the answer")
+}
+
+// TestDebugConsoleAtOnce has a root that never comes: the shell is there all the
+// same, and is again when it has ended; and so is the end of the guest, when that
+// is asked for in the midst of the boot.
+func TestDebugConsoleAtOnce(t *testing.T) {
+	m := boot(t, image{initrd: "initramfs-debug.cpio", cmdline: []string{"root=/dev/nowhere", "rootwait", "arcbox.debug_console"}})
+	typeInShell(t, m, "echo $((6*7)) is the answer\r", "42 is the answer")
+	typeInShell(t, m, "exit\r", "service ended service=console")
+	typeInShell(t, m, "echo $((7*7)) is too\r", "49 is too")
+	m.waitConsole(t, `still waiting for="root=/dev/nowhere"`)
+	m.ctrlAltDel(t)
+	m.waitConsole(t, "shutting down to=reboot")
+	m.waitEnd(t, "guest-reset")
+}
+
+// TestDebugConsoleOfRoot has an initramfs without a shell, and a root that has
+// busybox's, which ignores SIGTERM as shells do.
+func TestDebugConsoleOfRoot(t *testing.T) {
+	m := boot(t, image{disks: []guest.Disk{{File: erofsDisk(t, swapinTree(t, nil))}},
+		cmdline: []string{quiet, "root=/dev/vda", "arcbox.debug_console"}})
+	typeInShell(t, m, "echo $((6*7)) is the answer\r", "42 is the answer")
+	typeInShell(t, m, "cat /proc/self/mountinfo\r", " / / ro,relatime shared:1 - erofs /dev/vda ")
+	if got := m.waitReport(t)["console"]; got.Outcome == "failed" || !strings.Contains(got.Error, "/bin/sh: no such file") {
+		t.Errorf("step console is %+v", got)
+	}
+	testPowerOff(t, m)
+	if strings.Contains(m.ConsoleText(), "service killed") {
+		t.Error("the shell had to be killed")
+	}
+}
+
+// typeInShell types until the console shows what is expected.
+func typeInShell(t *testing.T, m *machine, text, want string) {
+	t.Helper()
 	// u-root's shell asks the terminal where its cursor is (ECMA-48, DSR), as
 	// it does before it reads a line.
 	const where, here = "\x1b[6n", "\x1b[1;1R"
-	m.waitConsole(t, where)
 	answered := 0
 	eventually(t, func() string {
-		typed := "echo $((6*7)) is the answer\r"
+		if strings.Contains(m.ConsoleText(), want) {
+			return ""
+		}
+		typed := text
 		if asked := strings.Count(m.ConsoleText(), where); asked > answered {
 			answered, typed = asked, here+typed
 		}
 		if err := m.Type(typed); err != nil {
 			return err.Error()
 		}
-		if !strings.Contains(m.ConsoleText(), "42 is the answer") {
-			return "no shell answers on the console"
-		}
-		return ""
+		return fmt.Sprintf("the console does not show %q", want)
 	})
 }

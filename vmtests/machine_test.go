@@ -264,6 +264,11 @@ func ask[Reply any](m *machine, method string, args any) (reply Reply, err error
 	}
 }
 
+// tell calls a method of the test agent, which may not live to answer.
+func (m *machine) tell(method string, args any) {
+	m.agent.Go(probe.Service+"."+method, args, new(json.RawMessage), make(chan *rpc.Call, 1))
+}
+
 // must is ask for what cannot fail.
 func must[Reply any](t *testing.T, m *machine, method string, args any) Reply {
 	t.Helper()
@@ -383,5 +388,21 @@ func (m *machine) waitConsole(t *testing.T, text string) {
 	defer cancel()
 	if err := m.WaitConsole(ctx, text); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// waitEnd waits for the guest to end, for the reason that QEMU gives.
+func (m *machine) waitEnd(t *testing.T, reason string) {
+	t.Helper()
+	select {
+	case <-m.Ended():
+	case <-time.After(60 * time.Second):
+		t.Fatal("the guest has not ended")
+	}
+	if err := m.Wait(); err != nil {
+		t.Error(err)
+	}
+	if got := m.ShutdownReason(); got != reason {
+		t.Errorf("QEMU says %q, want %q", got, reason)
 	}
 }

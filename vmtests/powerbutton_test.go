@@ -39,7 +39,7 @@ func TestPowerButton(t *testing.T) {
 			if err := m.PowerButton(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			testButtonEnd(t, m)
+			m.waitEnd(t, "guest-shutdown")
 			log := m.get("log/arcinit.log")
 			_, after, ok := strings.Cut(log, "power button pressed device=/dev/input/event")
 			if !ok || !strings.Contains(after, `shutting down to="power off"`) || strings.Contains(log, "power button err") {
@@ -93,22 +93,6 @@ func inputsOpen(t *testing.T, m *machine, pid int) (names []string) {
 	return names
 }
 
-// testButtonEnd waits for the guest to have powered off.
-func testButtonEnd(t *testing.T, m *machine) {
-	t.Helper()
-	select {
-	case <-m.Ended():
-	case <-time.After(60 * time.Second):
-		t.Fatal("the guest has not ended")
-	}
-	if err := m.Wait(); err != nil {
-		t.Error(err)
-	}
-	if got := m.ShutdownReason(); got != "guest-shutdown" {
-		t.Errorf("QEMU says %q", got)
-	}
-}
-
 // TestPowerButtonAtOnce presses the button from before /init on, over and over: the
 // first press that is heeded is one that comes as soon as a press can be.
 func TestPowerButtonAtOnce(t *testing.T) {
@@ -126,7 +110,7 @@ func TestPowerButtonAtOnce(t *testing.T) {
 			_ = m.PowerButton(t.Context()) // QEMU may just have ended
 		}
 	}
-	testButtonEnd(t, m)
+	m.waitEnd(t, "guest-shutdown")
 	if !strings.Contains(m.ConsoleText(), `shutting down to="power off"`) {
 		t.Error("the guest has not ended by a shutdown")
 	}

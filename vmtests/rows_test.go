@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/arcinit/arcinit/vmtests/guest"
 	"github.com/arcinit/arcinit/vmtests/probe"
@@ -567,17 +566,7 @@ func testPowerOff(t *testing.T, m *machine) {
 	if err == nil && r.Code != 0 {
 		t.Fatalf("uinit poweroff: %s", r.Stderr)
 	}
-	select {
-	case <-m.Ended():
-	case <-time.After(60 * time.Second):
-		t.Fatal("the guest has not ended")
-	}
-	if err := m.Wait(); err != nil {
-		t.Error(err)
-	}
-	if got := m.ShutdownReason(); got != "guest-shutdown" {
-		t.Errorf("QEMU says %q", got)
-	}
+	m.waitEnd(t, "guest-shutdown")
 	if log := m.get("log/arcinit.log"); !strings.Contains(log, "shutting down") {
 		t.Error("the log on the share ends before the shutdown")
 	}

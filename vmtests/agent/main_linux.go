@@ -26,15 +26,9 @@ import (
 )
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "pivot" {
-		if err := pivot(); err != nil {
-			log.Fatalf("pivot: %v", err)
-		}
-		return
-	}
-	if len(os.Args) > 2 && os.Args[1] == "orphans" {
-		if err := orphans(os.Args[2]); err != nil {
-			log.Fatalf("orphans: %v", err)
+	if run := mode(os.Args); run != nil {
+		if err := run(); err != nil {
+			log.Fatalf("%v: %v", os.Args, err)
 		}
 		return
 	}
@@ -53,13 +47,31 @@ func main() {
 	server.ServeCodec(jsonrpc.NewServerCodec(p))
 }
 
+// mode is what else than the agent the arguments make of this program.
+func mode(args []string) func() error {
+	switch {
+	case len(args) == 2 && args[1] == "pivot":
+		return pivot
+	case len(args) == 3 && args[1] == "orphans":
+		return func() error { return orphans(args[2]) }
+	case len(args) == 5 && args[1] == "storm":
+		return func() error { return storm(args[2], args[3], args[4]) }
+	case len(args) == 5 && args[1] == "note":
+		return func() error { return note(args[2], args[3], args[4]) }
+	}
+	return nil
+}
+
 // Guest has the methods that the host calls.
-type Guest struct{ start probe.AtStart }
+type Guest struct {
+	start probe.AtStart
+	open  []*os.File // kept open
+}
 
 // see notes what there is before the agent changes anything.
 func (g *Guest) see() error {
-	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+	now, err := uptime()
+	if err != nil {
 		return err
 	}
 	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", os.Getppid()))
@@ -72,7 +84,7 @@ func (g *Guest) see() error {
 	}
 	report, _ := os.ReadFile("/run/arcbox/boot.json")
 	g.start = probe.AtStart{
-		Uptime: time.Duration(now.Nano()), Clock: time.Now(), PID: os.Getpid(), PPID: os.Getppid(),
+		Uptime: now, Clock: time.Now(), PID: os.Getpid(), PPID: os.Getppid(),
 		Environ: os.Environ(), Report: report,
 		NOFILE: openFiles(inherited), ParentNOFILE: openFiles(string(limits)),
 	}
@@ -215,12 +227,12 @@ func (g *Guest) KernelLog(_ struct{}, reply *[]probe.Record) error {
 		}
 		// PRIORITY,SEQUENCE,TIME,FLAGS;TEXT (Documentation/ABI/testing/dev-kmsg)
 		head, text, _ := strings.Cut(string(buf[:n]), ";")
-		var priority int
-		if _, err := fmt.Sscanf(head, "%d,", &priority); err != nil {
+		var priority, sequence, µs int
+		if _, err := fmt.Sscanf(head, "%d,%d,%d,", &priority, &sequence, &µs); err != nil {
 			return fmt.Errorf("kernel log record %q: %w", head, err)
 		}
 		text, _, _ = strings.Cut(text, "\n")
-		*reply = append(*reply, probe.Record{Level: priority & 7, Text: text})
+		*reply = append(*reply, probe.Record{Level: priority & 7, Time: time.Duration(µs) * time.Microsecond, Text: text})
 	}
 }
 

@@ -42,6 +42,7 @@ type Mount struct {
 type Record struct {
 	// Level is the kernel's: 3 error, 4 warning, 5 notice, 6 info, 7 debug.
 	Level int
+	Time  time.Duration // since the kernel's boot
 	Text  string
 }
 
