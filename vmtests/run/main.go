@@ -169,17 +169,15 @@ func unattended(ctx context.Context, config guest.Config, report reportFile, exa
 	fmt.Printf("\nThe report is in %s.\n", report.copy)
 
 	if example {
-		if err := vm.Send("run", "poweroff"); err != nil {
-			return err
-		}
-		if err := vm.Wait(); err != nil {
-			return err
-		}
-		if reason := vm.ShutdownReason(); reason != "guest-shutdown" {
-			return fmt.Errorf("the guest did not power itself off: %s", reason)
-		}
-	} else if err := vm.Stop(ctx); err != nil {
+		err = vm.Send("run", "poweroff")
+	} else {
+		err = pressPowerButton(ctx, vm)
+	}
+	if err := errors.Join(err, vm.Wait()); err != nil {
 		return err
+	}
+	if reason := vm.ShutdownReason(); reason != "guest-shutdown" {
+		return fmt.Errorf("the guest did not power itself off: %s", reason)
 	}
 
 	var failed []string
@@ -192,6 +190,23 @@ func unattended(ctx context.Context, config guest.Config, report reportFile, exa
 		return fmt.Errorf("steps that failed: %s", strings.Join(failed, ", "))
 	}
 	return nil
+}
+
+// pressPowerButton presses the button until it is heeded, and no more, since a second press hurries the shutdown: the
+// button's driver may be a module that is loaded after the agent has been started.
+func pressPowerButton(ctx context.Context, vm *guest.VM) error {
+	for ctx.Err() == nil {
+		if err := vm.PowerButton(ctx); err != nil {
+			return err
+		}
+		heeded, cancel := context.WithTimeout(ctx, time.Second)
+		err := vm.WaitConsole(heeded, "shutting down")
+		cancel()
+		if err == nil {
+			return nil
+		}
+	}
+	return context.Cause(ctx)
 }
 
 // leaveKey is control-], as telnet has it.
