@@ -90,8 +90,10 @@ func listenVsock(port uint32, heard func([]byte, uint32)) error {
 			}
 			f := os.NewFile(uintptr(conn), "vsock")
 			message, _ := io.ReadAll(f)
-			_ = f.Close()
+			// What has been heard is written down before the sender knows
+			// of it: the agent may be ended at once then.
 			heard(message, from.(*unix.SockaddrVM).Port)
+			_ = f.Close()
 		}
 	}()
 	return nil
