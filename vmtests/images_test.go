@@ -102,8 +102,9 @@ func TestProductionImageBoots(t *testing.T) {
 func TestDebugConsole(t *testing.T) {
 	m := boot(t, image{initrd: "initramfs-debug.cpio", nics: []guest.NIC{guest.PrimaryNIC()},
 		cmdline: []string{quiet, "arcbox.debug_console"}})
-	m.waitConsole(t, "agent started") // the table of the boot
+	// From the start, as a terminal would: the shell does not wait for long.
 	typeInShell(t, m, "echo $((6*7)) is the answer\r", "42 is the answer")
+	m.waitConsole(t, "agent started") // the table of the boot
 }
 
 // TestDebugConsoleAtOnce has a root that never comes: the shell is there all the
