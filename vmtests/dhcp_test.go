@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/arcinit/arcinit/pkg/arcsetup"
 	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
 	"github.com/arcinit/arcinit/vmtests/dhcppeer"
 	"github.com/arcinit/arcinit/vmtests/guest"
@@ -101,7 +102,7 @@ func TestAgentBeforeDHCP(t *testing.T) {
 		}
 	}
 
-	report := m.run(t, "/bin/uinit", "report")
+	report := m.run(t, arcsetup.ProgramPath, "report")
 	column := func(pattern string) time.Duration {
 		t.Helper()
 		match := regexp.MustCompile(pattern).FindStringSubmatch(report.Stdout)

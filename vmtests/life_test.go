@@ -39,11 +39,7 @@ func logged(t *testing.T, m *machine, parts ...string) probe.Record {
 // serviceStatus is what the guest's report says of a service.
 func serviceStatus(t *testing.T, m *machine, name string) pid1.ServiceStatus {
 	t.Helper()
-	r, err := arcsetup.ParseReport([]byte(m.read(t, "/run/arcbox/boot.json")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range r.Services {
+	for _, s := range parseReport(t, []byte(m.read(t, arcsetup.ReportPath))).Services {
 		if s.Name == name {
 			return s
 		}
@@ -103,13 +99,7 @@ argv = ["/arcbox/bin/gone"]
 		if agent < 0 || netd < agent {
 			t.Errorf("the services were not stopped in reverse:\n%s", log)
 		}
-		var report struct {
-			Services []pid1.ServiceStatus
-		}
-		if err := json.Unmarshal([]byte(m.get("log/boot.json")), &report); err != nil {
-			t.Fatal(err)
-		}
-		for _, s := range report.Services {
+		for _, s := range parseReport(t, []byte(m.get("log/boot.json"))).Services {
 			if s.PID != 0 {
 				t.Errorf("in the last report %s still runs", s.Name)
 			}
@@ -209,12 +199,8 @@ func testServices(t *testing.T, m *machine) {
 	}
 	outcome(t, m, "services", "failed", "service gone", "no such file")
 	// All but the agent and netd were started after those.
-	r, err := arcsetup.ParseReport([]byte(m.read(t, "/run/arcbox/boot.json")))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var order []string
-	for _, s := range r.Services {
+	for _, s := range parseReport(t, []byte(m.read(t, arcsetup.ReportPath))).Services {
 		order = append(order, s.Name)
 	}
 	if want := []string{"netd", "agent", "first", "third", "second", "gone"}; !slices.Equal(order, want) {
@@ -419,7 +405,8 @@ func TestNothingIsLost(t *testing.T) {
 	disk := ext4Disk(t, t.TempDir(), "data")
 	m := boot(t, image{tags: []string{"users"}, disks: []guest.Disk{{File: disk, Writable: true}}, cmdline: []string{quiet}})
 	m.waitReport(t)
-	// A busy one is made read-only, one in another must go first.
+	// Something is mounted in it, so that it is made read-only in place of
+	// being unmounted.
 	must[none](t, m, "Mount", probe.MountRequest{Source: "/dev/vda", Target: "/mnt", FSType: "ext4", File: "/mnt/open"})
 	must[none](t, m, "Mount", probe.MountRequest{Source: "inner", Target: "/mnt/inner", FSType: "tmpfs"})
 	data := []byte(strings.Repeat("the last words\n", 1000))

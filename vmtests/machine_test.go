@@ -346,15 +346,21 @@ func eventually(t *testing.T, f func() (complaint string)) {
 	}
 }
 
-// steps are the results in a report, by name.
-func steps(t *testing.T, report []byte) map[string]plan.Result {
+// parseReport reads a report of a boot.
+func parseReport(t *testing.T, data []byte) arcsetup.Report {
 	t.Helper()
-	r, err := arcsetup.ParseReport(report)
+	r, err := arcsetup.ParseReport(data)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return r
+}
+
+// steps are the results in a report, by name.
+func steps(t *testing.T, report []byte) map[string]plan.Result {
+	t.Helper()
 	results := map[string]plan.Result{}
-	for _, s := range r.Steps {
+	for _, s := range parseReport(t, report).Steps {
 		results[s.Step] = s
 	}
 	return results

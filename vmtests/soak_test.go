@@ -3,7 +3,6 @@
 package vmtests
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -111,7 +110,7 @@ func TestSoak(t *testing.T) {
 	}
 
 	// All that was to wear the guest out has happened.
-	starts := serviceStarts(t, m, "agent")
+	starts := serviceStatus(t, m, "agent").Starts
 	t.Logf("in %v: the agent was started %d times, there were %d orphans (%v each)",
 		length, starts, made, (took / time.Duration(made)).Round(time.Microsecond))
 	// Its pauses are 10 s at most.
@@ -200,27 +199,6 @@ func forks(t *testing.T, m *machine) int {
 		t.Fatalf("/proc/stat has no count of processes: %v", err)
 	}
 	return n
-}
-
-// serviceStarts is how often a service has been started, as the report says.
-func serviceStarts(t *testing.T, m *machine, name string) int {
-	t.Helper()
-	var r struct {
-		Services []struct {
-			Name   string
-			Starts int
-		}
-	}
-	if err := json.Unmarshal([]byte(m.read(t, "/run/arcbox/boot.json")), &r); err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range r.Services {
-		if s.Name == name {
-			return s.Starts
-		}
-	}
-	t.Fatalf("the report does not know the service %s", name)
-	return 0
 }
 
 // compare compares the lowest of each figure late with the lowest early.
