@@ -220,14 +220,10 @@ func (s *Services) await(v *supervised) (failed bool) {
 	case status = <-v.exit:
 		asked = false
 	case <-v.again:
-		v.hangUp()
-		status = <-v.exit
 	case <-v.ctx.Done():
-		if v.Terminal != "" {
-			v.hangUp()
-		} else {
-			_ = syscall.Kill(v.pid, syscall.SIGTERM)
-		}
+	}
+	if asked {
+		v.askToEnd()
 		status = <-v.exit
 	}
 	v.exit = nil
@@ -246,8 +242,15 @@ func (s *Services) await(v *supervised) (failed bool) {
 	return !status.Exited() || status.ExitStatus() != 0
 }
 
-// hangUp ends what runs on a terminal: an interactive shell ignores SIGTERM.
-func (v *supervised) hangUp() { _ = syscall.Kill(-v.pid, syscall.SIGHUP) }
+// askToEnd sends SIGTERM, or hangs the terminal up: an interactive shell ignores
+// SIGTERM.
+func (v *supervised) askToEnd() {
+	if v.Terminal != "" {
+		_ = syscall.Kill(-v.pid, syscall.SIGHUP)
+		return
+	}
+	_ = syscall.Kill(v.pid, syscall.SIGTERM)
+}
 
 // Stop ends the services, the last started first: each is asked to with SIGTERM,
 // and those that still run when ctx ends are killed. From then on none can be
