@@ -78,7 +78,7 @@ func lookAfter(role string, out io.Writer) error {
 		// What runs there is on the initramfs, which is no more.
 		RootChanged:   func() { c.services.Again("console") },
 		StartConsole:  c.startConsole,
-		StartNetwork:  func() (bool, error) { return c.services.Start(c.networkDaemon()) },
+		StartNetwork:  c.startNetwork,
 		StartAgent:    c.startAgent,
 		StartServices: c.startServices,
 	}

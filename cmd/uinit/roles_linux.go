@@ -1,24 +1,18 @@
 package main
 
 import (
-	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
-	stdlog "log"
 	"log/slog"
 	"os"
-	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/arcinit/arcinit/pkg/arcsetup"
-	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
 	"github.com/arcinit/arcinit/pkg/arcsetup/pid1"
 	"golang.org/x/sys/unix"
 )
@@ -104,42 +98,6 @@ func kernelRelease() string {
 	return unix.ByteSliceToString(uts.Release[:]) + " " + unix.ByteSliceToString(uts.Machine[:])
 }
 
-// netDaemon is the role netd.
-func netDaemon(args []string) error {
-	flags := flag.NewFlagSet("netd", flag.ContinueOnError)
-	primary := flags.String("primary", "", "link name or MAC address of the primary NIC")
-	bridge := flags.String("bridge", "", "link name or MAC address of the bridge NIC")
-	level := flags.String("log", "INFO", "lowest level that is logged")
-	file := flags.String("logfile", "", "log file to add to")
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	log := newLogging("netd")
-	if err := log.level.UnmarshalText([]byte(*level)); err != nil {
-		log.Warn("log level", "err", err)
-	}
-	if *file != "" {
-		if err := log.file.Start(log.Logger, *file, false); err != nil {
-			log.Warn("log", "err", err)
-		}
-	}
-	// The DHCP library prints whole packets to the standard logger.
-	stdlog.SetFlags(0)
-	stdlog.SetOutput(slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer())
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	defer log.file.Flush()
-	hostname, _ := os.Hostname()
-	err := netd.Run(ctx, netd.Config{Primary: *primary, Bridge: *bridge, Hostname: hostname}, log.Logger)
-	if ctx.Err() != nil {
-		return nil // it was asked to end
-	}
-	if err != nil {
-		log.Error("network daemon ended", "err", err)
-	}
-	return err
-}
-
 // modprobe is the role that is asked for when a module is lacking: by the kernel,
 // as `modprobe -q -- MODULE`, and by iptables-legacy, as `modprobe MODULE -q`. The
 // first argument is the script through which they ask.
@@ -163,27 +121,4 @@ func requestShutdown(what string) error {
 		return fmt.Errorf("ask process %d to %s: %w", owner, what, err)
 	}
 	return nil
-}
-
-// printNetwork prints what the network daemon says of the NICs; start is when
-// /init began.
-func printNetwork(out io.Writer, start time.Duration) error {
-	network, err := netd.ReadReport(netd.DefaultReport)
-	if err != nil {
-		return err
-	}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "\nNIC\tROLE\tSTATE\tADDRESSES\tSERVER\tAFTER /init\tERROR")
-	for _, n := range network.NICs {
-		after := ""
-		if n.ConfiguredNS != 0 {
-			after = fmt.Sprintf("%.2f ms", float64(n.ConfiguredNS-int64(start))/1e6)
-		}
-		server := ""
-		if n.Server.IsValid() {
-			server = n.Server.String()
-		}
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%v\t%s\t%s\t%s\n", n.Name, n.Role, n.State, n.Addresses, server, after, n.Error)
-	}
-	return table.Flush()
 }

@@ -35,18 +35,6 @@ func service(name, path string, args ...string) pid1.Service {
 	}}
 }
 
-// networkDaemon is this same program in its other role for life.
-func (c *caretaker) networkDaemon() pid1.Service {
-	cfg := c.config.Load()
-	s := service("netd", "/proc/self/exe", "netd",
-		"-primary", cfg.Primary, "-bridge", cfg.Bridge, "-log", cfg.Log.String())
-	s.Args[0] = "uinit"
-	if c.guest.HasShare() {
-		s.Args = append(s.Args, "-logfile", arcsetup.LogPath)
-	}
-	return s
-}
-
 func (c *caretaker) startAgent() (bool, error) {
 	started, err := c.services.Start(service("agent", c.config.Load().Agent))
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/firewall"
 	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
@@ -47,18 +48,33 @@ func setLinkUp(name string) (changed bool, err error) {
 	return true, unix.IoctlIfreq(socket, unix.SIOCSIFFLAGS, request)
 }
 
+// NICRoles is what the network daemon is told of the NICs' roles.
+func NICRoles(n config.Network) netd.Roles {
+	roles := netd.Roles{Primary: n.Primary, Bridge: n.Bridge}
+	for _, nic := range n.NICs {
+		roles.Further = append(roles.Further, netd.Further{NIC: nic.NIC, Role: netd.Role(nic.Role), Address: nic.Address})
+	}
+	return roles
+}
+
 // bridgeRules opens the firewall for the bridge NIC. The rules stand before the
 // link has an address, so that nothing waits for DHCP.
 func (g *Guest) bridgeRules() (bool, error) {
-	roles, err := netd.FindRoles(g.path("/sys"), g.Config.Primary, g.Config.Bridge)
+	assigned, err := netd.FindRoles(g.path("/sys"), NICRoles(g.Config.Network))
 	if err != nil {
 		err = plan.Fallback(err)
 	}
-	if roles.Bridge == "" {
+	bridge := netd.Bridge(assigned)
+	if bridge == "" {
 		return false, errors.Join(err, plan.Absent(errors.New("no second NIC")))
 	}
-	changed, errApply := firewall.Apply(firewall.BridgeRules(roles.Bridge))
+	changed, errApply := OpenBridge(bridge)
 	return changed, errors.Join(err, errApply)
+}
+
+// OpenBridge opens the firewall for the bridge NIC of that name.
+func OpenBridge(link string) (changed bool, err error) {
+	return firewall.Apply(firewall.BridgeRules(link))
 }
 
 func (g *Guest) sandboxRules() (bool, error) {

@@ -98,9 +98,9 @@ func (c *Config) mergeCommandLine(l CommandLine) error {
 		case "arcbox.notify":
 			err = c.setNotify(p.Value)
 		case "arcbox.primary":
-			c.Primary = p.Value
+			err = setNIC(&c.Primary, p.Value)
 		case "arcbox.bridge":
-			c.Bridge = p.Value
+			err = setNIC(&c.Bridge, p.Value)
 		case "arcbox.debug_console":
 			c.DebugConsole = p.Flag || p.Value == "1" || p.Value == "true"
 		default:

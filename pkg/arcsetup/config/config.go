@@ -24,9 +24,7 @@ type Config struct {
 	DebugConsole bool
 	// Nameservers are what /etc/resolv.conf lists.
 	Nameservers []netip.Addr
-	// Primary and Bridge name a NIC by link name or MAC address; empty leaves
-	// the choice to the order of the NICs.
-	Primary, Bridge string
+	Network
 	// DockerDaemon is merged into /etc/docker/daemon.json.
 	DockerDaemon map[string]any
 	// Grace is how long services have to end at shutdown.

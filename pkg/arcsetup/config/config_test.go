@@ -3,6 +3,7 @@ package config
 import (
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
@@ -141,6 +142,70 @@ restart = "often"
 				`7 (no path): name "no path"`, `8 (relative): argv: path "sh": not absolute`, "9 (nothing): argv: missing",
 				`10 (often): restart "often"`,
 			},
+		},
+		{
+			name: "network",
+			files: files{DefaultFile: `
+[network]
+primary = "eth1"
+bridge = "eth/0"
+probe_address = true
+release_on_poweroff = true
+ipv6_router = true
+[[network.nic]]
+nic = "52:54:00:00:00:0A"
+role = "static"
+address = "192.0.2.5/24"
+[[network.nic]]
+nic = "eth3"
+role = "off"
+[[network.nic]]
+nic = "52:54:00:00:00:0a"
+role = "dhcp"
+[[network.nic]]
+nic = "eth1"
+role = "dhcp"
+[[network.nic]]
+nic = "eth4"
+role = "bridge"
+[[network.nic]]
+nic = "eth5"
+role = "static"
+[[network.nic]]
+nic = "eth6"
+role = "static"
+address = "fd00::1/64"
+[[network.nic]]
+nic = "eth7"
+role = "dhcp"
+address = "192.0.2.6/24"
+[[network.nic]]
+role = "dhcp-no-route"
+[[network.nic]]
+nic = "eth8"
+role = "dhcp-no-route"
+`},
+			want: func(c *Config) {
+				c.Network = Network{
+					Primary: "eth1", ProbeAddress: true, ReleaseOnPowerOff: true, IPv6Router: true,
+					NICs: []NIC{
+						{NIC: "52:54:00:00:00:0A", Role: "static", Address: netip.MustParsePrefix("192.0.2.5/24")},
+						{NIC: "eth3", Role: "off"}, {NIC: "eth8", Role: "dhcp-no-route"},
+					},
+				}
+			},
+			errs: []string{
+				`network.bridge: NIC "eth/0"`, "3 (52:54:00:00:00:0a): this NIC has a role already", "4 (eth1): this NIC has a role already",
+				`5 (eth4): role "bridge": not one of dhcp, dhcp-no-route, static, off`, "6 (eth5): role static: no address",
+				`7 (eth6): address "fd00::1/64"`, "8 (eth7): role dhcp: an address is for", `9 (): NIC ""`,
+			},
+		},
+		{
+			name:    "NICs on the command line win, and a bad one leaves the file's",
+			cmdline: "arcbox.primary=52:54:00:00:00:01 arcbox.bridge=a:b",
+			files:   files{DefaultFile: "[network]\nprimary = \"eth3\"\nbridge = \"eth4\"\n"},
+			want:    func(c *Config) { c.Primary, c.Bridge = "52:54:00:00:00:01", "eth4" },
+			errs:    []string{`arcbox.bridge: NIC "a:b"`},
 		},
 		{
 			name:  "shutdown",

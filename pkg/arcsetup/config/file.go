@@ -17,7 +17,7 @@ type file struct {
 	Log      *string
 	Agent    struct{ Path *string }
 	DNS      struct{ Nameservers []string }
-	Network  struct{ Primary, Bridge *string }
+	Network  networkFile
 	Docker   struct{ Daemon map[string]any }
 	Shutdown struct {
 		Grace           *string
@@ -69,12 +69,7 @@ func (c *Config) merge(path, text string) error {
 	if f.DNS.Nameservers != nil {
 		check("dns.nameservers", c.setNameservers(f.DNS.Nameservers))
 	}
-	if f.Network.Primary != nil {
-		c.Primary = *f.Network.Primary
-	}
-	if f.Network.Bridge != nil {
-		c.Bridge = *f.Network.Bridge
-	}
+	c.Network.merge(f.Network, check)
 	if f.Shutdown.Grace != nil {
 		check("shutdown.grace", c.setGrace(*f.Shutdown.Grace))
 	}

@@ -14,17 +14,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setProxyARP makes link answer ARP for the addresses behind it, and at once: by
-// default the kernel holds the answer back for up to 0.8 s, for others to be
-// first.
-func setProxyARP(proc, link string) error {
-	for _, s := range []struct{ path, value string }{
-		{"sys/net/ipv4/conf/" + link + "/proxy_arp", "1\n"},
-		{"sys/net/ipv4/neigh/" + link + "/proxy_delay", "0\n"},
-	} {
-		if err := os.WriteFile(filepath.Join(proc, s.path), []byte(s.value), 0o644); err != nil {
-			return fmt.Errorf("set up proxy ARP: %w", err)
-		}
+// setProxyARP makes link answer ARP for the addresses behind it, or stop doing
+// so. It answers at once: by default the kernel holds the answer back for up to
+// 0.8 s, for others to be first.
+func setProxyARP(proc, link string, on bool) error {
+	if !on {
+		return setSysctl(proc, "net/ipv4/conf/"+link+"/proxy_arp", "0")
+	}
+	return errors.Join(
+		setSysctl(proc, "net/ipv4/conf/"+link+"/proxy_arp", "1"),
+		setSysctl(proc, "net/ipv4/neigh/"+link+"/proxy_delay", "0"))
+}
+
+// setIPv6Forwarding makes the guest a router for IPv6, which by itself would stop
+// it from heeding other routers.
+func setIPv6Forwarding(proc string) error {
+	return setSysctl(proc, "net/ipv6/conf/all/forwarding", "1")
+}
+
+// setAcceptRA has link heed routers although the guest is one itself (2, as
+// opposed to 1, in Documentation/networking/ip-sysctl.rst).
+func setAcceptRA(proc, link string) error {
+	return setSysctl(proc, "net/ipv6/conf/"+link+"/accept_ra", "2")
+}
+
+func setSysctl(proc, key, value string) error {
+	if err := os.WriteFile(filepath.Join(proc, "sys", key), []byte(value+"\n"), 0o644); err != nil {
+		return fmt.Errorf("set %s to %s: %w", key, value, err)
 	}
 	return nil
 }

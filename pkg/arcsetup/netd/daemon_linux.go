@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"sync"
 
@@ -14,26 +15,31 @@ import (
 )
 
 // Run configures the NICs and keeps them configured until ctx ends; then it
-// returns nil and leaves the network as it is, for the next Run to take over. It
-// ends with an error only where it cannot go on: the kernel tells no more of the
-// links, or a bug made a goroutine panic. Being without NICs, servers or leases
-// is not such a case.
+// returns nil and leaves the network as it is, for the next Run to take over
+// (ErrRelease as the cause gives the leases back). It ends with an error only
+// where it cannot go on: the kernel tells no more of the links, or a bug made a
+// goroutine panic. Being without NICs, servers or leases is not such a case.
 func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	return newDaemon(cfg, log).run(ctx)
 }
 
-// daemon has a worker for each role that a NIC has. It hears of the links and
-// keeps the report; the workers do the rest.
+// daemon has a worker for each NIC with a role. It hears of the links and keeps
+// the report; the workers do the rest.
 type daemon struct {
 	cfg       Config
 	log       *slog.Logger
 	dhcp      exchanger
-	findRoles func(sys, primary, bridge string) (Roles, error)
+	findRoles func(sys string, want Roles) ([]Assignment, error)
 	fail      context.CancelCauseFunc // ends the daemon with an error
 	wg        sync.WaitGroup          // the workers
 
-	roles   Roles // as last assigned, also of NICs that are gone since
-	workers map[Role]*worker
+	began   bool            // with the NICs that there were
+	holder  map[Role]string // the primary and bridge NICs, also while they are gone
+	workers map[int]*worker // by link index
+
+	// before is what there was: the last Run's report, and then what NICs
+	// that are gone have left.
+	before Report
 
 	mu        sync.Mutex // guards what follows, which the workers change
 	report    Report
@@ -47,7 +53,8 @@ func newDaemon(cfg Config, log *slog.Logger) *daemon {
 		log:       log,
 		dhcp:      dhcpClient{cfg.Hostname},
 		findRoles: FindRoles,
-		workers:   make(map[Role]*worker),
+		holder:    make(map[Role]string),
+		workers:   make(map[int]*worker),
 		report:    Report{NICs: []NIC{}},
 	}
 }
@@ -65,15 +72,34 @@ func (d *daemon) run(ctx context.Context) error {
 	if err := netlink.LinkSubscribeWithOptions(updates, ctx.Done(), options); err != nil {
 		return fmt.Errorf("subscribe to links: %w", err)
 	}
+	var err error
+	if d.before, err = ReadReport(d.cfg.ReportPath); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		d.log.Warn("what was leased before is not known", "err", err)
+	}
+	if d.cfg.IPv6Router {
+		if err := setIPv6Forwarding(d.cfg.Proc); err != nil {
+			d.log.Warn("IPv6", "err", err)
+		}
+	}
 	if err := d.assign(ctx); err != nil {
 		d.log.Warn("NIC roles", "err", err)
 	}
+	d.began = true
 	if len(d.workers) == 0 {
 		d.log.Warn("there is no NIC; waiting for one")
+	}
+	clock := make(chan struct{}, 1)
+	if err := watchClock(ctx, func(f func()) { d.spawn("clock", f) }, func() { signal(clock) }); err != nil {
+		d.log.Warn("a jump of the wall clock will not be noticed", "err", err)
 	}
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
+		case <-clock:
+			for _, w := range d.workers {
+				w.clockSet.Store(true)
+				signal(w.wake)
+			}
 		case u, ok := <-updates:
 			if !ok {
 				d.fail(errors.New("the subscription to links ended"))
@@ -83,91 +109,123 @@ func (d *daemon) run(ctx context.Context) error {
 		}
 	}
 	d.wg.Wait()
-	if cause := context.Cause(ctx); cause != ctx.Err() {
+	if cause := context.Cause(ctx); cause != ctx.Err() && !errors.Is(cause, ErrRelease) {
 		return cause
 	}
 	return nil
 }
 
+// signal puts one into c, unless there is one already. It does not wait.
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// spawn runs f on a goroutine of its own. A panic in it ends the daemon.
+func (d *daemon) spawn(name string, f func()) {
+	guarded.Go(d.log, "netd's "+name, func() {
+		if err := guarded.Call(name, func() error { f(); return nil }); err != nil {
+			d.fail(fmt.Errorf("%s: %w", name, err))
+		}
+	})
+}
+
 // linkChanged tells the worker of a link that it changed, or that it is gone. A
-// new link may be a NIC for a role that has none.
+// new link may be a NIC that is to have a role.
 func (d *daemon) linkChanged(ctx context.Context, u netlink.LinkUpdate) {
 	// A bridge's message about one of its ports is not one about the link.
 	if u.Family != unix.AF_UNSPEC {
 		return
 	}
-	for _, w := range d.workers {
-		if w.index != int(u.Index) {
-			continue
-		}
-		if u.Header.Type == unix.RTM_DELLINK {
-			w.log.Info("NIC is gone")
-			d.stop(w)
-		} else {
-			w.notify(u.Link)
-		}
-		return
-	}
-	if u.Header.Type == unix.RTM_NEWLINK && len(d.workers) < 2 {
+	w := d.workers[int(u.Index)]
+	switch {
+	case w != nil && u.Header.Type == unix.RTM_DELLINK:
+		w.log.Info("NIC is gone")
+		d.stop(w)
+	case w != nil:
+		w.linkChanged(u.Link)
+	case u.Header.Type == unix.RTM_NEWLINK:
 		if err := d.assign(ctx); err != nil {
 			d.log.Debug("NIC roles", "err", err)
 		}
 	}
 }
 
-// assign starts a worker for each role that has a NIC and no worker. A role
-// stays with the NIC that had it first.
+// assign starts a worker for each NIC that has a role and no worker. A role stays
+// with the NIC that had it first, also while that is gone.
 func (d *daemon) assign(ctx context.Context) error {
-	found, err := d.findRoles(d.cfg.Sys, cmp.Or(d.roles.Primary, d.cfg.Primary), cmp.Or(d.roles.Bridge, d.cfg.Bridge))
-	d.start(ctx, RolePrimary, found.Primary, &d.roles.Primary)
-	d.start(ctx, RoleBridge, found.Bridge, &d.roles.Bridge)
+	want := d.cfg.Roles
+	want.Primary = cmp.Or(d.holder[RolePrimary], want.Primary)
+	want.Bridge = cmp.Or(d.holder[RoleBridge], want.Bridge)
+	found, err := d.findRoles(d.cfg.Sys, want)
+	for _, a := range found {
+		if a.Role == RolePrimary || a.Role == RoleBridge {
+			if held := d.holder[a.Role]; held != "" && held != a.Name {
+				continue
+			}
+			d.holder[a.Role] = a.Name
+		}
+		d.start(ctx, a)
+	}
 	d.updateReport(func(*Report) {})
 	return err
 }
 
-// start starts the worker of role on the link name and notes that in assigned,
-// unless there is no such link or the role has a worker.
-func (d *daemon) start(ctx context.Context, role Role, name string, assigned *string) {
-	if name == "" || d.workers[role] != nil {
-		return
-	}
-	link, err := netlink.LinkByName(name)
+// start starts the worker of a NIC, unless it has one.
+func (d *daemon) start(ctx context.Context, a Assignment) {
+	link, err := netlink.LinkByName(a.Name)
 	if err != nil {
-		d.log.Warn("NIC is gone", "nic", name, "role", role, "err", err)
+		d.log.Warn("NIC is gone", "nic", a.Name, "role", a.Role, "err", err)
 		return
 	}
-	*assigned = name
+	index := link.Attrs().Index
+	if d.workers[index] != nil {
+		return
+	}
+	mac := link.Attrs().HardwareAddr.String()
 	ctx, cancel := context.WithCancel(ctx)
 	w := &worker{
-		d:      d,
-		role:   role,
-		name:   name,
-		index:  link.Attrs().Index,
-		log:    d.log.With("nic", name, "role", role),
-		wake:   make(chan struct{}, 1),
-		cancel: cancel,
-		done:   make(chan struct{}),
+		Assignment: a,
+		d:          d,
+		index:      index,
+		log:        d.log.With("nic", a.Name, "role", a.Role),
+		wake:       make(chan struct{}, 1),
+		cancel:     cancel,
+		done:       make(chan struct{}),
+		last:       d.before.leased(mac, d.cfg.Now()),
+		wasBridge:  d.before.hasRole(a.Name, RoleBridge),
 	}
-	d.workers[role] = w
+	d.workers[index] = w
 	d.mu.Lock()
-	d.report.add(NIC{Role: role, Name: name, MAC: link.Attrs().HardwareAddr.String(), State: StateDiscovering})
+	d.report.add(NIC{Role: a.Role, Name: a.Name, MAC: mac, State: StateDiscovering})
 	d.mu.Unlock()
+	if a.Role == RoleBridge && d.began && d.cfg.NewBridge != nil {
+		if err := d.cfg.NewBridge(a.Name); err != nil {
+			w.log.Warn("new bridge NIC", "err", err)
+		}
+	}
 	d.wg.Add(1)
-	guarded.Go(d.log, "worker of "+name, func() {
+	d.spawn("worker "+a.Name, func() {
 		defer d.wg.Done()
 		defer close(w.done)
-		if err := guarded.Call("worker "+name, func() error { w.run(ctx); return nil }); err != nil {
-			d.fail(fmt.Errorf("worker of %s: %w", name, err))
-		}
+		w.run(ctx)
 	})
 }
 
-// stop ends the worker of a NIC that is gone.
+// stop ends the worker of a NIC that is gone, and remembers what it had.
 func (d *daemon) stop(w *worker) {
 	w.cancel()
 	<-w.done
-	delete(d.workers, w.role)
-	d.updateReport(func(r *Report) { r.remove(w.role) })
+	delete(d.workers, w.index)
+	d.updateReport(func(r *Report) {
+		if n := r.nic(w.Name); n != nil {
+			d.before.remove(w.Name)
+			d.before.add(*n)
+		}
+		r.remove(w.Name)
+	})
 }
 
 // updateReport changes the report and writes it. That it cannot be written is

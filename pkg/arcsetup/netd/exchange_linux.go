@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
+	"os"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -13,45 +16,79 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// retransmit is how long the first message of an exchange waits for its answer;
-// each repetition waits twice as long as the one before.
-const retransmit = 2 * time.Second
-
-// maxRepeats makes an exchange of one minute: 2+4+8+16+32 seconds.
-const maxRepeats = 5
-
-// exchanger talks DHCP on a link that is up. Both calls return the server's ACK.
+// exchanger talks DHCP on a link that is up.
 type exchanger interface {
-	// acquire gets a new lease. Each message is sent up to repeats times.
-	acquire(ctx context.Context, link netlink.Link, repeats int) (*dhcpv4.DHCPv4, error)
-	// renew extends the lease that ack granted; the error is errNAK if the
-	// server takes it away.
-	renew(ctx context.Context, link netlink.Link, ack *dhcpv4.DHCPv4) (*dhcpv4.DHCPv4, error)
+	// discover gets a lease from whichever server offers one.
+	discover(ctx context.Context, link netlink.Link, d discovery) (*dhcpv4.DHCPv4, error)
+	// request asks for a lease that there was before.
+	request(ctx context.Context, link netlink.Link, r request) (*dhcpv4.DHCPv4, error)
+	// decline tells the server that ack's address is in use by another host,
+	// release that the address is not needed any more. Neither is answered.
+	decline(link netlink.Link, ack *dhcpv4.DHCPv4) error
+	release(link netlink.Link, ack *dhcpv4.DHCPv4) error
 }
 
-// errNAK is a server's refusal to renew a lease.
-var errNAK = errors.New("the server took the lease back (DHCPNAK)")
+// discovery is one try to get a lease.
+type discovery struct {
+	// id is the same for all tries, so that a late answer to an earlier one
+	// counts: a server may look for the address on the network first.
+	id dhcpv4.TransactionID
+	// taken is the time since the first try.
+	taken time.Duration
+	// wait is how long the answer to each of the two messages is waited for.
+	wait time.Duration
+	// wanted, if valid, is the address that is asked for.
+	wanted netip.Addr
+}
+
+// request is a DHCPREQUEST for an address that was leased before. The states
+// are those of RFC 2131 section 4.4: REBOOTING where renewing is false, RENEWING
+// with a server, REBINDING without.
+type request struct {
+	address  netip.Addr
+	renewing bool
+	server   netip.Addr
+	wait     time.Duration // for the answer
+}
+
+// errNAK is a server's refusal of the address that was asked for.
+var errNAK = errors.New("the server refuses the address (DHCPNAK)")
+
+// sends is how often a message is sent before its answer is given up; each pause
+// is twice as long as the one before. Within a virtual network what is lost is lost
+// at once: with half of all packets gone, both ways, four make an exchange of two
+// seconds succeed one time in two.
+const sends = 4
+
+// firstPause makes the pauses of all sends last for wait.
+func firstPause(wait time.Duration) time.Duration { return wait / (1<<sends - 1) }
 
 // dhcpClient is the exchanger on real links.
 type dhcpClient struct {
 	hostname string
 }
 
-func (c dhcpClient) acquire(ctx context.Context, link netlink.Link, repeats int) (*dhcpv4.DHCPv4, error) {
+func (c dhcpClient) discover(ctx context.Context, link netlink.Link, d discovery) (*dhcpv4.DHCPv4, error) {
 	name := link.Attrs().Name
-	// The library makes transaction ids with GRND_NONBLOCK and spins while the
-	// kernel has no entropy yet. A blocking read makes the kernel gather some.
-	if _, err := unix.Getrandom(make([]byte, 1), 0); err != nil && !errors.Is(err, unix.EINTR) {
-		return nil, fmt.Errorf("wait for entropy: %w", err)
-	}
+	modifiers := append(c.asking(link),
+		dhcpv4.WithTransactionID(d.id),
+		func(m *dhcpv4.DHCPv4) {
+			m.NumSeconds = uint16(min(d.taken/time.Second, 0xffff))
+			if d.wanted.IsValid() && m.MessageType() == dhcpv4.MessageTypeDiscover {
+				m.UpdateOption(dhcpv4.OptRequestedIPAddress(d.wanted.AsSlice()))
+			}
+		})
 	results := dhclient.SendRequests(ctx, []netlink.Link{link}, true, false, dhclient.Config{
-		Timeout:    retransmit,
-		Retries:    repeats,
-		Modifiers4: c.modifiers(link),
+		Timeout:    firstPause(d.wait),
+		Retries:    sends,
+		Modifiers4: modifiers,
 	}, time.Second)
 	result, ok := <-results
 	if !ok {
 		return nil, fmt.Errorf("get a lease on %s: the link is not up", name)
+	}
+	if nak := (*nclient4.ErrNak)(nil); errors.As(result.Err, &nak) {
+		return nil, errNAK
 	}
 	if result.Err != nil {
 		return nil, fmt.Errorf("get a lease on %s: %w", name, result.Err)
@@ -60,36 +97,164 @@ func (c dhcpClient) acquire(ctx context.Context, link netlink.Link, repeats int)
 	return ack, nil
 }
 
-func (c dhcpClient) renew(ctx context.Context, link netlink.Link, ack *dhcpv4.DHCPv4) (*dhcpv4.DHCPv4, error) {
+func (c dhcpClient) request(ctx context.Context, link netlink.Link, r request) (ack *dhcpv4.DHCPv4, err error) {
 	name := link.Attrs().Name
-	client, err := nclient4.New(name, nclient4.WithTimeout(retransmit), nclient4.WithRetry(1))
+	defer func() {
+		if err != nil && !errors.Is(err, errNAK) {
+			err = fmt.Errorf("ask on %s for %s again: %w", name, r.address, err)
+		}
+	}()
+	id, err := newTransactionID()
 	if err != nil {
-		return nil, fmt.Errorf("renew the lease on %s: %w", name, err)
+		return nil, err
+	}
+	message, err := dhcpv4.New(append(c.asking(link),
+		dhcpv4.WithTransactionID(id),
+		dhcpv4.WithMessageType(dhcpv4.MessageTypeRequest),
+		dhcpv4.WithOption(dhcpv4.OptMaxMessageSize(nclient4.MaxMessageSize)))...)
+	if err != nil {
+		return nil, err
+	}
+	if r.renewing {
+		message.ClientIPAddr = r.address.AsSlice()
+	} else {
+		message.UpdateOption(dhcpv4.OptRequestedIPAddress(r.address.AsSlice()))
+	}
+	conn, to, err := r.open(name)
+	if err != nil {
+		return nil, err
+	}
+	client, err := nclient4.NewWithConn(conn, link.Attrs().HardwareAddr, nclient4.WithTimeout(firstPause(r.wait)), nclient4.WithRetry(sends))
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
 	}
 	defer client.Close() //nolint:errcheck // what it had to say has been said
-	l, err := client.Renew(ctx, &nclient4.Lease{Offer: ack, ACK: ack}, c.modifiers(link)...)
-	if nak := (*nclient4.ErrNak)(nil); errors.As(err, &nak) {
+	answer, err := client.SendAndRead(ctx, to, message, nclient4.IsMessageType(dhcpv4.MessageTypeAck, dhcpv4.MessageTypeNak))
+	if err != nil {
+		return nil, err
+	}
+	if answer.MessageType() == dhcpv4.MessageTypeNak {
 		return nil, errNAK
 	}
-	if err != nil {
-		return nil, fmt.Errorf("renew the lease on %s: %w", name, err)
-	}
-	return l.ACK, nil
+	return answer, nil
 }
 
-// modifiers say who asks and for what; they replace what the libraries put
-// there for network boot.
-func (c dhcpClient) modifiers(link netlink.Link) []dhcpv4.Modifier {
-	const ethernet = 1 // hardware type of RFC 1700, first byte of a client id (RFC 2132 section 9.14)
+// open returns what the request is sent through, and where to: by the kernel's
+// own UDP to the server that granted the lease, else to all.
+func (r request) open(link string) (net.PacketConn, *net.UDPAddr, error) {
+	if r.renewing && r.server.IsValid() {
+		conn, err := listenUDP(link)
+		return conn, &net.UDPAddr{IP: r.server.AsSlice(), Port: dhcpv4.ServerPort}, err
+	}
+	conn, err := nclient4.NewRawUDPConn(link, dhcpv4.ClientPort)
+	return conn, nclient4.DefaultServers, err
+}
+
+// listenUDP opens the DHCP client's port of a link, for answers to the link's
+// address and to all: some servers broadcast theirs even so.
+func listenUDP(link string) (conn net.PacketConn, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("open UDP port %d of %s: %w", dhcpv4.ClientPort, link, err)
+		}
+	}()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	socket := os.NewFile(uintptr(fd), "udp")
+	defer socket.Close() //nolint:errcheck // the connection has a descriptor of its own
+	if err := unix.BindToDevice(fd, link); err != nil {
+		return nil, err
+	}
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Port: dhcpv4.ClientPort}); err != nil {
+		return nil, err
+	}
+	return net.FilePacketConn(socket)
+}
+
+func (c dhcpClient) decline(link netlink.Link, ack *dhcpv4.DHCPv4) error {
+	conn, err := nclient4.NewRawUDPConn(link.Attrs().Name, dhcpv4.ClientPort)
+	if err != nil {
+		return fmt.Errorf("decline %s: %w", ack.YourIPAddr, err)
+	}
+	return errors.Join(c.tell(conn, nclient4.DefaultServers, link, ack, dhcpv4.MessageTypeDecline,
+		dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(ack.YourIPAddr))), conn.Close())
+}
+
+func (c dhcpClient) release(link netlink.Link, ack *dhcpv4.DHCPv4) error {
+	server := ack.ServerIdentifier()
+	if server == nil {
+		return fmt.Errorf("release %s: the lease names no server", ack.YourIPAddr)
+	}
+	conn, err := listenUDP(link.Attrs().Name)
+	if err != nil {
+		return fmt.Errorf("release %s: %w", ack.YourIPAddr, err)
+	}
+	return errors.Join(c.tell(conn, &net.UDPAddr{IP: server, Port: dhcpv4.ServerPort}, link, ack, dhcpv4.MessageTypeRelease,
+		dhcpv4.WithClientIP(ack.YourIPAddr)), conn.Close())
+}
+
+// tell sends a message that has no answer.
+func (c dhcpClient) tell(conn net.PacketConn, to net.Addr, link netlink.Link, ack *dhcpv4.DHCPv4, what dhcpv4.MessageType, more dhcpv4.Modifier) error {
+	id, err := newTransactionID()
+	if err != nil {
+		return err
+	}
+	message, err := dhcpv4.New(
+		dhcpv4.WithTransactionID(id),
+		dhcpv4.WithMessageType(what),
+		dhcpv4.WithHwAddr(link.Attrs().HardwareAddr),
+		dhcpv4.WithOption(clientID(link)),
+		dhcpv4.WithOptionCopied(ack, dhcpv4.OptionServerIdentifier),
+		more)
+	if err != nil {
+		return err
+	}
+	if _, err := conn.WriteTo(message.ToBytes(), to); err != nil {
+		return fmt.Errorf("send %s for %s: %w", what, ack.YourIPAddr, err)
+	}
+	return nil
+}
+
+// newTransactionID waits for the kernel to have entropy: the library reads with
+// GRND_NONBLOCK and spins. A blocking read makes the kernel gather some.
+func newTransactionID() (id dhcpv4.TransactionID, err error) {
+	for {
+		_, err = unix.Getrandom(id[:], 0)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		return id, fmt.Errorf("make a transaction id: %w", err)
+	}
+	return id, nil
+}
+
+// clientID is made of the MAC address (RFC 2132 section 9.14): a guest without a
+// disk has no other name of its own that outlives it.
+func clientID(link netlink.Link) dhcpv4.Option {
+	const ethernet = 1 // hardware type of RFC 1700
+	return dhcpv4.OptClientIdentifier(append([]byte{ethernet}, link.Attrs().HardwareAddr...))
+}
+
+// asking says who asks and for what; it replaces what the libraries put there
+// for network boot.
+func (c dhcpClient) asking(link netlink.Link) []dhcpv4.Modifier {
 	ms := []dhcpv4.Modifier{
+		dhcpv4.WithHwAddr(link.Attrs().HardwareAddr),
 		dhcpv4.WithOption(dhcpv4.OptClassIdentifier("arcinit")),
-		dhcpv4.WithOption(dhcpv4.OptClientIdentifier(append([]byte{ethernet}, link.Attrs().HardwareAddr...))),
+		dhcpv4.WithOption(clientID(link)),
 		dhcpv4.WithOption(dhcpv4.OptParameterRequestList(
 			// RFC 3442 wants 121 before 3.
 			dhcpv4.OptionSubnetMask,
 			dhcpv4.OptionClasslessStaticRoute,
 			dhcpv4.OptionRouter,
 			dhcpv4.OptionDomainNameServer,
+			dhcpv4.OptionHostName,
+			dhcpv4.OptionDomainName,
+			dhcpv4.OptionDNSDomainSearchList,
 			dhcpv4.OptionInterfaceMTU,
 			dhcpv4.OptionIPAddressLeaseTime,
 			dhcpv4.OptionServerIdentifier,

@@ -7,9 +7,11 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/rfc1035label"
 )
 
 // lease is what a DHCP server granted, as far as it makes sense.
@@ -19,6 +21,9 @@ type lease struct {
 	routes  []Route // at most one for each destination
 	dns     []netip.Addr
 	mtu     int // in bytes; 0 where none was given
+	// hostname, domain and search are names as a resolver can use them.
+	hostname, domain string
+	search           []string
 	// time is how long the address may be used; 0 is for ever. renew and
 	// rebind are T1 and T2 of RFC 2131 section 4.4.5. All count from the ACK.
 	time, renew, rebind time.Duration
@@ -44,6 +49,7 @@ const (
 	// maxRoutes and maxServers bound what one lease can make us store.
 	maxRoutes  = 64
 	maxServers = 8
+	maxSearch  = 32
 	// maxRefused bounds what one lease can make us log.
 	maxRefused = 16
 )
@@ -76,6 +82,9 @@ func parseLease(ack *dhcpv4.DHCPv4) (l lease, refused []string, err error) {
 	}
 
 	l.mtu = parseMTU(ack.Options, refuse)
+	l.hostname = parseName(dhcpv4.OptionHostName, ack.Options, refuse)
+	l.domain = parseName(dhcpv4.OptionDomainName, ack.Options, refuse)
+	l.search = parseSearch(ack.Options, refuse)
 	l.parseTimes(ack.Options, refuse)
 	return l, refused, nil
 }
@@ -88,6 +97,16 @@ func (l lease) gateway() netip.Addr {
 		}
 	}
 	return netip.Addr{}
+}
+
+// limit takes out of the lease what a NIC of that role does not use.
+func (l *lease) limit(r Role) {
+	if !r.takesRoutes() {
+		l.routes, l.dns, l.domain, l.search = nil, nil, "", nil
+	}
+	if !r.takesDefault() {
+		l.routes = slices.DeleteFunc(l.routes, func(r Route) bool { return r.Dst.Bits() == 0 })
+	}
 }
 
 // isUnicast reports whether a host can have the address a: not one of the blocks
@@ -143,6 +162,62 @@ func parseAddrs(code dhcpv4.OptionCode, opts dhcpv4.Options, refuse refuseFunc) 
 		refuse("%s: %d bytes too many", code, len(b))
 	}
 	return addrs
+}
+
+// parseName reads an option that is one domain name as text. Some servers end it
+// with a NUL (RFC 2132 section 2 has them not do that).
+func parseName(code dhcpv4.OptionCode, opts dhcpv4.Options, refuse refuseFunc) string {
+	name := strings.TrimRight(string(opts.Get(code)), "\x00")
+	if name == "" {
+		return ""
+	}
+	if !isDomain(name) {
+		refuse("%s %q: not a domain name", code, name)
+		return ""
+	}
+	return strings.TrimSuffix(name, ".")
+}
+
+// parseSearch reads option 119, a list of domain names as in a DNS message (RFC
+// 3397).
+func parseSearch(opts dhcpv4.Options, refuse refuseFunc) (search []string) {
+	b := opts.Get(dhcpv4.OptionDNSDomainSearchList)
+	if b == nil {
+		return nil
+	}
+	labels, err := rfc1035label.FromBytes(b)
+	if err != nil {
+		refuse("search list: %v", err)
+		return nil
+	}
+	for _, name := range labels.Labels {
+		switch {
+		case !isDomain(name):
+			refuse("search list: %q: not a domain name", name)
+		case len(search) == maxSearch:
+			refuse("search list: more than %d names", maxSearch)
+			return search
+		default:
+			search = append(search, strings.TrimSuffix(name, "."))
+		}
+	}
+	return search
+}
+
+// isDomain reports whether name is a domain name as DNS has them (RFC 1035
+// section 2.3.4 for the lengths), of letters, digits, hyphens and underscores:
+// others have a meaning to resolvers, terminals or shells.
+func isDomain(name string) bool {
+	name = strings.TrimSuffix(name, ".")
+	if len(name) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "" {
+			return false
+		}
+	}
+	return true
 }
 
 func defaultRoute(routers []netip.Addr, own netip.Addr, refuse refuseFunc) []Route {

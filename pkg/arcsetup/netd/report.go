@@ -32,9 +32,18 @@ const (
 	StateDiscovering State = "discovering"
 	// StateBound is a NIC configured with a lease that holds.
 	StateBound State = "bound"
+	// StateRenewing is a NIC whose server does not answer when the lease is to
+	// be renewed, StateRebinding one for which no other does, either. The lease
+	// holds until it expires.
+	StateRenewing  State = "renewing"
+	StateRebinding State = "rebinding"
+	// StateStatic is a NIC configured with the host's own choice.
+	StateStatic State = "static"
+	// StateOff is a NIC that is not used.
+	StateOff State = "off"
 )
 
-// NIC is the state of one NIC. What follows Error is as of the lease and empty
+// NIC is the state of one NIC. What follows Messages is as of the lease and empty
 // without one.
 type NIC struct {
 	Role  Role   `json:"role"`
@@ -45,19 +54,42 @@ type NIC struct {
 	MTU int `json:"mtu,omitempty"`
 	// Error is the last thing that went wrong and has not gone right since.
 	Error string `json:"error,omitempty"`
+	// Messages counts the DHCP messages since the daemon found the NIC.
+	Messages Messages `json:"messages,omitzero"`
 
 	Addresses []netip.Prefix `json:"addresses,omitempty"`
 	Gateway   netip.Addr     `json:"gateway,omitzero"`
 	Routes    []Route        `json:"routes,omitempty"`
-	DNS       []netip.Addr   `json:"dns,omitempty"`
-	Server    netip.Addr     `json:"server,omitzero"`
-	// LeaseSeconds is 0, and Expires the zero time, for a lease without end.
+	// DNS, Domain and Search are for whoever forwards names, Hostname is what
+	// the server calls this guest. The daemon puts them nowhere else.
+	DNS      []netip.Addr `json:"dns,omitempty"`
+	Domain   string       `json:"domain,omitempty"`
+	Search   []string     `json:"search,omitempty"`
+	Hostname string       `json:"hostname,omitempty"`
+	Server   netip.Addr   `json:"server,omitzero"`
+	// LeaseSeconds is 0, and Renews, Rebinds and Expires the zero time, for a
+	// lease without end.
 	LeaseSeconds int64     `json:"lease_seconds,omitempty"`
 	Obtained     time.Time `json:"obtained,omitzero"`
+	Renews       time.Time `json:"renews,omitzero"`
+	Rebinds      time.Time `json:"rebinds,omitzero"`
 	Expires      time.Time `json:"expires,omitzero"`
 	// ConfiguredNS is when the NIC got this configuration first, in
 	// nanoseconds of CLOCK_BOOTTIME: since the kernel started.
 	ConfiguredNS int64 `json:"configured_boottime_ns,omitempty"`
+}
+
+// Messages are numbers of DHCP messages on the link, by type ("DISCOVER", "ACK").
+type Messages struct {
+	Sent     map[string]int `json:"sent,omitempty"`
+	Received map[string]int `json:"received,omitempty"`
+	// Malformed are those that are no DHCP messages.
+	Malformed int `json:"malformed,omitempty"`
+}
+
+// IsZero reports whether there were none.
+func (m Messages) IsZero() bool {
+	return len(m.Sent) == 0 && len(m.Received) == 0 && m.Malformed == 0
 }
 
 // Route is an IPv4 route by way of a NIC. Without a gateway the destination is
@@ -67,23 +99,45 @@ type Route struct {
 	Gateway netip.Addr   `json:"gateway,omitzero"`
 }
 
-// nic returns the NIC of role in r, nil where there is none.
-func (r *Report) nic(role Role) *NIC {
+// nic returns the NIC of that name in r, nil where there is none.
+func (r *Report) nic(name string) *NIC {
 	for i := range r.NICs {
-		if r.NICs[i].Role == role {
+		if r.NICs[i].Name == name {
 			return &r.NICs[i]
 		}
 	}
 	return nil
 }
 
+// roleOrder is the order of the NICs in a Report; those of one role come by name.
+var roleOrder = [...]Role{RolePrimary, RoleBridge, RoleDHCP, RoleDHCPNoRoute, RoleStatic, RoleOff}
+
 func (r *Report) add(n NIC) {
 	r.NICs = append(r.NICs, n)
-	slices.SortFunc(r.NICs, func(a, b NIC) int { return cmp.Compare(b.Role, a.Role) })
+	slices.SortFunc(r.NICs, func(a, b NIC) int {
+		return cmp.Or(cmp.Compare(slices.Index(roleOrder[:], a.Role), slices.Index(roleOrder[:], b.Role)), compareNatural(a.Name, b.Name))
+	})
 }
 
-func (r *Report) remove(role Role) {
-	r.NICs = slices.DeleteFunc(r.NICs, func(n NIC) bool { return n.Role == role })
+func (r *Report) remove(name string) {
+	r.NICs = slices.DeleteFunc(r.NICs, func(n NIC) bool { return n.Name == name })
+}
+
+// leased returns the address that the NIC with that MAC address has leased, if
+// its time is not over.
+func (r *Report) leased(mac string, now time.Time) netip.Prefix {
+	for _, n := range r.NICs {
+		if n.MAC == mac && !n.Obtained.IsZero() && len(n.Addresses) == 1 && (n.Expires.IsZero() || now.Before(n.Expires)) {
+			return n.Addresses[0]
+		}
+	}
+	return netip.Prefix{}
+}
+
+// hasRole says whether the NIC of that name has, or had, the role.
+func (r *Report) hasRole(name string, role Role) bool {
+	n := r.nic(name)
+	return n != nil && n.Role == role
 }
 
 // ReadReport reads the Report in the file path.

@@ -3,6 +3,7 @@ package netd
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,35 +20,113 @@ const (
 	// RoleBridge is the NIC on which the host reaches containers: it has an
 	// address, no route but the connected one, and answers ARP for them.
 	RoleBridge Role = "bridge"
+	// RoleDHCP is a further NIC with a lease, whose routes it has but for a
+	// default one: that is the primary's.
+	RoleDHCP Role = "dhcp"
+	// RoleDHCPNoRoute is a further NIC with the address of a lease, no more.
+	RoleDHCPNoRoute Role = "dhcp-no-route"
+	// RoleStatic is a further NIC with an address that the host has chosen.
+	RoleStatic Role = "static"
+	// RoleOff is a NIC that is not to be used: it is down.
+	RoleOff Role = "off"
 )
 
-// Roles says which NIC has which role, by link name; empty where there is none.
+// takesRoutes says whether a NIC of that role has the routes of its lease, and
+// takesDefault whether the default one is among them.
+func (r Role) takesRoutes() bool  { return r == RolePrimary || r == RoleDHCP }
+func (r Role) takesDefault() bool { return r == RolePrimary }
+
+// isLeased says whether a NIC of that role asks for a lease.
+func (r Role) isLeased() bool { return r != RoleStatic && r != RoleOff }
+
+// Roles is what the host says of the NICs' roles. Each is named by link name or
+// by MAC address, in upper or lower case.
 type Roles struct {
-	Primary, Bridge string
+	// Primary and Bridge name a NIC each; empty leaves the choice to the order
+	// of the NICs.
+	Primary string `json:"primary,omitempty"`
+	Bridge  string `json:"bridge,omitempty"`
+	// Further are the roles of other NICs.
+	Further []Further `json:"nics,omitempty"`
+}
+
+// Further is the role of a NIC that is neither primary nor bridge.
+type Further struct {
+	NIC  string `json:"nic"`
+	Role Role   `json:"role"`
+	// Address is that of RoleStatic, with the length of its subnet's prefix.
+	Address netip.Prefix `json:"address,omitzero"`
+}
+
+// Assignment is the role of a NIC that is there, by its link name.
+type Assignment struct {
+	Name    string
+	Role    Role
+	Address netip.Prefix // of RoleStatic
 }
 
 // FindRoles gives the NICs in the sysfs mounted at sys their roles. A NIC is a
-// link with a device behind it. primary and bridge name one by link name or MAC
-// address, upper or lower case; an empty name, or one that no NIC has, takes the
-// first NIC without a role, eth2 before eth10. The Roles are usable even where
-// the error, which names what was not found and what there is, is not nil.
-func FindRoles(sys, primary, bridge string) (Roles, error) {
+// link with a device behind it. Where the primary or bridge one is not named, or
+// no NIC has that name, it is the first NIC without a role, eth2 before eth10.
+// The assignments, primary and bridge first, can be used even where the error,
+// which says what was not found and what there is, is not nil.
+func FindRoles(sys string, want Roles) ([]Assignment, error) {
 	nics, err := listNICs(filepath.Join(sys, "class/net"))
 	if err != nil {
-		return Roles{}, fmt.Errorf("find NICs: %w", err)
+		return nil, fmt.Errorf("find NICs: %w", err)
 	}
-	p, errPrimary := findNamed(nics, RolePrimary, primary)
-	b, errBridge := findNamed(nics, RoleBridge, bridge)
-	if b != "" && b == p {
-		b, errBridge = "", fmt.Errorf("bridge NIC %q: %s is the primary one", bridge, b)
+	var found, further []Assignment
+	var errs []error
+	taken := func(name string) bool {
+		return slices.ContainsFunc(slices.Concat(found, further), func(a Assignment) bool { return a.Name == name })
 	}
-	if p == "" {
-		p = firstExcept(nics, b)
+	// Those that are named come first, lest one is taken for lack of a name.
+	named := func(list *[]Assignment, role Role, name string, address netip.Prefix) {
+		link, err := findNamed(nics, role, name)
+		if err == nil && taken(link) {
+			err = fmt.Errorf("%s NIC %q: %s has a role already", role, name, link)
+		}
+		if err != nil {
+			errs = append(errs, err)
+			return
+		}
+		*list = append(*list, Assignment{Name: link, Role: role, Address: address})
 	}
-	if b == "" {
-		b = firstExcept(nics, p)
+	unnamed := func(role Role) {
+		if slices.ContainsFunc(found, func(a Assignment) bool { return a.Role == role }) {
+			return
+		}
+		for _, n := range nics {
+			if !taken(n.name) {
+				found = append(found, Assignment{Name: n.name, Role: role})
+				return
+			}
+		}
 	}
-	return Roles{Primary: p, Bridge: b}, errors.Join(errPrimary, errBridge)
+	if want.Primary != "" {
+		named(&found, RolePrimary, want.Primary, netip.Prefix{})
+	}
+	if want.Bridge != "" {
+		named(&found, RoleBridge, want.Bridge, netip.Prefix{})
+	}
+	for _, f := range want.Further {
+		named(&further, f.Role, f.NIC, f.Address)
+	}
+	unnamed(RolePrimary)
+	unnamed(RoleBridge)
+	slices.SortStableFunc(found, func(a, b Assignment) int { return -strings.Compare(string(a.Role), string(b.Role)) })
+	return append(found, further...), errors.Join(errs...)
+}
+
+// Bridge is the name of the bridge NIC among those assigned; empty where there
+// is none.
+func Bridge(assigned []Assignment) string {
+	for _, a := range assigned {
+		if a.Role == RoleBridge {
+			return a.Name
+		}
+	}
+	return ""
 }
 
 type nicID struct {
@@ -75,9 +154,6 @@ func listNICs(dir string) ([]nicID, error) {
 }
 
 func findNamed(nics []nicID, role Role, name string) (string, error) {
-	if name == "" {
-		return "", nil
-	}
 	var there []string
 	for _, n := range nics {
 		if n.name == name || n.mac != "" && strings.EqualFold(n.mac, name) {
@@ -89,15 +165,6 @@ func findNamed(nics []nicID, role Role, name string) (string, error) {
 		return "", fmt.Errorf("%s NIC %q: not found, there is no NIC", role, name)
 	}
 	return "", fmt.Errorf("%s NIC %q: not found, there are %s", role, name, strings.Join(there, ", "))
-}
-
-func firstExcept(nics []nicID, taken string) string {
-	for _, n := range nics {
-		if n.name != taken {
-			return n.name
-		}
-	}
-	return ""
 }
 
 // compareNatural orders names by their runs of digits as numbers and by the

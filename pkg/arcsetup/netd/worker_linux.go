@@ -17,86 +17,167 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// worker looks after one NIC for as long as its link is there: link up, lease
-// acquired, lease kept; and again when the lease is lost.
+// worker looks after one NIC for as long as its link is there. With a lease that
+// is: link up, lease acquired, lease kept; and again when the lease is lost.
 type worker struct {
+	Assignment
 	d     *daemon
-	role  Role
-	name  string
 	index int
 	log   *slog.Logger
-	wake  chan struct{} // has one where the link changed
+	wake  chan struct{} // has one where one of these has changed:
 	// wasDown says that the link has been down, be it for a moment that is
-	// over by the time the worker looks.
-	wasDown atomic.Bool
-	cancel  context.CancelFunc
-	done    chan struct{} // closed when the worker has ended
+	// over by the time the worker looks; clockSet that the wall clock was set.
+	wasDown, clockSet atomic.Bool
+	cancel            context.CancelFunc
+	done              chan struct{} // closed when the worker has ended
 
-	current lease  // the one that the NIC is configured with
-	refused string // what was last logged as refused in a lease
-	failure string // what was last logged as having failed
+	wasBridge bool         // in the last Run
+	last      netip.Prefix // was leased before, and is asked for again
+	current   lease        // the one that the NIC is configured with
+	counter   counter
+	refused   said // in leases
+	failure   said
 }
 
-// notify tells the worker that its link changed, to what. It does not wait.
-func (w *worker) notify(link netlink.Link) {
+// linkChanged tells the worker of its link. It does not wait.
+func (w *worker) linkChanged(link netlink.Link) {
 	if !isUp(link) {
 		w.wasDown.Store(true)
 	}
-	select {
-	case w.wake <- struct{}{}:
-	default:
-	}
+	signal(w.wake)
 }
-
-// shortTries is how many tries send each message once only, so that DISCOVERs are
-// retransmit apart at first. Every later try repeats its messages once more than
-// the one before, up to maxRepeats.
-const shortTries = 3
 
 func (w *worker) run(ctx context.Context) {
 	defer w.cancel()
-	if w.role == RoleBridge {
-		// Before the link is up, so that the first question is answered.
-		w.failed(setProxyARP(w.d.cfg.Proc, w.name))
+	// Before the link is up, so that the first question is answered.
+	if w.Role == RoleBridge || w.wasBridge {
+		w.failed(setProxyARP(w.d.cfg.Proc, w.Name, w.Role == RoleBridge))
 	}
-	for try := 1; ctx.Err() == nil; try++ {
-		// A try that fails at once must not be followed by the next at once.
-		pause := w.d.cfg.After(retransmit)
-		ack, err := w.acquire(ctx, min(max(try-shortTries+1, 1), maxRepeats))
-		if err == nil {
-			try = 0
-			err = w.hold(ctx, ack)
-			w.unconfigure(ctx)
+	if w.Role == RolePrimary && w.d.cfg.IPv6Router {
+		w.failed(setAcceptRA(w.d.cfg.Proc, w.Name))
+	}
+	switch {
+	case w.Role == RoleOff:
+		w.keepOff(ctx)
+	case w.Role == RoleStatic:
+		w.keepStatic(ctx)
+	default:
+		w.keepLease(ctx)
+	}
+}
+
+// silent is the number of tries after which it is worth saying that no server
+// answers.
+const silent = 3
+
+// keepLease gets a lease and keeps it, for ever.
+func (w *worker) keepLease(ctx context.Context) {
+	for {
+		ack, err := w.acquire(ctx)
+		if err != nil {
+			return // ctx has ended
 		}
+		w.failure = said{}
+		err = w.hold(ctx, ack)
 		if ctx.Err() != nil {
+			if errors.Is(context.Cause(ctx), ErrRelease) {
+				w.release(ack)
+			}
 			return
 		}
-		w.setReport(func(n *NIC) { n.Error = err.Error() })
+		w.unconfigure()
+		w.report(func(n *NIC) { n.Error = err.Error() })
+		w.failed(err)
+	}
+}
+
+// acquire tries to get a lease until there is one that the NIC is configured
+// with, or ctx ends.
+func (w *worker) acquire(ctx context.Context) (*dhcpv4.DHCPv4, error) {
+	began := w.d.cfg.Now()
+	var id dhcpv4.TransactionID
+	for n := 0; ; n++ {
+		// A try that fails at once must not be followed by the next at once.
+		pause := w.d.cfg.After(tryTime(n))
+		var err error
+		if n == 0 {
+			id, err = newTransactionID()
+		}
+		if err == nil {
+			var ack *dhcpv4.DHCPv4
+			if ack, err = w.try(ctx, n == 0, discovery{id: id, taken: w.d.cfg.Now().Sub(began), wait: tryTime(n)}); err == nil {
+				return ack, nil
+			}
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		w.report(func(n *NIC) { n.Error = err.Error() })
 		switch {
+		case errors.Is(err, errInUse):
+			w.failed(err)
+			pause = w.d.cfg.After(afterDecline)
 		case !errors.Is(err, nclient4.ErrNoResponse):
 			w.failed(err)
-		case try == shortTries:
+		case n+1 == silent:
 			w.log.Warn("no DHCP server answers; asking on")
 		}
 		select {
 		case <-pause:
 		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
 	}
 }
 
-// acquire brings the link up, gets a lease and configures the NIC with it.
-func (w *worker) acquire(ctx context.Context, repeats int) (*dhcpv4.DHCPv4, error) {
+// try brings the link up and asks for a lease: in the first try for the one that
+// there was before, if there was one. It configures the NIC with what it gets.
+func (w *worker) try(ctx context.Context, isFirst bool, d discovery) (*dhcpv4.DHCPv4, error) {
 	link, err := w.bringUp(ctx)
 	if err != nil {
 		return nil, err
 	}
 	w.wasDown.Store(false)
-	ack, err := w.d.dhcp.acquire(ctx, link, repeats)
+	defer w.count(link)()
+	if isFirst && w.last.IsValid() {
+		ack, err := w.d.dhcp.request(ctx, link, request{address: w.last.Addr(), wait: d.wait})
+		if err == nil {
+			return ack, w.use(ctx, link, ack)
+		}
+		if errors.Is(err, errNAK) {
+			// An earlier Run may have left it on the link.
+			w.failed(removeAddress(link, w.last))
+			w.last = netip.Prefix{}
+		}
+	}
+	d.wanted = w.last.Addr()
+	ack, err := w.d.dhcp.discover(ctx, link, d)
 	if err != nil {
 		return nil, err
 	}
-	return ack, w.configure(link, ack)
+	return ack, w.use(ctx, link, ack)
+}
+
+// errInUse is a lease of an address that another host has.
+var errInUse = errors.New("another host has the leased address")
+
+// afterDecline is how long a client waits before it asks anew (RFC 2131 section
+// 3.1, point 5).
+const afterDecline = 10 * time.Second
+
+// use configures the NIC with a new lease, if nobody else has the address.
+func (w *worker) use(ctx context.Context, link netlink.Link, ack *dhcpv4.DHCPv4) error {
+	if w.d.cfg.ProbeAddress {
+		address, _ := netip.AddrFromSlice(ack.YourIPAddr.To4())
+		switch mac, err := w.probe(ctx, link, address); {
+		case err != nil:
+			w.failed(err) // the lease is good without
+		case mac != nil:
+			w.last = netip.Prefix{}
+			return errors.Join(fmt.Errorf("%w: %s has %s", errInUse, mac, address), w.d.dhcp.decline(link, ack))
+		}
+	}
+	return w.configure(link, ack)
 }
 
 // bringUp sets the link up and waits until it is. The kernel's word for that
@@ -111,7 +192,7 @@ func (w *worker) bringUp(ctx context.Context) (netlink.Link, error) {
 		switch {
 		case isUp(link):
 			if waited {
-				w.setReport(func(n *NIC) { n.State = StateDiscovering })
+				w.report(func(n *NIC) { n.State = StateDiscovering })
 			}
 			return link, nil
 		case link.Attrs().Flags&net.FlagUp == 0:
@@ -121,7 +202,7 @@ func (w *worker) bringUp(ctx context.Context) (netlink.Link, error) {
 			continue
 		}
 		waited = true
-		w.setReport(func(n *NIC) { n.State = StateNoCarrier })
+		w.report(func(n *NIC) { n.State = StateNoCarrier })
 		select {
 		case <-w.wake:
 		case <-ctx.Done():
@@ -140,61 +221,119 @@ func isUp(link netlink.Link) bool {
 // errExpired ends a lease that could not be renewed in its time.
 var errExpired = errors.New("the lease expired")
 
-// hold keeps the lease that ack granted: it asks for more of it when half its
-// time is over, and when the link comes back. It returns why the lease is lost.
+// hold keeps the lease that ack granted: it asks for more of it in time, and
+// whether it still holds when the link comes back or the clock has jumped. It
+// returns why the lease is lost.
 func (w *worker) hold(ctx context.Context, ack *dhcpv4.DHCPv4) error {
 	clock := w.d.cfg
 	obtained := clock.Now()
 	next := w.current.renew
+	skew := wallSkew(obtained, obtained)
 	for {
 		var due <-chan time.Time // never, for a lease without end
 		if w.current.time > 0 {
-			due = clock.After(obtained.Add(next).Sub(clock.Now()))
+			due = clock.After(next - age(obtained, clock.Now()))
 		}
+		asking := request{address: w.current.address.Addr(), wait: shortTry}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-due:
+			// RFC 2131 section 4.4.5: the server first, then any.
+			asking.renewing = true
+			if age(obtained, clock.Now()) < w.current.rebind {
+				asking.server = w.current.server
+			}
 		case <-w.wake:
+			now := clock.Now()
+			jumped := w.clockSet.Swap(false) && (wallSkew(obtained, now)-skew).Abs() >= jump
+			skew = wallSkew(obtained, now)
 			link, err := netlink.LinkByIndex(w.index)
-			if err != nil || !isUp(link) || !w.wasDown.Swap(false) {
+			if err != nil || !isUp(link) {
+				w.report(func(n *NIC) { n.State = StateNoCarrier })
 				continue
 			}
-			// The kernel dropped them when the link went down, and the
-			// lease is good without the server's word (RFC 2131 section 3.2).
-			w.failed(setRoutes(link, w.current.address, w.current.routes))
+			wasDown := w.wasDown.Swap(false)
+			if wasDown {
+				w.report(func(n *NIC) { n.State = StateBound })
+				// The kernel dropped them when the link went down, and the
+				// lease is good without the server's word (RFC 2131 section 3.2).
+				w.failed(setRoutes(link, w.current.address, w.current.routes))
+			}
+			if !wasDown && !jumped {
+				continue
+			}
 		}
-		if w.current.time > 0 && clock.Now().Sub(obtained) >= w.current.time {
+		// After a pause of the whole guest the lease may be over, and still be
+		// granted again.
+		expired := w.current.time > 0 && age(obtained, clock.Now()) >= w.current.time
+		if expired && asking.renewing {
 			return errExpired
 		}
-		renewed, err := w.renew(ctx, ack)
+		renewed, err := w.renew(ctx, asking)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err == nil {
+			*ack = *renewed
+			obtained, next = clock.Now(), w.current.renew
+			skew = wallSkew(obtained, obtained)
+			continue
+		}
 		if errors.Is(err, errNAK) {
 			return err
 		}
-		if err != nil {
-			w.log.Debug("renewal failed", "err", err)
-			w.setReport(func(n *NIC) { n.Error = err.Error() })
-			// RFC 2131 section 4.4.5: again after half of what is left,
-			// but leave the server time to answer.
-			age := clock.Now().Sub(obtained)
-			next = min(age+max((w.current.time-age)/2, 2*retransmit), w.current.time)
-			continue
+		if expired {
+			return errExpired
 		}
-		ack, obtained, next = renewed, clock.Now(), w.current.renew
+		w.log.Debug("lease not renewed", "err", err)
+		passed := age(obtained, clock.Now())
+		next = w.current.again(passed)
+		w.report(func(n *NIC) {
+			n.Error = err.Error()
+			if w.current.time == 0 {
+				return
+			}
+			switch {
+			case passed >= w.current.rebind:
+				n.State = StateRebinding
+			case passed >= w.current.renew:
+				n.State = StateRenewing
+			}
+		})
 	}
 }
 
-// renew extends the lease that ack granted and configures the NIC again.
-func (w *worker) renew(ctx context.Context, ack *dhcpv4.DHCPv4) (*dhcpv4.DHCPv4, error) {
+// jump is by how much the wall clock has to be set for it to be worth a question.
+const jump = time.Second
+
+// wallSkew is how much more time has passed by the wall clock than really.
+func wallSkew(since, now time.Time) time.Duration {
+	return now.Round(0).Sub(since.Round(0)) - now.Sub(since)
+}
+
+// renew asks for the lease once more and configures the NIC again.
+func (w *worker) renew(ctx context.Context, r request) (*dhcpv4.DHCPv4, error) {
 	link, err := netlink.LinkByIndex(w.index)
 	if err != nil {
 		return nil, fmt.Errorf("look at the link: %w", err)
 	}
-	renewed, err := w.d.dhcp.renew(ctx, link, ack)
+	defer w.count(link)()
+	ack, err := w.d.dhcp.request(ctx, link, r)
 	if err != nil {
 		return nil, err
 	}
-	return renewed, w.configure(link, renewed)
+	return ack, w.configure(link, ack)
+}
+
+// release gives a lease back. The address stays: the message may still wait for
+// the server's MAC address.
+func (w *worker) release(ack *dhcpv4.DHCPv4) {
+	link, err := netlink.LinkByIndex(w.index)
+	if err == nil {
+		err = w.d.dhcp.release(link, ack)
+	}
+	w.failed(err)
 }
 
 // configure gives the NIC what ack grants, as far as its role allows. Without
@@ -204,26 +343,28 @@ func (w *worker) configure(link netlink.Link, ack *dhcpv4.DHCPv4) error {
 	if err != nil {
 		return err
 	}
-	if text := strings.Join(refused, "; "); text != w.refused {
-		w.refused = text
-		if text != "" {
-			w.log.Warn("parts of the lease were refused", "server", l.server, "refused", text)
-		}
+	if !l.server.IsValid() {
+		l.server = w.current.server // as some servers leave it out when they renew
 	}
-	if w.role == RoleBridge {
-		l.routes, l.dns = nil, nil
+	if news := w.refused.news(refused...); len(news) > 0 {
+		w.log.Warn("parts of the lease were refused", "server", l.server, "refused", strings.Join(news, "; "))
 	}
-	if err := setAddress(link, l.address, l.time, w.current.address); err != nil {
+	l.limit(w.Role)
+	previous := w.current.address
+	if !previous.IsValid() {
+		previous = w.last
+	}
+	if err := setAddress(link, l.address, l.time, previous); err != nil {
 		return err
 	}
 	isNew := w.current.address != l.address
-	w.current = l
+	w.current, w.last = l, l.address
 	err = errors.Join(setMTU(link, l.mtu), setRoutes(link, l.address, l.routes))
 	w.failed(err)
 	if isNew {
 		w.log.Info("NIC configured", "address", l.address, "routes", len(l.routes), "lease", l.time, "server", l.server)
 	}
-	w.setReport(func(n *NIC) {
+	w.report(func(n *NIC) {
 		n.setLease(l, w.d.cfg.Now())
 		n.MTU = link.Attrs().MTU
 		if err != nil {
@@ -236,17 +377,11 @@ func (w *worker) configure(link netlink.Link, ack *dhcpv4.DHCPv4) error {
 	return nil
 }
 
-// unconfigure takes away what a lost lease had given. Where it is the daemon
-// that ends, it stays.
-func (w *worker) unconfigure(ctx context.Context) {
-	if ctx.Err() != nil {
-		return
-	}
+// unconfigure takes away what a lost lease had given.
+func (w *worker) unconfigure() {
 	lost := w.current.address
-	w.current = lease{}
-	w.setReport(func(n *NIC) {
-		*n = NIC{Role: n.Role, Name: n.Name, MAC: n.MAC, State: StateDiscovering}
-	})
+	w.current, w.last = lease{}, netip.Prefix{}
+	w.reset(StateDiscovering)
 	link, err := netlink.LinkByIndex(w.index)
 	if err == nil {
 		err = errors.Join(setRoutes(link, lost, nil), removeAddress(link, lost))
@@ -254,24 +389,94 @@ func (w *worker) unconfigure(ctx context.Context) {
 	w.failed(err)
 }
 
-// failed logs err, unless it is nil or what was logged last.
-func (w *worker) failed(err error) {
-	text := ""
-	if err != nil {
-		text = err.Error()
+// keepStatic gives the NIC the host's address, and again when somebody has taken
+// the link down and up.
+func (w *worker) keepStatic(ctx context.Context) {
+	for ctx.Err() == nil {
+		link, err := w.bringUp(ctx)
+		if err == nil {
+			err = errors.Join(setAddress(link, w.Address, 0, w.last), setRoutes(link, w.Address, nil))
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		w.failed(err)
+		w.report(func(n *NIC) {
+			isNew := n.State != StateStatic
+			n.State, n.Error = StateStatic, ""
+			if err != nil {
+				n.Error = err.Error()
+				return
+			}
+			n.Addresses = []netip.Prefix{w.Address}
+			n.MTU = link.Attrs().MTU
+			if isNew {
+				n.ConfiguredNS = sinceBoot()
+			}
+		})
+		w.waitDown(ctx)
 	}
-	if text != "" && text != w.failure {
-		w.log.Warn("NIC", "err", text)
-	}
-	w.failure = text
 }
 
-// setReport changes the worker's part of the report.
-func (w *worker) setReport(change func(*NIC)) {
+// keepOff takes the link down, with what an earlier lease has left on it.
+func (w *worker) keepOff(ctx context.Context) {
+	w.reset(StateOff)
+	link, err := netlink.LinkByIndex(w.index)
+	if err == nil && w.last.IsValid() {
+		err = removeAddress(link, w.last)
+	}
+	if err == nil {
+		err = netlink.LinkSetDown(link)
+	}
+	w.failed(err)
+	<-ctx.Done()
+}
+
+// waitDown waits until the link has been down.
+func (w *worker) waitDown(ctx context.Context) {
+	for !w.wasDown.Swap(false) {
+		select {
+		case <-w.wake:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// count counts the messages on the link until the function that it returns is
+// called.
+func (w *worker) count(link netlink.Link) (stop func()) {
+	stop, err := w.counter.listen(link,
+		func(f func()) { w.d.spawn("counter of "+w.Name, f) },
+		func() { w.report(func(*NIC) {}) })
+	if err != nil {
+		w.failed(err)
+		return func() {}
+	}
+	return stop
+}
+
+// failed logs err, unless it is nil or has been logged.
+func (w *worker) failed(err error) {
+	if err != nil && len(w.failure.news(err.Error())) > 0 {
+		w.log.Warn("NIC", "err", err)
+	}
+}
+
+// report changes the worker's part of the report.
+func (w *worker) report(change func(*NIC)) {
 	w.d.updateReport(func(r *Report) {
-		if n := r.nic(w.role); n != nil {
+		if n := r.nic(w.Name); n != nil {
+			n.Messages = w.counter.read()
 			change(n)
 		}
+	})
+}
+
+// reset takes all that is known of a lease out of the report.
+func (w *worker) reset(s State) {
+	w.report(func(n *NIC) {
+		*n = NIC{Role: n.Role, Name: n.Name, MAC: n.MAC, Messages: n.Messages, State: s}
 	})
 }
 
@@ -279,10 +484,12 @@ func (w *worker) setReport(change func(*NIC)) {
 func (n *NIC) setLease(l lease, obtained time.Time) {
 	n.State, n.Error = StateBound, ""
 	n.Addresses = []netip.Prefix{l.address}
-	n.Gateway, n.Routes, n.DNS, n.Server = l.gateway(), l.routes, l.dns, l.server
-	n.Obtained, n.Expires, n.LeaseSeconds = obtained, time.Time{}, int64(l.time/time.Second)
+	n.Gateway, n.Routes, n.Server = l.gateway(), l.routes, l.server
+	n.DNS, n.Domain, n.Search, n.Hostname = l.dns, l.domain, l.search, l.hostname
+	n.Obtained, n.LeaseSeconds = obtained, int64(l.time/time.Second)
+	n.Renews, n.Rebinds, n.Expires = time.Time{}, time.Time{}, time.Time{}
 	if l.time > 0 {
-		n.Expires = obtained.Add(l.time)
+		n.Renews, n.Rebinds, n.Expires = obtained.Add(l.renew), obtained.Add(l.rebind), obtained.Add(l.time)
 	}
 }
 

@@ -37,6 +37,8 @@ type Service struct {
 	Name    string
 	Restart Restart
 	Command
+	// EndSignal is what asks it to end; nil is for SIGTERM.
+	EndSignal func() syscall.Signal
 }
 
 // Services keeps services running.
@@ -242,17 +244,21 @@ func (s *Services) await(v *supervised) (failed bool) {
 	return !status.Exited() || status.ExitStatus() != 0
 }
 
-// askToEnd sends SIGTERM, or hangs the terminal up: an interactive shell ignores
-// SIGTERM.
+// askToEnd sends the signal that does, or hangs the terminal up: an interactive
+// shell ignores SIGTERM.
 func (v *supervised) askToEnd() {
 	if v.Terminal != "" {
 		_ = syscall.Kill(-v.pid, syscall.SIGHUP)
 		return
 	}
-	_ = syscall.Kill(v.pid, syscall.SIGTERM)
+	sig := syscall.SIGTERM
+	if v.EndSignal != nil {
+		sig = v.EndSignal()
+	}
+	_ = syscall.Kill(v.pid, sig)
 }
 
-// Stop ends the services, the last started first: each is asked to with SIGTERM,
+// Stop ends the services, the last started first: each is asked to,
 // and those that still run when ctx ends are killed. From then on none can be
 // started.
 func (s *Services) Stop(ctx context.Context) {

@@ -95,8 +95,8 @@ func (s *Shutdown) Request(a Action) {
 // returns only if the kernel does none of it.
 func (s *Shutdown) run(ctx context.Context) {
 	grace := s.Grace()
-	s.Log.Log(ctx, LevelNotice, "shutting down", "to", s.wanted().String(), "grace", grace)
-	s.Begun(s.wanted())
+	s.Log.Log(ctx, LevelNotice, "shutting down", "to", s.Action().String(), "grace", grace)
+	s.Begun(s.Action())
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	guarded.Keep(s.Log, "grace", s.Services.After, func() {
@@ -111,14 +111,15 @@ func (s *Shutdown) run(ctx context.Context) {
 	s.within(afterSync, "write the log", s.Flush)
 	s.within(afterSync, "sync", unix.Sync)
 	s.within(afterSync, "unmount", s.unmountAll)
-	s.end(s.wanted())
+	s.end(s.Action())
 	// The next request may fare better.
 	s.mu.Lock()
 	s.action = 0
 	s.mu.Unlock()
 }
 
-func (s *Shutdown) wanted() Action {
+// Action is what was asked for last; zero while nothing has been.
+func (s *Shutdown) Action() Action {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.action
