@@ -76,9 +76,9 @@ func lookAfter(role string, out io.Writer) error {
 
 		WatchPowerButton: c.watchPowerButton, WatchDevices: c.watchDevices,
 		// What runs there is on the initramfs, which is no more.
-		RootChanged:   func() { c.services.Again("console") },
-		StartConsole:  c.startConsole,
-		StartNetwork:  c.startNetwork,
+		RootChanged:  func() { c.services.Again("console") },
+		StartConsole: c.startConsole,
+		StartNetwork: c.startNetwork, ConfigureNetwork: c.configureNetwork,
 		StartAgent:    c.startAgent,
 		StartServices: c.startServices,
 	}
@@ -145,8 +145,8 @@ func (c *caretaker) runAgain(out io.Writer) error {
 	}
 	c.guest.Program = program(owner)
 	c.guest.OpenLog = func() (bool, error) { return false, c.log.start(false) }
-	c.guest.StartConsole, c.guest.StartNetwork, c.guest.SaveReport = leave, leave, leave
-	c.guest.StartAgent, c.guest.StartServices = leave, leave
+	c.guest.StartConsole, c.guest.StartNetwork, c.guest.ConfigureNetwork = leave, leave, leave
+	c.guest.SaveReport, c.guest.StartAgent, c.guest.StartServices = leave, leave, leave
 	c.guest.WatchPowerButton, c.guest.WatchDevices = leave, leave
 	// The score is for the process that stays, which this one is not.
 	c.runner.Run(plan.Without(arcsetup.Plan(c.guest), "oom"))

@@ -3,13 +3,15 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"flag"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	stdlog "log"
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -18,79 +20,62 @@ import (
 	"github.com/arcinit/arcinit/pkg/arcsetup/guarded"
 	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
 	"github.com/arcinit/arcinit/pkg/arcsetup/pid1"
+	"github.com/arcinit/arcinit/pkg/arcsetup/wholefile"
+	"golang.org/x/sys/unix"
 )
 
-// networkDaemon is this same program in its other role for life. The hosts step
-// has named the guest.
-func (c *caretaker) networkDaemon() (pid1.Service, error) {
-	cfg := c.config.Load()
-	hostname, err := os.Hostname()
-	if err != nil {
-		return pid1.Service{}, fmt.Errorf("read the host name: %w", err)
-	}
-	network, err := json.Marshal(netd.Config{
-		Roles: arcsetup.NICRoles(cfg.Network), Hostname: hostname,
-		ProbeAddress: cfg.ProbeAddress, IPv6Router: cfg.IPv6Router,
-	})
-	if err != nil {
-		return pid1.Service{}, fmt.Errorf("configuration of the network daemon: %w", err)
-	}
-	s := service("netd", "/proc/self/exe", "netd", "-config", string(network), "-log", cfg.Log.String())
+// daemonConfig is what the network daemon is told, in a file: it is started
+// before the host's configuration can be read, and its start takes time.
+type daemonConfig struct {
+	netd.Config
+	Log     slog.Level `json:"log"`
+	LogFile string     `json:"log_file,omitempty"`
+}
+
+// startNetwork starts this same program in its other role for life.
+func (c *caretaker) startNetwork() (bool, error) {
+	s := service("netd", "/proc/self/exe", "netd", arcsetup.NetworkConfigPath)
 	s.Args[0] = "uinit"
-	if c.guest.HasShare() {
-		s.Args = append(s.Args, "-logfile", arcsetup.LogPath)
-	}
 	s.EndSignal = func() syscall.Signal {
-		if cfg.ReleaseOnPowerOff && c.shutdown.Action() == pid1.PowerOff {
+		if c.config.Load().ReleaseOnPowerOff && c.shutdown.Action() == pid1.PowerOff {
 			return releaseSignal
 		}
 		return syscall.SIGTERM
 	}
-	return s, nil
+	return c.services.Start(s)
 }
 
-func (c *caretaker) startNetwork() (bool, error) {
-	s, err := c.networkDaemon()
+// configureNetwork tells the network daemon what it waits for. The guest has its
+// name by now.
+func (c *caretaker) configureNetwork() (bool, error) {
+	cfg := c.config.Load()
+	hostname, err := os.Hostname()
 	if err != nil {
-		return false, err
+		err = fmt.Errorf("read the host name: %w", err) // the servers are not told it
 	}
-	return c.services.Start(s)
+	told := daemonConfig{Log: cfg.Log, Config: netd.Config{
+		Roles: arcsetup.NICRoles(cfg.Network), Hostname: hostname,
+		ProbeAddress: cfg.ProbeAddress, IPv6Router: cfg.IPv6Router,
+	}}
+	if c.guest.HasShare() {
+		told.LogFile = arcsetup.LogPath
+	}
+	data, errJSON := json.Marshal(told)
+	if errJSON != nil {
+		return false, errors.Join(err, errJSON)
+	}
+	return true, errors.Join(err, wholefile.Write(arcsetup.NetworkConfigPath, append(data, '\n'), 0o644))
 }
 
 // releaseSignal ends the network daemon, which gives its leases back before.
 const releaseSignal = syscall.SIGUSR2
 
-// netDaemon is the role netd.
+// netDaemon is the role netd; its argument is the file with its configuration.
 func netDaemon(args []string) error {
-	flags := flag.NewFlagSet("netd", flag.ContinueOnError)
-	network := flags.String("config", "{}", "what the host says of the network, as JSON")
-	level := flags.String("log", "INFO", "lowest level that is logged")
-	file := flags.String("logfile", "", "log file to add to")
-	if err := flags.Parse(args); err != nil {
-		return err
+	if len(args) != 1 {
+		return errors.New("netd takes one file")
 	}
 	log := newLogging("netd")
-	if err := log.level.UnmarshalText([]byte(*level)); err != nil {
-		log.Warn("log level", "err", err)
-	}
-	if *file != "" {
-		if err := log.file.Start(log.Logger, *file, false); err != nil {
-			log.Warn("log", "err", err)
-		}
-	}
-	defer log.file.Flush()
-	var cfg netd.Config
-	if err := json.Unmarshal([]byte(*network), &cfg); err != nil {
-		log.Warn("configuration of the network daemon, defaults used", "err", err)
-	}
-	cfg.NewBridge = func(link string) error {
-		_, err := arcsetup.OpenBridge(link)
-		return err
-	}
-	// The DHCP library prints whole packets to the standard logger.
-	stdlog.SetFlags(0)
-	stdlog.SetOutput(slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer())
-
 	ctx, end := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, releaseSignal)
@@ -100,14 +85,67 @@ func netDaemon(args []string) error {
 		}
 		end(nil)
 	})
-	err := netd.Run(ctx, cfg, log.Logger)
+	// The DHCP library prints whole packets to the standard logger.
+	stdlog.SetFlags(0)
+	stdlog.SetOutput(slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer())
+
+	cfg, err := awaitConfig(ctx, args[0])
 	if ctx.Err() != nil {
 		return nil // it was asked to end
+	}
+	if err != nil {
+		log.Warn("configuration of the network daemon, defaults used", "err", err)
+	}
+	log.level.Set(cfg.Log)
+	if cfg.LogFile != "" {
+		if err := log.file.Start(log.Logger, cfg.LogFile, false); err != nil {
+			log.Warn("log", "err", err)
+		}
+	}
+	defer log.file.Flush()
+	cfg.NewBridge = func(link string) error {
+		_, err := arcsetup.OpenBridge(link)
+		return err
+	}
+	err = netd.Run(ctx, cfg.Config, log.Logger)
+	if ctx.Err() != nil {
+		return nil
 	}
 	if err != nil {
 		log.Error("network daemon ended", "err", err)
 	}
 	return err
+}
+
+// awaitConfig reads the configuration in the file path as soon as it is there.
+func awaitConfig(ctx context.Context, path string) (cfg daemonConfig, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("read %s: %w", path, err)
+		}
+	}()
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return cfg, err
+	}
+	events := os.NewFile(uintptr(fd), "inotify")
+	defer events.Close() //nolint:errcheck // only read from
+	defer context.AfterFunc(ctx, func() { _ = events.SetReadDeadline(time.Unix(1, 0)) })()
+	if _, err := unix.InotifyAddWatch(fd, filepath.Dir(path), unix.IN_MOVED_TO); err != nil {
+		return cfg, err
+	}
+	for {
+		data, err := os.ReadFile(path)
+		if err == nil {
+			return cfg, json.Unmarshal(data, &cfg)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return cfg, err
+		}
+		if _, err := events.Read(make([]byte, unix.SizeofInotifyEvent+unix.NAME_MAX+1)); err != nil {
+			return cfg, err
+		}
+	}
 }
 
 // printNetwork prints what the network daemon says of the NICs; start is when

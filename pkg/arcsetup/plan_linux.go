@@ -37,6 +37,9 @@ func Plan(g *Guest) []plan.Step {
 		Doc: "with root= on the kernel command line: it is mounted on /, the initramfs freed"})
 
 	steps = append(steps, []plan.Step{
+		// First of all, since to start takes it a while.
+		{Name: "netd", Run: g.startNetwork, Needs: []string{"switchroot"},
+			Doc: "the network daemon runs, and waits for the step network"},
 		{Name: "powerbutton", Run: g.powerButton, Needs: []string{"switchroot"},
 			Doc: "the power button powers the guest off"},
 
@@ -66,13 +69,13 @@ func Plan(g *Guest) []plan.Step {
 
 		// The network: forwarding before any interface is configured, since
 		// changing it resets their settings; the name before a DHCP server is
-		// told it; the limits before the first child.
+		// told it.
 		{Name: "hosts", Run: g.hosts, Needs: []string{"layers", "config"},
 			Doc: "the host has a name, and /etc/hosts has it and localhost"},
 		{Name: "forward", Run: g.forwarding, Needs: []string{"switchroot"},
 			Doc: "IPv4 is forwarded, lo is up"},
-		{Name: "network", Run: g.startNetwork, Needs: []string{"forward", "hosts"},
-			Doc: "the network daemon runs: primary, bridge and proxyarp are its work"},
+		{Name: "network", Run: g.configureNetwork, Needs: []string{"netd", "forward", "hosts", "log"},
+			Doc: "the network daemon knows what to do: primary, bridge and proxyarp are its work"},
 		{Name: "netfilter", Run: g.netfilter, Needs: []string{"switchroot"},
 			Doc: "the modules of the firewall's rules are loaded"},
 		{Name: "fwbridge", Run: g.bridgeRules, Needs: []string{"netfilter", "config"},
@@ -114,10 +117,11 @@ func Plan(g *Guest) []plan.Step {
 }
 
 // These steps are done by the program around the plan.
-func (g *Guest) powerButton() (bool, error)  { return g.WatchPowerButton() }
-func (g *Guest) startNetwork() (bool, error) { return g.StartNetwork() }
-func (g *Guest) saveReport() (bool, error)   { return g.SaveReport() }
-func (g *Guest) startAgent() (bool, error)   { return g.StartAgent() }
+func (g *Guest) powerButton() (bool, error)      { return g.WatchPowerButton() }
+func (g *Guest) startNetwork() (bool, error)     { return g.StartNetwork() }
+func (g *Guest) configureNetwork() (bool, error) { return g.ConfigureNetwork() }
+func (g *Guest) saveReport() (bool, error)       { return g.SaveReport() }
+func (g *Guest) startAgent() (bool, error)       { return g.StartAgent() }
 
 func (g *Guest) startConsole() (bool, error) {
 	if !g.commandLine.Config().DebugConsole {
