@@ -79,7 +79,7 @@ func netDaemon(args []string) error {
 	ctx, end := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, releaseSignal)
-	guarded.Go(log.Logger, "signals", func() {
+	guarded.Keep(log.Logger, "netd signals", time.After, func() {
 		if <-signals == releaseSignal {
 			end(netd.ErrRelease)
 		}

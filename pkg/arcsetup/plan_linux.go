@@ -38,7 +38,7 @@ func Plan(g *Guest) []plan.Step {
 
 	steps = append(steps, []plan.Step{
 		// First of all, since to start takes it a while.
-		{Name: "netd", Run: g.startNetwork, Needs: []string{"switchroot"},
+		{Name: "netdaemon", Run: g.startNetwork, Needs: []string{"switchroot"},
 			Doc: "the network daemon runs, and waits for the step network"},
 		{Name: "powerbutton", Run: g.powerButton, Needs: []string{"switchroot"},
 			Doc: "the power button powers the guest off"},
@@ -74,7 +74,7 @@ func Plan(g *Guest) []plan.Step {
 			Doc: "the host has a name, and /etc/hosts has it and localhost"},
 		{Name: "forward", Run: g.forwarding, Needs: []string{"switchroot"},
 			Doc: "IPv4 is forwarded, lo is up"},
-		{Name: "network", Run: g.configureNetwork, Needs: []string{"netd", "forward", "hosts", "log"},
+		{Name: "network", Run: g.configureNetwork, Needs: []string{"netdaemon", "forward", "hosts", "log"},
 			Doc: "the network daemon knows what to do: primary, bridge and proxyarp are its work"},
 		{Name: "netfilter", Run: g.netfilter, Needs: []string{"switchroot"},
 			Doc: "the modules of the firewall's rules are loaded"},

@@ -31,7 +31,7 @@ type daemon struct {
 	dhcp      exchanger
 	findRoles func(sys string, want Roles) ([]Assignment, error)
 	fail      context.CancelCauseFunc // ends the daemon with an error
-	wg        sync.WaitGroup          // the workers
+	wg        sync.WaitGroup          // all goroutines
 
 	began   bool            // with the NICs that there were
 	holder  map[Role]string // the primary and bridge NICs, also while they are gone
@@ -123,9 +123,12 @@ func signal(c chan<- struct{}) {
 	}
 }
 
-// spawn runs f on a goroutine of its own. A panic in it ends the daemon.
+// spawn runs f on a goroutine of its own, which run waits for. A panic in it ends
+// the daemon.
 func (d *daemon) spawn(name string, f func()) {
+	d.wg.Add(1)
 	guarded.Go(d.log, "netd's "+name, func() {
+		defer d.wg.Done()
 		if err := guarded.Call(name, func() error { f(); return nil }); err != nil {
 			d.fail(fmt.Errorf("%s: %w", name, err))
 		}
@@ -206,9 +209,7 @@ func (d *daemon) start(ctx context.Context, a Assignment) {
 			w.log.Warn("new bridge NIC", "err", err)
 		}
 	}
-	d.wg.Add(1)
 	d.spawn("worker "+a.Name, func() {
-		defer d.wg.Done()
 		defer close(w.done)
 		w.run(ctx)
 	})
