@@ -1,0 +1,52 @@
+package netd
+
+import (
+	"net/netip"
+	"path/filepath"
+	"reflect"
+	"testing"
+	"time"
+)
+
+// What is written is read again, in the order of the roles, and tells the next
+// Run what was leased.
+func TestReport(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	address := netip.MustParsePrefix("10.0.2.15/24")
+	var r Report
+	r.add(NIC{Role: RoleStatic, Name: "eth10", MAC: "m10", State: StateStatic, Addresses: []netip.Prefix{address}})
+	r.add(NIC{Role: RoleStatic, Name: "eth9", MAC: "m9", State: StateStatic})
+	r.add(NIC{Role: RoleBridge, Name: "eth1", MAC: "m1", State: StateDiscovering})
+	r.add(NIC{
+		Role: RolePrimary, Name: "eth2", MAC: "m2", State: StateBound, Addresses: []netip.Prefix{address},
+		Routes: []Route{{Dst: netip.MustParsePrefix("0.0.0.0/0"), Gateway: netip.MustParseAddr("10.0.2.1")}},
+		Search: []string{"example.org"}, Obtained: now, Expires: now.Add(time.Hour),
+		Messages: Messages{Sent: map[string]int{"DISCOVER": 2}, Malformed: 1},
+	})
+	path := filepath.Join(t.TempDir(), "run/net.json")
+	if err := r.write(path); err != nil {
+		t.Fatal(err)
+	}
+	got, err := ReadReport(path)
+	if err != nil || !reflect.DeepEqual(got, r) {
+		t.Fatalf("read %+v, %v, want %+v", got, err, r)
+	}
+	var names []string
+	for _, n := range got.NICs {
+		names = append(names, n.Name)
+	}
+	if want := []string{"eth2", "eth1", "eth9", "eth10"}; !reflect.DeepEqual(names, want) {
+		t.Errorf("order %v, want %v", names, want)
+	}
+	for mac, want := range map[string]netip.Prefix{"m2": address, "m1": {}, "m10": {}, "": {}} {
+		if got := got.leased(mac, now.Add(time.Minute)); got != want {
+			t.Errorf("%s had leased %v, want %v", mac, got, want)
+		}
+	}
+	if got := got.leased("m2", now.Add(time.Hour)); got.IsValid() {
+		t.Errorf("a lease that is over: %v", got)
+	}
+	if !got.hasRole("eth1", RoleBridge) || got.hasRole("eth2", RoleBridge) {
+		t.Error("the bridge NIC is another one")
+	}
+}
