@@ -78,7 +78,6 @@ func (w *worker) keepLease(ctx context.Context) {
 		if err != nil {
 			return // ctx has ended
 		}
-		w.failure = said{}
 		err = w.hold(ctx, ack)
 		if ctx.Err() != nil {
 			if errors.Is(context.Cause(ctx), ErrRelease) {
@@ -86,6 +85,7 @@ func (w *worker) keepLease(ctx context.Context) {
 			}
 			return
 		}
+		w.failure = said{} // what was said of this lease may be said of the next
 		w.unconfigure()
 		w.report(func(n *NIC) { n.Error = err.Error() })
 		w.failed(err)
