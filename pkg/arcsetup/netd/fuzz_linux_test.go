@@ -3,11 +3,14 @@ package netd
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"io"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
@@ -41,6 +44,69 @@ func (c *onePacket) ReadFrom(b []byte) (int, net.Addr, error) {
 	n := copy(b, c.packet)
 	c.packet = nil
 	return n, nil, nil
+}
+
+// FuzzParseLease reads packets as the client gets them. What it returns must be
+// fit for the kernel, for a log and for net.json, and bounded.
+func FuzzParseLease(f *testing.F) {
+	addACKs(f)
+	f.Fuzz(func(t *testing.T, packet []byte) {
+		ack := received(packet)
+		if ack == nil {
+			return
+		}
+		l, refused, err := parseLease(ack)
+		if err != nil {
+			checkText(t, err.Error())
+			return
+		}
+		if len(refused) > maxRefused || len(l.routes) > maxRoutes || len(l.dns) > maxServers || len(l.search) > maxSearch {
+			t.Errorf("without bounds: %d refused, %d routes, %d servers, %d names", len(refused), len(l.routes), len(l.dns), len(l.search))
+		}
+		for _, text := range refused {
+			checkText(t, text)
+		}
+		checkLease(t, l)
+		for _, role := range roleOrder {
+			limited := l
+			limited.routes = slices.Clone(l.routes)
+			limited.limit(role)
+			checkLease(t, limited)
+			if limited.gateway().IsValid() && role != RolePrimary || len(limited.routes)+len(limited.dns)+len(limited.search) > 0 && !role.takesRoutes() {
+				t.Errorf("a NIC with the role %s has %+v", role, limited)
+			}
+		}
+		var n NIC
+		n.setLease(l, time.Unix(1e9, 0))
+		if _, err := json.Marshal(n); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// FuzzLibrary does with a packet what the libraries do with it before it comes to
+// us, in goroutines of their own: a panic there ends the daemon.
+func FuzzLibrary(f *testing.F) {
+	addACKs(f)
+	f.Fuzz(func(t *testing.T, packet []byte) {
+		m := received(packet)
+		if m == nil {
+			return
+		}
+		began := time.Now()
+		_, _ = m.Summary(), m.String()
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("it took %s to print a message of %d bytes", took, len(packet))
+		}
+		_ = (&nclient4.ErrNak{Offer: m, Nak: m}).Error()
+		request, err := dhcpv4.NewRequestFromOffer(m, dhcpv4.WithHwAddr(fuzzMAC))
+		if err != nil {
+			return
+		}
+		if _, err := dhcpv4.FromBytes(request.ToBytes()); err != nil {
+			t.Errorf("the answer to an offer cannot be read: %v", err)
+		}
+	})
 }
 
 // FuzzPacket has an IPv4 packet come to the client's raw socket and to the
