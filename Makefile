@@ -6,6 +6,7 @@
 #   make unit        the tests that need no guest
 #   make vmtest      the tests in booted guests
 #   make soak        a guest with a crash-looping agent, orphans and short leases, for 30 minutes (SOAK=3m: for 3)
+#   make fuzz        each fuzz test for 10 minutes; with FUZZTIME=1m: for one
 #   make check       formatting and linters
 #   make initramfs   the images, in build/$ARCH
 #   make clean       removes build
@@ -23,7 +24,7 @@ GUEST := $(BUILD)/vmlinuz-stock $(BUILD)/initramfs.cpio $(BUILD)/initramfs-modul
 # What a program is built from. Directories change when a file in them comes or goes.
 SOURCES := go.mod go.sum $(shell find cmd pkg -type d -o -name '*.go' ! -name '*_test.go')
 
-.PHONY: help run test unit vmtest soak check initramfs clean force
+.PHONY: help run test unit vmtest soak fuzz check initramfs clean force
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -52,6 +53,19 @@ soak: $(GUEST)
 	@scripts/need-guests.sh
 	GOOS=linux GOARCH=$(ARCH) CGO_ENABLED=0 go build -o $(BUILD)/arcbox-agent ./vmtests/agent
 	ARCINIT_BUILD=$(abspath $(BUILD)) SOAK=$(SOAK) go test -tags vmtest,soak -count=1 -timeout 0 -run '^TestSoak$$' -v ./vmtests
+
+FUZZTIME ?= 10m
+
+# The packages are asked for their fuzz tests, so that none is forgotten. An input that a test fails on is kept in its
+# package's testdata/fuzz, and is a seed from then on.
+fuzz:
+	@set -e; for package in $$(go list ./...); do \
+		targets=$$(go test -list '^Fuzz' $$package); \
+		for target in $$(echo "$$targets" | grep '^Fuzz'); do \
+			echo "$$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
 
 check:
 	scripts/check.sh

@@ -4,7 +4,9 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/netip"
+	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -292,13 +294,39 @@ func TestSandboxSubnet(t *testing.T) {
 func FuzzMerge(f *testing.F) {
 	f.Add("hostname = \"x\"\n[docker.daemon]\ndns = [\"10.0.0.1\"]\n")
 	f.Add("[shutdown]\ngrace = \"-1s\"\n[dns]\nnameservers = [\"::1\"]\n")
+	f.Add("[network]\nprimary = \"eth0\"\nbridge = \"52:54:00:00:00:02\"\nprobe_address = true\n")
+	f.Add("[network]\nbridge = \"eth1\"\n[[network.nic]]\nnic = \"eth1\"\nrole = \"dhcp\"\n[[network.nic]]\nnic = \"eth2\"\nrole = \"static\"\naddress = \"192.0.2.5/24\"\n")
+	f.Add("[[network.nic]]\nnic = \"../x\"\nrole = \"static\"\naddress = \"::ffff:1.2.3.4/96\"\n[[network.nic]]\nnic = \"eth2\"\nrole = \"off\"\naddress = \"192.0.2.5/24\"\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		c := Default()
 		_ = c.merge("fuzz.toml", text)
 		if c.Agent == "" || len(c.Nameservers) == 0 || c.Grace < 0 {
 			t.Errorf("%q left the configuration unusable: %+v", text, c)
 		}
+		checkNetwork(t, text, c.Network)
 	})
+}
+
+// checkNetwork finds fault with what the network daemon would not stand.
+func checkNetwork(t *testing.T, text string, n Network) {
+	t.Helper()
+	names := make(map[string]bool)
+	for _, nic := range append([]NIC{{NIC: n.Primary}, {NIC: n.Bridge}}, n.NICs...) {
+		if nic.NIC != "" && (filepath.Base(nic.NIC) != nic.NIC || strings.ContainsAny(nic.NIC, " \n\x00")) {
+			t.Errorf("%q names the NIC %q", text, nic.NIC)
+		}
+		if nic.Role == "" {
+			continue
+		}
+		if name := strings.ToLower(nic.NIC); name == "" || names[name] {
+			t.Errorf("%q has the NIC %q twice", text, name)
+		} else {
+			names[name] = true
+		}
+		if !slices.Contains(nicRoles, nic.Role) || (nic.Role == "static") != (nic.Address.IsValid() && nic.Address.Addr().Is4() && nic.Address.Bits() > 0) {
+			t.Errorf("%q has the NIC %+v", text, nic)
+		}
+	}
 }
 
 func FuzzParseCommandLine(f *testing.F) {

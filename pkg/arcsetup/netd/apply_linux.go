@@ -109,6 +109,13 @@ func setRoutes(link netlink.Link, own netip.Prefix, want []Route) error {
 	hasDefault := false
 	for _, r := range want {
 		w := dhcpRoute(index, own, r)
+		if r.Dst == own.Masked() && !r.Gateway.IsValid() {
+			continue // what the kernel does by itself
+		}
+		if n := netOfLink(have, index, r.Dst); n.IsValid() {
+			errs = append(errs, fmt.Errorf("route to %s via %s: %s is the network of a link", r.Dst, r.Gateway, n))
+			continue
+		}
 		wanted = append(wanted, w)
 		hasDefault = hasDefault || r.Dst.Bits() == 0
 		if slices.ContainsFunc(have, func(h netlink.Route) bool { return sameRoute(h, w) }) {
@@ -131,6 +138,20 @@ func setRoutes(link netlink.Link, own netip.Prefix, want []Route) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// netOfLink returns the network that a link has by its address and that a lease on
+// the link index must therefore not route to, invalid where there is none: another
+// link's with all that is in it, and its own, which the kernel would replace.
+func netOfLink(have []netlink.Route, index int, dst netip.Prefix) netip.Prefix {
+	for _, h := range have {
+		n := prefix(h.Dst)
+		if h.Protocol == unix.RTPROT_KERNEL && h.Scope == netlink.SCOPE_LINK && (n == dst ||
+			h.LinkIndex != index && n.Bits() <= dst.Bits() && n.Contains(dst.Addr())) {
+			return n
+		}
+	}
+	return netip.Prefix{}
 }
 
 // dhcpRoute is r as the kernel wants it. A gateway off our subnet is taken to be

@@ -197,6 +197,7 @@ func (d *daemon) start(ctx context.Context, a Assignment) {
 		wake:       make(chan struct{}, 1),
 		cancel:     cancel,
 		done:       make(chan struct{}),
+		mtu:        link.Attrs().MTU,
 		last:       d.before.leased(mac, d.cfg.Now()),
 		wasBridge:  d.before.hasRole(a.Name, RoleBridge),
 	}

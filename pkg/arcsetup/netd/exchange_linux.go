@@ -68,8 +68,24 @@ type dhcpClient struct {
 	hostname string
 }
 
+// bounded is a context for an exchange that takes so long at most: the library
+// begins to wait anew with each message that comes, if only the transaction is
+// the right one. The error that it makes of the context's end is no server's
+// fault but that of having no answer.
+func bounded(ctx context.Context, wait time.Duration) (_ context.Context, result func(error) error, cancel func()) {
+	limited, cancel := context.WithTimeout(ctx, wait+time.Second)
+	return limited, func(err error) error {
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			return nclient4.ErrNoResponse
+		}
+		return err
+	}, cancel
+}
+
 func (c dhcpClient) discover(ctx context.Context, link netlink.Link, d discovery) (*dhcpv4.DHCPv4, error) {
 	name := link.Attrs().Name
+	ctx, outcome, cancel := bounded(ctx, 2*d.wait)
+	defer cancel()
 	modifiers := append(c.asking(link),
 		dhcpv4.WithTransactionID(d.id),
 		func(m *dhcpv4.DHCPv4) {
@@ -91,7 +107,7 @@ func (c dhcpClient) discover(ctx context.Context, link netlink.Link, d discovery
 		return nil, errNAK
 	}
 	if result.Err != nil {
-		return nil, fmt.Errorf("get a lease on %s: %w", name, result.Err)
+		return nil, fmt.Errorf("get a lease on %s: %w", name, outcome(result.Err))
 	}
 	ack, _ := result.Lease.Message()
 	return ack, nil
@@ -129,9 +145,11 @@ func (c dhcpClient) request(ctx context.Context, link netlink.Link, r request) (
 		return nil, errors.Join(err, conn.Close())
 	}
 	defer client.Close() //nolint:errcheck // what it had to say has been said
+	ctx, outcome, cancel := bounded(ctx, r.wait)
+	defer cancel()
 	answer, err := client.SendAndRead(ctx, to, message, nclient4.IsMessageType(dhcpv4.MessageTypeAck, dhcpv4.MessageTypeNak))
 	if err != nil {
-		return nil, err
+		return nil, outcome(err)
 	}
 	if answer.MessageType() == dhcpv4.MessageTypeNak {
 		return nil, errNAK

@@ -172,7 +172,7 @@ func parseName(code dhcpv4.OptionCode, opts dhcpv4.Options, refuse refuseFunc) s
 		return ""
 	}
 	if !isDomain(name) {
-		refuse("%s %q: not a domain name", code, name)
+		refuse("%s %.64q: not a domain name", code, name)
 		return ""
 	}
 	return strings.TrimSuffix(name, ".")
@@ -193,7 +193,7 @@ func parseSearch(opts dhcpv4.Options, refuse refuseFunc) (search []string) {
 	for _, name := range labels.Labels {
 		switch {
 		case !isDomain(name):
-			refuse("search list: %q: not a domain name", name)
+			refuse("search list: %.64q: not a domain name", name)
 		case len(search) == maxSearch:
 			refuse("search list: more than %d names", maxSearch)
 			return search

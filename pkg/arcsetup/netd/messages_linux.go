@@ -2,6 +2,7 @@ package netd
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -78,12 +79,14 @@ func (c *counter) listen(link netlink.Link, run func(func()), counted func()) (s
 
 // count counts a message in an IPv4 packet that dhcpMessages let through.
 func (c *counter) count(ip []byte, own net.HardwareAddr) {
-	if len(ip) == 0 {
+	const ipHeader, udpHeader = 20, 8 // bytes, at least
+	if len(ip) < ipHeader {
 		return
 	}
-	const udpHeader = 8
-	start := min(int(ip[0]&0xf)*4+udpHeader, len(ip))
-	m, err := dhcpv4.FromBytes(ip[start:])
+	// What follows the packet in its frame is padding.
+	end := min(int(binary.BigEndian.Uint16(ip[2:])), len(ip))
+	start := min(int(ip[0]&0xf)*4+udpHeader, end)
+	m, err := dhcpv4.FromBytes(ip[start:end])
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {

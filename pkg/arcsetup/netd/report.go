@@ -124,11 +124,13 @@ func (r *Report) remove(name string) {
 }
 
 // leased returns the address that the NIC with that MAC address has leased, if
-// its time is not over.
+// its time is not over. The file may have been written by anyone.
 func (r *Report) leased(mac string, now time.Time) netip.Prefix {
 	for _, n := range r.NICs {
 		if n.MAC == mac && !n.Obtained.IsZero() && len(n.Addresses) == 1 && (n.Expires.IsZero() || now.Before(n.Expires)) {
-			return n.Addresses[0]
+			if p := n.Addresses[0]; p.Addr().Is4() && isUnicast(p.Addr()) && p.Bits() >= minPrefix {
+				return p
+			}
 		}
 	}
 	return netip.Prefix{}
@@ -148,7 +150,7 @@ func ReadReport(path string) (Report, error) {
 		return r, fmt.Errorf("read network report: %w", err)
 	}
 	if err := json.Unmarshal(b, &r); err != nil {
-		return r, fmt.Errorf("parse network report %s: %w", path, err)
+		return Report{}, fmt.Errorf("parse network report %s: %w", path, err)
 	}
 	return r, nil
 }

@@ -31,6 +31,7 @@ type worker struct {
 	cancel            context.CancelFunc
 	done              chan struct{} // closed when the worker has ended
 
+	mtu       int          // of the link without a lease, in bytes
 	wasBridge bool         // in the last Run
 	last      netip.Prefix // was leased before, and is asked for again
 	current   lease        // the one that the NIC is configured with
@@ -77,7 +78,6 @@ func (w *worker) keepLease(ctx context.Context) {
 		if err != nil {
 			return // ctx has ended
 		}
-		w.failure = said{}
 		err = w.hold(ctx, ack)
 		if ctx.Err() != nil {
 			if errors.Is(context.Cause(ctx), ErrRelease) {
@@ -85,6 +85,7 @@ func (w *worker) keepLease(ctx context.Context) {
 			}
 			return
 		}
+		w.failure = said{} // what was said of this lease may be said of the next
 		w.unconfigure()
 		w.report(func(n *NIC) { n.Error = err.Error() })
 		w.failed(err)
@@ -384,7 +385,7 @@ func (w *worker) unconfigure() {
 	w.reset(StateDiscovering)
 	link, err := netlink.LinkByIndex(w.index)
 	if err == nil {
-		err = errors.Join(setRoutes(link, lost, nil), removeAddress(link, lost))
+		err = errors.Join(setRoutes(link, lost, nil), removeAddress(link, lost), setMTU(link, w.mtu))
 	}
 	w.failed(err)
 }

@@ -37,3 +37,21 @@ func TestParseRefuses(t *testing.T) {
 		t.Errorf("no address is %q", got)
 	}
 }
+
+func FuzzParse(f *testing.F) {
+	for _, s := range []string{"vsock:2:9999", "vsock-stream:2:1", "unix:/run/notify", "virtio-port:a", "vsock:2:", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		a, err := Parse(s)
+		if err != nil {
+			return
+		}
+		if a.network == networkUnix && (len(a.name) > maxUnixPath || a.name[0] != '/') {
+			t.Errorf("Parse(%q) = %+v", s, a)
+		}
+		if again, err := Parse(a.String()); err != nil || again != a {
+			t.Errorf("Parse(%q) = %+v, and %+v, %v again", s, a, again, err)
+		}
+	})
+}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 )
 
 // LevelNotice is for the few lines that belong on the console however quiet it
@@ -98,9 +99,16 @@ func writeAttr(b *strings.Builder, prefix string, a slog.Attr) {
 	b.WriteString(" " + prefix + a.Key + "=" + text)
 }
 
-// oneLine puts what came as several lines, joined errors and stacks, on one.
+// oneLine puts what came as several lines, joined errors and stacks, on one. Other
+// control characters mean something to the terminal that shows the log.
 func oneLine(s string) string {
-	return strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ")
+	s = strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ")
+	return strings.Map(func(r rune) rune {
+		if r != '\t' && unicode.IsControl(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
 }
 
 // severity is the kernel's number for a level (include/linux/kern_levels.h).

@@ -35,6 +35,16 @@ func TestKernelLogKeepsEarlyLines(t *testing.T) {
 	}
 }
 
+// TestLogIsFitForTerminals has a log line be made of what a network says.
+func TestLogIsFitForTerminals(t *testing.T) {
+	var device bytes.Buffer
+	k := &KernelLog{Open: func() (io.Writer, error) { return &device, nil }}
+	slog.New(NewHandler("arcinit", slog.LevelDebug, k)).Info("Host Name: \x1b[2J\rx\x00\x9b", "name", "\x07")
+	if got, want := device.String(), "<6>arcinit: Host Name: \ufffd[2J\ufffdx\ufffd\ufffd name=\ufffd\n"; got != want {
+		t.Errorf("kernel log got %q, want %q", got, want)
+	}
+}
+
 func TestKernelLogCutsLongRecords(t *testing.T) {
 	var device bytes.Buffer
 	k := &KernelLog{Open: func() (io.Writer, error) { return &device, nil }}

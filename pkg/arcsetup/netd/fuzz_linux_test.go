@@ -1,0 +1,191 @@
+package netd
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
+	"golang.org/x/net/bpf"
+)
+
+var fuzzMAC = net.HardwareAddr{0x52, 0x54, 0, 0, 0, 1}
+
+// inIPv4 is a UDP datagram to the DHCP client's port (RFC 791 section 3.1, RFC 768).
+func inIPv4(payload []byte) []byte {
+	b := make([]byte, 28, 28+len(payload))
+	b[0] = 0x45
+	binary.BigEndian.PutUint16(b[2:], uint16(28+len(payload)))
+	b[8], b[9] = 64, 17
+	binary.BigEndian.PutUint16(b[20:], dhcpv4.ServerPort)
+	binary.BigEndian.PutUint16(b[22:], dhcpv4.ClientPort)
+	binary.BigEndian.PutUint16(b[24:], uint16(8+len(payload)))
+	return append(b, payload...)
+}
+
+// onePacket is a raw socket that one packet comes from.
+type onePacket struct {
+	net.PacketConn
+	packet []byte
+}
+
+func (c *onePacket) ReadFrom(b []byte) (int, net.Addr, error) {
+	if c.packet == nil {
+		return 0, nil, os.ErrClosed
+	}
+	n := copy(b, c.packet)
+	c.packet = nil
+	return n, nil, nil
+}
+
+// FuzzParseLease reads packets as the client gets them. What it returns must be
+// fit for the kernel, for a log and for net.json, and bounded.
+func FuzzParseLease(f *testing.F) {
+	addACKs(f)
+	f.Fuzz(func(t *testing.T, packet []byte) {
+		ack := received(packet)
+		if ack == nil {
+			return
+		}
+		l, refused, err := parseLease(ack)
+		if err != nil {
+			checkText(t, err.Error())
+			return
+		}
+		if len(refused) > maxRefused || len(l.routes) > maxRoutes || len(l.dns) > maxServers || len(l.search) > maxSearch {
+			t.Errorf("without bounds: %d refused, %d routes, %d servers, %d names", len(refused), len(l.routes), len(l.dns), len(l.search))
+		}
+		for _, text := range refused {
+			checkText(t, text)
+		}
+		checkLease(t, l)
+		for _, role := range roleOrder {
+			limited := l
+			limited.routes = slices.Clone(l.routes)
+			limited.limit(role)
+			checkLease(t, limited)
+			if limited.gateway().IsValid() && role != RolePrimary || len(limited.routes)+len(limited.dns)+len(limited.search) > 0 && !role.takesRoutes() {
+				t.Errorf("a NIC with the role %s has %+v", role, limited)
+			}
+		}
+		var n NIC
+		n.setLease(l, time.Unix(1e9, 0))
+		if _, err := json.Marshal(n); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// FuzzLibrary does with a packet what the libraries do with it before it comes to
+// us, in goroutines of their own: a panic there ends the daemon.
+func FuzzLibrary(f *testing.F) {
+	addACKs(f)
+	f.Fuzz(func(t *testing.T, packet []byte) {
+		m := received(packet)
+		if m == nil {
+			return
+		}
+		began := time.Now()
+		_, _ = m.Summary(), m.String()
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("it took %s to print a message of %d bytes", took, len(packet))
+		}
+		_ = (&nclient4.ErrNak{Offer: m, Nak: m}).Error()
+		request, err := dhcpv4.NewRequestFromOffer(m, dhcpv4.WithHwAddr(fuzzMAC))
+		if err != nil {
+			return
+		}
+		if _, err := dhcpv4.FromBytes(request.ToBytes()); err != nil {
+			t.Errorf("the answer to an offer cannot be read: %v", err)
+		}
+	})
+}
+
+// FuzzPacket has an IPv4 packet come to the client's raw socket and to the
+// counter's. The counter counts what its filter lets through, and no message that
+// the client takes is malformed to it.
+func FuzzPacket(f *testing.F) {
+	ack := newACK(f, "10.0.2.15", raw(dhcpv4.OptionHostName, 'a'))
+	ack.ClientHWAddr = fuzzMAC
+	good := inIPv4(ack.ToBytes())
+	f.Add(good)
+	f.Add(append(bytes.Clone(good), 1, 2, 3)) // a trailer
+	for _, n := range []int{0, 1, 19, 20, 27, 28, 29, 100, len(good) - 1} {
+		f.Add(good[:n])
+	}
+	for at, v := range map[int]byte{0: 0x4f, 2: 0xff, 3: 0, 6: 0x20, 9: 6, 24: 0xff} {
+		odd := bytes.Clone(good)
+		odd[at] = v
+		f.Add(odd)
+	}
+	assembled, err := bpf.Assemble(dhcpMessages)
+	if err != nil {
+		f.Fatal(err)
+	}
+	program, _ := bpf.Disassemble(assembled)
+	filter, err := bpf.NewVM(program)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, packet []byte) {
+		conn := nclient4.NewBroadcastUDPConn(&onePacket{packet: packet}, &net.UDPAddr{Port: dhcpv4.ClientPort})
+		b := make([]byte, nclient4.MaxMessageSize)
+		n, _, err := conn.ReadFrom(b)
+		var taken *dhcpv4.DHCPv4
+		if err == nil {
+			taken = received(b[:n])
+		} else if err != io.EOF && err != os.ErrClosed {
+			t.Errorf("read: %v", err)
+		}
+		var c counter
+		if passed, err := filter.Run(packet); err != nil || passed == 0 {
+			return
+		}
+		c.count(packet, fuzzMAC)
+		got := c.read()
+		counted := got.Malformed
+		for _, counts := range []map[string]int{got.Sent, got.Received} {
+			for kind, n := range counts {
+				checkText(t, kind)
+				counted += n
+			}
+		}
+		if counted > 1 {
+			t.Errorf("one packet was counted as %+v", got)
+		}
+		if taken != nil && got.Malformed > 0 {
+			t.Errorf("the client reads %s, which was counted as malformed", taken)
+		}
+	})
+}
+
+// FuzzClaimant has an ARP packet come while an address is looked for.
+func FuzzClaimant(f *testing.F) {
+	address := netip.MustParseAddr("10.0.2.15")
+	f.Add(arpProbe(fuzzMAC, address))
+	f.Add(arpProbe(fuzzMAC, address)[:arpLength-1])
+	f.Add(append(bytes.Repeat([]byte{0, 1, 8, 0, 6, 4, 0, 2}, 1), bytes.Repeat([]byte{10, 0, 2, 15}, 8)...))
+	f.Fuzz(func(t *testing.T, packet []byte) {
+		mac := claimant(packet, address)
+		if mac == nil {
+			return
+		}
+		if len(mac) != 6 || !bytes.Contains(packet, address.AsSlice()) {
+			t.Errorf("% x: %s has the address", packet, mac)
+		}
+		if len(packet) > 0 {
+			packet[arpSenderMAC] ^= 1
+		}
+		if bytes.Equal(mac, packet[arpSenderMAC:arpSender]) {
+			t.Error("the MAC address is the packet's own memory")
+		}
+	})
+}
