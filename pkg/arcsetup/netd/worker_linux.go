@@ -32,6 +32,7 @@ type worker struct {
 	done              chan struct{} // closed when the worker has ended
 
 	wasBridge bool         // in the last Run
+	wasSetUp  bool         // the link, by this worker
 	last      netip.Prefix // was leased before, and is asked for again
 	current   lease        // the one that the NIC is configured with
 	counter   counter
@@ -180,8 +181,9 @@ func (w *worker) use(ctx context.Context, link netlink.Link, ack *dhcpv4.DHCPv4)
 	return w.configure(link, ack)
 }
 
-// bringUp sets the link up and waits until it is. The kernel's word for that
-// spares dhclient's way of waiting, which is to look ten times a second.
+// bringUp sets the link up, once, and waits until it is: whoever takes it down
+// later means it. The kernel's word for that spares dhclient's way of waiting,
+// which is to look ten times a second.
 func (w *worker) bringUp(ctx context.Context) (netlink.Link, error) {
 	waited := false
 	for {
@@ -195,10 +197,11 @@ func (w *worker) bringUp(ctx context.Context) (netlink.Link, error) {
 				w.report(func(n *NIC) { n.State = StateDiscovering })
 			}
 			return link, nil
-		case link.Attrs().Flags&net.FlagUp == 0:
+		case link.Attrs().Flags&net.FlagUp == 0 && !w.wasSetUp:
 			if err := netlink.LinkSetUp(link); err != nil {
 				return nil, fmt.Errorf("set the link up: %w", err)
 			}
+			w.wasSetUp = true
 			continue
 		}
 		waited = true
