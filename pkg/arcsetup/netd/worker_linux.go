@@ -28,6 +28,7 @@ type worker struct {
 	// wasDown says that the link has been down, be it for a moment that is
 	// over by the time the worker looks; clockSet that the wall clock was set.
 	wasDown, clockSet atomic.Bool
+	wasUp             bool // the link, by the last message about it
 	cancel            context.CancelFunc
 	done              chan struct{} // closed when the worker has ended
 
@@ -40,11 +41,15 @@ type worker struct {
 	failure   said
 }
 
-// linkChanged tells the worker of its link. It does not wait.
+// linkChanged tells the worker of its link, as the kernel's messages have it one
+// after the other: when they come, the worker may have seen the link up already,
+// so that one of before does not mean that it went down. It does not wait.
 func (w *worker) linkChanged(link netlink.Link) {
-	if !isUp(link) {
+	up := isUp(link)
+	if w.wasUp && !up {
 		w.wasDown.Store(true)
 	}
+	w.wasUp = up
 	signal(w.wake)
 }
 
