@@ -62,10 +62,10 @@ func (w *worker) run(ctx context.Context) {
 	if w.Role == RolePrimary && w.d.cfg.IPv6Router {
 		w.failed(setAcceptRA(w.d.cfg.Proc, w.Name))
 	}
-	switch {
-	case w.Role == RoleOff:
+	switch w.Role {
+	case RoleOff:
 		w.keepOff(ctx)
-	case w.Role == RoleStatic:
+	case RoleStatic:
 		w.keepStatic(ctx)
 	default:
 		w.keepLease(ctx)
