@@ -658,10 +658,11 @@ func TestLeaseAskedForAgain(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		pings := startPinging(ctx, &peers[0].Host, leased[0])
-		for signal, rival := range map[syscall.Signal]string{
-			syscall.SIGTERM: "via 10.9.1.1 dev eth1 metric 50", syscall.SIGKILL: "via 10.9.0.77 dev eth0 metric 50",
-		} {
-			m.ip(t, append([]string{"route", "add", "default"}, strings.Fields(rival)...)...)
+		for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+			// By the primary NIC, by another of the daemon's and by a link that is not.
+			for i, rival := range []string{"via 10.9.0.77 dev eth0", "via 10.9.1.1 dev eth1", "dev lo"} {
+				m.ip(t, append([]string{"route", "add", "default", "metric", fmt.Sprint(50 + i)}, strings.Fields(rival)...)...)
+			}
 			both, pid := bothSince(), daemon(t, m)
 			must[none](t, m, "Kill", probe.Signal{PID: pid, Number: int(signal)})
 			eventually(t, func() string {
