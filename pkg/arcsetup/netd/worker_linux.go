@@ -36,6 +36,7 @@ type worker struct {
 	wasSetUp  bool         // the link, by this worker
 	last      netip.Prefix // was leased before, and is asked for again
 	current   lease        // the one that the NIC is configured with
+	obtained  time.Time    // when that came
 	counter   counter
 	refused   said // in leases
 	failure   said
@@ -234,7 +235,8 @@ var errExpired = errors.New("the lease expired")
 // returns why the lease is lost.
 func (w *worker) hold(ctx context.Context, ack *dhcpv4.DHCPv4) error {
 	clock := w.d.cfg
-	obtained := clock.Now()
+	// Not now: what befalls the clock while the NIC is being configured counts.
+	obtained := w.obtained
 	next := w.current.renew
 	skew := wallSkew(obtained, obtained)
 	for {
@@ -284,7 +286,7 @@ func (w *worker) hold(ctx context.Context, ack *dhcpv4.DHCPv4) error {
 		}
 		if err == nil {
 			*ack = *renewed
-			obtained, next = clock.Now(), w.current.renew
+			obtained, next = w.obtained, w.current.renew
 			skew = wallSkew(obtained, obtained)
 			continue
 		}
@@ -347,6 +349,7 @@ func (w *worker) release(ack *dhcpv4.DHCPv4) {
 // configure gives the NIC what ack grants, as far as its role allows. Without
 // the address it has failed; an MTU or routes that cannot be had are logged.
 func (w *worker) configure(link netlink.Link, ack *dhcpv4.DHCPv4) error {
+	obtained := w.d.cfg.Now()
 	l, refused, err := parseLease(ack)
 	if err != nil {
 		return err
@@ -366,14 +369,14 @@ func (w *worker) configure(link netlink.Link, ack *dhcpv4.DHCPv4) error {
 		return err
 	}
 	isNew := w.current.address != l.address
-	w.current, w.last = l, l.address
+	w.current, w.last, w.obtained = l, l.address, obtained
 	err = errors.Join(setMTU(link, l.mtu), setRoutes(link, l.address, l.routes))
 	w.failed(err)
 	if isNew {
 		w.log.Info("NIC configured", "address", l.address, "routes", len(l.routes), "lease", l.time, "server", l.server)
 	}
 	w.report(func(n *NIC) {
-		n.setLease(l, w.d.cfg.Now())
+		n.setLease(l, obtained)
 		n.MTU = link.Attrs().MTU
 		if err != nil {
 			n.Error = err.Error()
