@@ -26,34 +26,50 @@ const (
 	bridgeAddress  = "10.9.1.15/24"
 )
 
+// leaseOf is a lease of an address, given with the length of its subnet's prefix,
+// by a server that names itself as router and name server; further options add to
+// these or replace them.
+func leaseOf(client string, time time.Duration, options ...dhcpv4.Option) dhcppeer.Lease {
+	prefix := netip.MustParsePrefix(client)
+	server := prefix.Masked().Addr().Next().AsSlice()
+	return dhcppeer.Lease{
+		Client: prefix.Addr(), Time: time,
+		Options: append([]dhcpv4.Option{dhcpv4.OptRouter(server), dhcpv4.OptDNS(net.IP(server))}, options...),
+	}
+}
+
+// dhcpPeer is a NIC and the peer that it is wired to, the first address of the
+// subnet.
+func dhcpPeer(t *testing.T, client string, lease dhcppeer.Lease) (guest.NIC, *dhcppeer.Peer) {
+	t.Helper()
+	prefix := netip.MustParsePrefix(client)
+	peer, err := dhcppeer.Start(dhcppeer.Config{
+		Server: netip.PrefixFrom(prefix.Masked().Addr().Next(), prefix.Bits()), Lease: lease,
+		Seed: uint64(prefix.Addr().As4()[2]), // peers do not all fail at the same time
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := peer.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return guest.NIC{Netdev: peer.Netdev()}, peer
+}
+
 // dhcpPeers are two NICs and the peers that they are wired to; the leases are
 // for that time.
 func dhcpPeers(t *testing.T, lease time.Duration) (nics []guest.NIC, peers []*dhcppeer.Peer) {
 	t.Helper()
 	for _, client := range []string{primaryAddress, bridgeAddress} {
-		prefix := netip.MustParsePrefix(client)
-		server := prefix.Masked().Addr().Next()
-		peer, err := dhcppeer.Start(dhcppeer.Config{
-			Server: netip.PrefixFrom(server, prefix.Bits()),
-			Lease: dhcppeer.Lease{
-				Client: prefix.Addr(), Time: lease,
-				Options: []dhcpv4.Option{dhcpv4.OptRouter(server.AsSlice()), dhcpv4.OptDNS(net.IP(server.AsSlice()))},
-			},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := peer.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-		nics, peers = append(nics, guest.NIC{Netdev: peer.Netdev()}), append(peers, peer)
+		nic, peer := dhcpPeer(t, client, leaseOf(client, lease))
+		nics, peers = append(nics, nic), append(peers, peer)
 	}
 	return nics, peers
 }
 
-// network is what the guest says of its NICs.
+// network is what the guest says of its NICs, by name.
 func network(t *testing.T, m *machine) map[string]netd.NIC {
 	t.Helper()
 	var r netd.Report
@@ -64,6 +80,13 @@ func network(t *testing.T, m *machine) map[string]netd.NIC {
 	for _, n := range r.NICs {
 		nics[n.Name] = n
 	}
+	return nics
+}
+
+// twoNICs is network where there are two.
+func twoNICs(t *testing.T, m *machine) map[string]netd.NIC {
+	t.Helper()
+	nics := network(t, m)
 	if len(nics) != 2 {
 		t.Errorf("the network report has %d NICs", len(nics))
 	}
@@ -83,7 +106,7 @@ func TestAgentBeforeDHCP(t *testing.T) {
 	address(t, m, "eth0", primaryAddress)
 	address(t, m, "eth1", bridgeAddress)
 	eventually(t, func() string {
-		for name, n := range network(t, m) {
+		for name, n := range twoNICs(t, m) {
 			if n.ConfiguredNS == 0 {
 				return name + " has no lease in net.json"
 			}
@@ -92,7 +115,7 @@ func TestAgentBeforeDHCP(t *testing.T) {
 	})
 
 	// The agent's clock is the kernel's, as is that of net.json.
-	for name, n := range network(t, m) {
+	for name, n := range twoNICs(t, m) {
 		configured := time.Duration(n.ConfiguredNS)
 		t.Logf("the agent's first instruction came at %v, %s had its lease at %v", start.Uptime, name, configured)
 		if configured-start.Uptime < delay {
@@ -144,7 +167,7 @@ func TestAgentWithoutDHCP(t *testing.T) {
 		}
 		return ""
 	})
-	for name, n := range network(t, m) {
+	for name, n := range twoNICs(t, m) {
 		if n.State != netd.StateDiscovering || len(n.Addresses) > 0 {
 			t.Errorf("%s is %s with %v", name, n.State, n.Addresses)
 		}

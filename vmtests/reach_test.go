@@ -108,7 +108,8 @@ func echoed(t *testing.T, from *dhcppeer.Host, to netip.AddrPort) {
 	}
 }
 
-// listen has a host answer a line on port 7, as the guest does, until the test ends.
+// listen has a host answer a line of each connection to port 7, as the guest does,
+// until the test ends.
 func listen(t *testing.T, h *dhcppeer.Host) {
 	t.Helper()
 	l, err := h.Listen(7)
@@ -117,13 +118,15 @@ func listen(t *testing.T, h *dhcppeer.Host) {
 	}
 	t.Cleanup(func() { _ = l.Close() })
 	go func() {
-		conn, err := l.Accept()
-		if err != nil {
-			return
-		}
-		defer conn.Close() //nolint:errcheck // a test's connection
-		if line, err := bufio.NewReader(conn).ReadString('\n'); err == nil {
-			_, _ = fmt.Fprint(conn, "echo ", line)
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if line, err := bufio.NewReader(conn).ReadString('\n'); err == nil {
+				_, _ = fmt.Fprint(conn, "echo ", line)
+			}
+			_ = conn.Close()
 		}
 	}()
 }

@@ -195,6 +195,7 @@ func (d *daemon) start(ctx context.Context, a Assignment) {
 		index:      index,
 		log:        d.log.With("nic", a.Name, "role", a.Role),
 		wake:       make(chan struct{}, 1),
+		wasUp:      isUp(link),
 		cancel:     cancel,
 		done:       make(chan struct{}),
 		mtu:        link.Attrs().MTU,

@@ -23,6 +23,8 @@ import (
 type counter struct {
 	mu       sync.Mutex
 	messages Messages
+	// last is closed when the last listener, if there was one, counts no more.
+	last chan struct{}
 }
 
 // maxMessage is the longest IPv4 packet, in bytes.
@@ -30,8 +32,13 @@ const maxMessage = 1<<16 - 1
 
 // listen counts until stop is called, on a goroutine that run starts, and calls
 // counted when all is counted that had passed by then. It is not done for the
-// link's whole life, since it costs time for each packet there is.
+// link's whole life, since it costs time for each packet there is. The listener
+// before, which must have been stopped, counts to its end first: no message is
+// counted twice.
 func (c *counter) listen(link netlink.Link, run func(func()), counted func()) (stop func(), err error) {
+	if c.last != nil {
+		<-c.last
+	}
 	filter, err := bpf.Assemble(dhcpMessages)
 	if err != nil {
 		return nil, fmt.Errorf("count DHCP messages: %w", err)
@@ -47,10 +54,13 @@ func (c *counter) listen(link netlink.Link, run func(func()), counted func()) (s
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("count DHCP messages: %w", err), conn.Close())
 	}
+	last := make(chan struct{})
+	c.last = last
 	run(func() {
 		// Closing waits for all processors to be done with the socket, for
 		// which nobody else should wait.
 		defer conn.Close() //nolint:errcheck // nothing was written to it
+		defer close(last)
 		b := make([]byte, maxMessage)
 		for {
 			n, _, err := conn.ReadFrom(b)

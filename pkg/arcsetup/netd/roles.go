@@ -36,9 +36,6 @@ const (
 func (r Role) takesRoutes() bool  { return r == RolePrimary || r == RoleDHCP }
 func (r Role) takesDefault() bool { return r == RolePrimary }
 
-// isLeased says whether a NIC of that role asks for a lease.
-func (r Role) isLeased() bool { return r != RoleStatic && r != RoleOff }
-
 // Roles is what the host says of the NICs' roles. Each is named by link name or
 // by MAC address, in upper or lower case.
 type Roles struct {

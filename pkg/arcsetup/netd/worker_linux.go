@@ -28,23 +28,30 @@ type worker struct {
 	// wasDown says that the link has been down, be it for a moment that is
 	// over by the time the worker looks; clockSet that the wall clock was set.
 	wasDown, clockSet atomic.Bool
+	wasUp             bool // the link, by the last message about it
 	cancel            context.CancelFunc
 	done              chan struct{} // closed when the worker has ended
 
 	mtu       int          // of the link without a lease, in bytes
 	wasBridge bool         // in the last Run
+	wasSetUp  bool         // the link, by this worker
 	last      netip.Prefix // was leased before, and is asked for again
 	current   lease        // the one that the NIC is configured with
+	obtained  time.Time    // when that came
 	counter   counter
 	refused   said // in leases
 	failure   said
 }
 
-// linkChanged tells the worker of its link. It does not wait.
+// linkChanged tells the worker of its link, as the kernel's messages have it one
+// after the other: when they come, the worker may have seen the link up already,
+// so that one of before does not mean that it went down. It does not wait.
 func (w *worker) linkChanged(link netlink.Link) {
-	if !isUp(link) {
+	up := isUp(link)
+	if w.wasUp && !up {
 		w.wasDown.Store(true)
 	}
+	w.wasUp = up
 	signal(w.wake)
 }
 
@@ -57,10 +64,10 @@ func (w *worker) run(ctx context.Context) {
 	if w.Role == RolePrimary && w.d.cfg.IPv6Router {
 		w.failed(setAcceptRA(w.d.cfg.Proc, w.Name))
 	}
-	switch {
-	case w.Role == RoleOff:
+	switch w.Role {
+	case RoleOff:
 		w.keepOff(ctx)
-	case w.Role == RoleStatic:
+	case RoleStatic:
 		w.keepStatic(ctx)
 	default:
 		w.keepLease(ctx)
@@ -181,8 +188,9 @@ func (w *worker) use(ctx context.Context, link netlink.Link, ack *dhcpv4.DHCPv4)
 	return w.configure(link, ack)
 }
 
-// bringUp sets the link up and waits until it is. The kernel's word for that
-// spares dhclient's way of waiting, which is to look ten times a second.
+// bringUp sets the link up, once, and waits until it is: whoever takes it down
+// later means it. The kernel's word for that spares dhclient's way of waiting,
+// which is to look ten times a second.
 func (w *worker) bringUp(ctx context.Context) (netlink.Link, error) {
 	waited := false
 	for {
@@ -196,10 +204,11 @@ func (w *worker) bringUp(ctx context.Context) (netlink.Link, error) {
 				w.report(func(n *NIC) { n.State = StateDiscovering })
 			}
 			return link, nil
-		case link.Attrs().Flags&net.FlagUp == 0:
+		case link.Attrs().Flags&net.FlagUp == 0 && !w.wasSetUp:
 			if err := netlink.LinkSetUp(link); err != nil {
 				return nil, fmt.Errorf("set the link up: %w", err)
 			}
+			w.wasSetUp = true
 			continue
 		}
 		waited = true
@@ -227,7 +236,8 @@ var errExpired = errors.New("the lease expired")
 // returns why the lease is lost.
 func (w *worker) hold(ctx context.Context, ack *dhcpv4.DHCPv4) error {
 	clock := w.d.cfg
-	obtained := clock.Now()
+	// Not now: what befalls the clock while the NIC is being configured counts.
+	obtained := w.obtained
 	next := w.current.renew
 	skew := wallSkew(obtained, obtained)
 	for {
@@ -277,7 +287,7 @@ func (w *worker) hold(ctx context.Context, ack *dhcpv4.DHCPv4) error {
 		}
 		if err == nil {
 			*ack = *renewed
-			obtained, next = clock.Now(), w.current.renew
+			obtained, next = w.obtained, w.current.renew
 			skew = wallSkew(obtained, obtained)
 			continue
 		}
@@ -340,6 +350,7 @@ func (w *worker) release(ack *dhcpv4.DHCPv4) {
 // configure gives the NIC what ack grants, as far as its role allows. Without
 // the address it has failed; an MTU or routes that cannot be had are logged.
 func (w *worker) configure(link netlink.Link, ack *dhcpv4.DHCPv4) error {
+	obtained := w.d.cfg.Now()
 	l, refused, err := parseLease(ack)
 	if err != nil {
 		return err
@@ -359,14 +370,14 @@ func (w *worker) configure(link netlink.Link, ack *dhcpv4.DHCPv4) error {
 		return err
 	}
 	isNew := w.current.address != l.address
-	w.current, w.last = l, l.address
+	w.current, w.last, w.obtained = l, l.address, obtained
 	err = errors.Join(setMTU(link, l.mtu), setRoutes(link, l.address, l.routes))
 	w.failed(err)
 	if isNew {
 		w.log.Info("NIC configured", "address", l.address, "routes", len(l.routes), "lease", l.time, "server", l.server)
 	}
 	w.report(func(n *NIC) {
-		n.setLease(l, w.d.cfg.Now())
+		n.setLease(l, obtained)
 		n.MTU = link.Attrs().MTU
 		if err != nil {
 			n.Error = err.Error()

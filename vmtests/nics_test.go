@@ -1,0 +1,454 @@
+//go:build vmtest
+
+package vmtests
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/arcinit/arcinit/pkg/arcsetup"
+	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
+	"github.com/arcinit/arcinit/vmtests/dhcppeer"
+	"github.com/arcinit/arcinit/vmtests/guest"
+	"github.com/arcinit/arcinit/vmtests/probe"
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/rfc1035label"
+)
+
+// capture is a file to which QEMU writes all frames of a NIC.
+type capture struct {
+	nic  int
+	file string
+}
+
+// newCapture captures the frames of a NIC, counted from 0.
+func newCapture(t *testing.T, nic int) capture {
+	return capture{nic, filepath.Join(t.TempDir(), "frames.pcap")}
+}
+
+func (c capture) qemu() []string {
+	return []string{"-object", fmt.Sprintf("filter-dump,id=capture%d,netdev=nic%d,file=%s", c.nic, c.nic, c.file)}
+}
+
+// frames are those that have passed so far, in either direction.
+func (c capture) frames(t *testing.T) (frames [][]byte) {
+	t.Helper()
+	b, err := os.ReadFile(c.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Headers of the file and of each packet, of which the third number is the
+	// length (pcap-savefile(5)).
+	const fileHeader, packetHeader = 24, 16
+	if len(b) < fileHeader {
+		t.Fatalf("%s has %d bytes", c.file, len(b))
+	}
+	for b = b[fileHeader:]; len(b) >= packetHeader; {
+		n := int(binary.NativeEndian.Uint32(b[8:]))
+		if b = b[packetHeader:]; len(b) < n {
+			break // it is being written
+		}
+		frames, b = append(frames, b[:n]), b[n:]
+	}
+	return frames
+}
+
+// probes is how many ARP probes (RFC 5227) for an address there were: requests on
+// behalf of nobody.
+func (c capture) probes(t *testing.T, address netip.Addr) (n int) {
+	t.Helper()
+	arp := 0
+	for _, f := range c.frames(t) {
+		// Offsets of RFC 826 behind the Ethernet header.
+		if len(f) < 42 || binary.BigEndian.Uint16(f[12:]) != 0x0806 {
+			continue
+		}
+		arp++
+		sender, target := netip.AddrFrom4([4]byte(f[28:])), netip.AddrFrom4([4]byte(f[38:]))
+		if f[21] == 1 && sender.IsUnspecified() && target == address {
+			n++
+		}
+	}
+	if arp == 0 {
+		t.Errorf("%s has no ARP at all", c.file)
+	}
+	return n
+}
+
+// furtherPeers are four NICs in subnets of their own, whose servers all offer
+// everything: a router, routes, DNS and names.
+func furtherPeers(t *testing.T) (nics []guest.NIC, peers []*dhcppeer.Peer) {
+	t.Helper()
+	for i := range 4 {
+		client := fmt.Sprintf("10.9.%d.15/24", i)
+		nic, peer := dhcpPeer(t, client, leaseOf(client, time.Hour, everything(i)...))
+		nics, peers = append(nics, nic), append(peers, peer)
+	}
+	return nics, peers
+}
+
+// everything is what a server can offer beside an address, router and DNS.
+func everything(i int) []dhcpv4.Option {
+	gateway := fmt.Sprintf("10.9.%d.1", i)
+	return []dhcpv4.Option{
+		dhcpv4.OptClasslessStaticRoute(route("0.0.0.0/0", gateway), route(fmt.Sprintf("172.18.%d.0/24", i), gateway)),
+		dhcpv4.OptDomainName(fmt.Sprintf("net%d.example", i)),
+		dhcpv4.OptDomainSearch(&rfc1035label.Labels{Labels: []string{fmt.Sprintf("net%d.example", i), "example"}}),
+		dhcpv4.OptHostName(fmt.Sprintf("guest-of-net%d", i)),
+	}
+}
+
+// route is one of option 121.
+func route(to, gateway string) *dhcpv4.Route {
+	p := netip.MustParsePrefix(to)
+	return &dhcpv4.Route{
+		Dest:   &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)},
+		Router: net.IP(netip.MustParseAddr(gateway).AsSlice()),
+	}
+}
+
+// ipRoutes waits for the real ip to list exactly these routes.
+func ipRoutes(t *testing.T, m *machine, want ...string) {
+	t.Helper()
+	eventually(t, func() string {
+		var have []string
+		for line := range strings.Lines(m.ip(t, "-4", "route")) {
+			have = append(have, strings.TrimSpace(line))
+		}
+		if !slices.Equal(have, want) {
+			return fmt.Sprintf("the routes are\n%s\nwant\n%s", strings.Join(have, "\n"), strings.Join(want, "\n"))
+		}
+		return ""
+	})
+}
+
+// connected is the route to the subnet of a NIC's own address.
+func connected(nic, subnet int, host string) string {
+	return fmt.Sprintf("10.9.%d.0/24 dev eth%d proto kernel scope link src 10.9.%d.%s", subnet, nic, subnet, host)
+}
+
+// TestNamedNICs gives four NICs roles by name and by MAC address, none as it would be
+// without.
+func TestNamedNICs(t *testing.T) {
+	nics, peers := furtherPeers(t)
+	m := boot(t, image{nics: nics, cmdline: []string{quiet}, tools: true, shared: map[string]string{"etc/arcinit.toml": `
+[network]
+primary = "52:54:00:00:00:03"
+bridge = "eth0"
+[[network.nic]]
+nic = "eth1"
+role = "dhcp"
+[[network.nic]]
+nic = "52:54:00:00:00:04"
+role = "static"
+address = "10.9.3.77/24"
+`}})
+	for i, host := range []string{"15", "15", "15", "77"} {
+		answers(t, &peers[i].Host, netip.MustParseAddr(fmt.Sprintf("10.9.%d.%s", i, host)))
+	}
+	ipRoutes(t, m,
+		"default via 10.9.2.1 dev eth2 proto dhcp",
+		connected(0, 0, "15"), connected(1, 1, "15"), connected(2, 2, "15"), connected(3, 3, "77"),
+		"172.18.1.0/24 via 10.9.1.1 dev eth1 proto dhcp",
+		"172.18.2.0/24 via 10.9.2.1 dev eth2 proto dhcp")
+	if got := (talk{Peer: peers[3]}).kinds(); len(got) > 0 {
+		t.Errorf("the NIC with an address of its own sent %q", got)
+	}
+	for i, want := range []string{"1\n", "0\n", "0\n", "0\n"} {
+		if got := m.read(t, fmt.Sprintf("/proc/sys/net/ipv4/conf/eth%d/proxy_arp", i)); got != want {
+			t.Errorf("proxy_arp of eth%d is %q", i, got)
+		}
+	}
+	testRules(t, m, "-i eth0 -j ACCEPT", "-o eth0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT")
+	for i, want := range []netd.Role{netd.RoleBridge, netd.RoleDHCP, netd.RolePrimary, netd.RoleStatic} {
+		if got := network(t, m)[fmt.Sprintf("eth%d", i)].Role; got != want {
+			t.Errorf("net.json has eth%d as %s, want %s", i, got, want)
+		}
+	}
+	t.Run("names", func(t *testing.T) {
+		primary, bridge := network(t, m)["eth2"], network(t, m)["eth0"]
+		if fmt.Sprintf("%s %s %s %s %s", primary.DNS, primary.Domain, primary.Search, primary.Hostname, primary.Gateway) !=
+			"[10.9.2.1] net2.example [net2.example example] guest-of-net2 10.9.2.1" {
+			t.Errorf("net.json has %+v", primary)
+		}
+		if len(bridge.DNS)+len(bridge.Search)+len(bridge.Domain)+len(bridge.Routes) > 0 || bridge.Gateway.IsValid() {
+			t.Errorf("net.json has for the bridge %+v", bridge)
+		}
+		if got := m.read(t, "/etc/resolv.conf"); got != "nameserver 127.0.0.1\n" {
+			t.Errorf("/etc/resolv.conf holds %q", got)
+		}
+	})
+	t.Run("static", func(t *testing.T) {
+		// Somebody takes the link down, and later up again.
+		m.ip(t, "link", "set", "eth3", "down")
+		m.ip(t, "address", "flush", "dev", "eth3")
+		state(t, m, "eth3", netd.StateNoCarrier)
+		m.ip(t, "link", "set", "eth3", "up")
+		answers(t, &peers[3].Host, netip.MustParseAddr("10.9.3.77"))
+	})
+}
+
+// TestLeaseContents has the primary NIC's server lease one thing after the other,
+// with further NICs beside that must not have a part in it.
+func TestLeaseContents(t *testing.T) {
+	nics, peers := furtherPeers(t)
+	bridge := netip.MustParsePrefix(bridgeAddress)
+	peers[1].Lease(dhcppeer.Lease{Client: bridge.Addr()})
+	m := boot(t, image{nics: nics, cmdline: []string{quiet}, tools: true, shared: map[string]string{"etc/arcinit.toml": `
+[[network.nic]]
+nic = "eth2"
+role = "dhcp-no-route"
+[[network.nic]]
+nic = "eth3"
+role = "off"
+`}})
+	for i := range 3 {
+		answers(t, &peers[i].Host, netip.MustParseAddr(fmt.Sprintf("10.9.%d.15", i)))
+	}
+	primary := peers[0]
+	gateway, err := primary.Neighbour(netip.MustParseAddr("192.0.2.1")) // off the subnet
+	if err != nil {
+		t.Fatal(err)
+	}
+	beyond, err := primary.Beyond(beyondPrimary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listen(t, beyond)
+	connected := []string{connected(0, 0, "15"), connected(1, 1, "15"), connected(2, 2, "15")}
+	// leases has a server lease that, to a guest that it makes ask.
+	leases := func(t *testing.T, p *dhcppeer.Peer, l dhcppeer.Lease) {
+		t.Helper()
+		p.Lease(l)
+		s := since(p)
+		must[none](t, m, "SetClock", 2*time.Second)
+		s.sent(t, dhcpv4.MessageTypeAck)
+	}
+
+	t.Run("roles", func(t *testing.T) {
+		ipRoutes(t, m, append(append([]string{"default via 10.9.0.1 dev eth0 proto dhcp"}, connected...),
+			"172.18.0.0/24 via 10.9.0.1 dev eth0 proto dhcp")...)
+		if l := link(must[[]probe.Link](t, m, "Links", none{}), "eth3"); l.Up || len(l.Addresses) > 0 {
+			t.Errorf("the NIC that is off is %+v", l)
+		}
+		if got := (talk{Peer: peers[3]}).kinds(); len(got) > 0 {
+			t.Errorf("the NIC that is off sent %q", got)
+		}
+		for name, want := range map[string]netd.State{"eth2": netd.StateBound, "eth3": netd.StateOff} {
+			if got := network(t, m)[name].State; got != want {
+				t.Errorf("net.json has %s %s", name, got)
+			}
+		}
+	})
+	t.Run("lifetime", func(t *testing.T) {
+		// The kernel takes the address away at the end, should nobody else do.
+		shown := m.ip(t, "-4", "address", "show", "dev", "eth0")
+		match := regexp.MustCompile(`valid_lft (\d+)sec preferred_lft (\d+)sec`).FindStringSubmatch(shown)
+		if match == nil {
+			t.Fatal(shown)
+		}
+		for _, text := range match[1:] {
+			if seconds, err := strconv.Atoi(text); err != nil || seconds > 3600 || seconds < 3500 {
+				t.Errorf("the lease is for an hour:\n%s", shown)
+			}
+		}
+	})
+	t.Run("bridge", func(t *testing.T) {
+		before := m.ip(t, "-4", "route")
+		leases(t, peers[1], leaseOf(bridgeAddress, time.Hour, everything(1)...))
+		// It has taken effect when this has.
+		eventually(t, func() string {
+			if got := network(t, m)["eth1"].Hostname; got != "guest-of-net1" {
+				return fmt.Sprintf("net.json has the host name %q", got)
+			}
+			return ""
+		})
+		if after := m.ip(t, "-4", "route"); after != before {
+			t.Errorf("the bridge's server changed the routes from\n%sto\n%s", before, after)
+		}
+		if n := network(t, m)["eth1"]; len(n.DNS)+len(n.Search)+len(n.Domain)+len(n.Routes) > 0 || n.Gateway.IsValid() {
+			t.Errorf("net.json has %+v", n)
+		}
+		if got := m.read(t, "/etc/resolv.conf"); got != "nameserver 127.0.0.1\n" {
+			t.Errorf("/etc/resolv.conf holds %q", got)
+		}
+	})
+	t.Run("option 121 over 3", func(t *testing.T) {
+		leases(t, primary, leaseOf(primaryAddress, time.Hour,
+			dhcpv4.OptClasslessStaticRoute(route("172.19.0.0/16", "10.9.0.1"), route("172.20.0.0/16", "0.0.0.0"))))
+		ipRoutes(t, m, append(slices.Clone(connected), "172.19.0.0/16 via 10.9.0.1 dev eth0 proto dhcp", "172.20.0.0/16 dev eth0 proto dhcp scope link")...)
+	})
+	t.Run("gateway off the subnet", func(t *testing.T) {
+		leases(t, primary, leaseOf(primaryAddress, time.Hour,
+			dhcpv4.OptClasslessStaticRoute(route("172.19.0.0/16", "10.9.0.1"), route("0.0.0.0/0", "192.0.2.1"))))
+		ipRoutes(t, m, append(append([]string{"default via 192.0.2.1 dev eth0 proto dhcp onlink"}, connected...),
+			"172.19.0.0/16 via 10.9.0.1 dev eth0 proto dhcp")...)
+		reaches(t, m, beyondPrimary)
+	})
+	t.Run("one address", func(t *testing.T) {
+		leases(t, primary, leaseOf(primaryAddress, time.Hour,
+			dhcpv4.OptSubnetMask(net.CIDRMask(32, 32)), dhcpv4.OptRouter(net.IP(gateway.Addr().AsSlice()))))
+		ipRoutes(t, m, append([]string{"default via 192.0.2.1 dev eth0 proto dhcp onlink"}, connected[1:]...)...)
+		address(t, m, "eth0", "10.9.0.15/32")
+		reaches(t, m, beyondPrimary)
+	})
+	t.Run("MTU", func(t *testing.T) {
+		leases(t, primary, leaseOf(primaryAddress, time.Hour, dhcpv4.OptGeneric(dhcpv4.OptionInterfaceMTU, []byte{1400 >> 8, 1400 & 0xff})))
+		eventually(t, func() string {
+			if l := link(must[[]probe.Link](t, m, "Links", none{}), "eth0"); l.MTU != 1400 {
+				return fmt.Sprintf("eth0 is %+v", l)
+			}
+			return ""
+		})
+		if got := network(t, m)["eth0"].MTU; got != 1400 {
+			t.Errorf("net.json has the MTU %d", got)
+		}
+		ipRoutes(t, m, append([]string{"default via 10.9.0.1 dev eth0 proto dhcp"}, connected...)...)
+	})
+}
+
+// TestNICAppears plugs the bridge NIC in late, and then both NICs out and in again.
+func TestNICAppears(t *testing.T) {
+	_, peers := dhcpPeers(t, time.Hour)
+	device := func(i int) string {
+		return fmt.Sprintf("virtio-net-pci,id=card%d,bus=hot%d,romfile=,netdev=net%d,mac=%s", i, i, i, macs[i])
+	}
+	var qemu []string
+	for i, p := range peers {
+		qemu = append(qemu, "-device", fmt.Sprintf("pcie-root-port,id=hot%d,chassis=%d,slot=%d", i, i+1, i+1),
+			"-netdev", fmt.Sprintf("%s,id=net%d", p.Netdev(), i))
+	}
+	m := boot(t, image{cmdline: []string{quiet}, tools: true, qemu: append(qemu, "-device", device(0))})
+	add := func(i int) {
+		arguments := map[string]any{}
+		for j, a := range strings.Split(device(i), ",") {
+			if key, value, found := strings.Cut(a, "="); found {
+				arguments[key] = value
+			} else if j == 0 {
+				arguments["driver"] = a
+			}
+		}
+		m.qmp(t, "device_add", arguments)
+	}
+	// works checks that both NICs are what they are to be, whatever their names.
+	works := func(t *testing.T) {
+		t.Helper()
+		names := map[netd.Role]string{}
+		for i, p := range peers {
+			answers(t, &p.Host, leased[i])
+		}
+		eventually(t, func() string {
+			for name, n := range network(t, m) {
+				names[n.Role] = name
+				if i := slices.Index(macs, n.MAC); i < 0 || n.State != netd.StateBound || n.Role != []netd.Role{netd.RolePrimary, netd.RoleBridge}[i] {
+					return fmt.Sprintf("net.json has %+v", n)
+				}
+			}
+			return ""
+		})
+		primary, bridge := names[netd.RolePrimary], names[netd.RoleBridge]
+		defaultRoutes(t, m, probe.Route{Gateway: "10.9.0.1", Link: primary})
+		for name, want := range map[string]string{primary: "0\n", bridge: "1\n"} {
+			if got := m.read(t, "/proc/sys/net/ipv4/conf/"+name+"/proxy_arp"); got != want {
+				t.Errorf("proxy_arp of %s is %q", name, got)
+			}
+		}
+		if got := m.read(t, "/proc/sys/net/ipv4/neigh/"+bridge+"/proxy_delay"); got != "0\n" {
+			t.Errorf("proxy_delay of %s is %q", bridge, got)
+		}
+		testRules(t, m, "-i "+bridge+" -j ACCEPT", "-o "+bridge+" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT")
+	}
+
+	answers(t, &peers[0].Host, leased[0])
+	m.waitReport(t)
+	t.Run("late", func(t *testing.T) {
+		add(1)
+		works(t)
+	})
+	t.Run("again", func(t *testing.T) {
+		for i := range peers {
+			m.qmp(t, "device_del", map[string]any{"id": fmt.Sprintf("card%d", i)})
+		}
+		eventually(t, func() string {
+			if nics := network(t, m); len(nics) > 0 {
+				return fmt.Sprintf("net.json still has %+v", nics)
+			}
+			return ""
+		})
+		for i, p := range peers {
+			s := since(p)
+			add(i)
+			askedAgain(t, s, leased[i]) // by then it has its name
+		}
+		works(t)
+	})
+}
+
+// TestProbe has the daemon look for an address before it uses it, and somebody
+// else has that of the primary NIC. Beside that, the guest is a router for IPv6.
+func TestProbe(t *testing.T) {
+	nics, peers := dhcpPeers(t, time.Hour)
+	rival, err := peers[0].Neighbour(leased[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	captures := []capture{newCapture(t, 0), newCapture(t, 1)}
+	m := boot(t, image{
+		nics: nics, cmdline: []string{quiet}, qemu: append(captures[0].qemu(), captures[1].qemu()...),
+		shared: map[string]string{"etc/arcinit.toml": "[network]\nprobe_address = true\nipv6_router = true\nrelease_on_poweroff = true\n"},
+	})
+	primary := talk{Peer: peers[0]}
+	declined := primary.heard(t, dhcppeer.Decline)
+	again := since(peers[0])
+	if !declined.RequestedIPAddress().Equal(leased[0].AsSlice()) || !declined.ServerIdentifier().Equal(peers[0].Addr().AsSlice()) ||
+		!declined.ClientIPAddr.IsUnspecified() || declined.Unicast {
+		t.Errorf("unicast %t: %s", declined.Unicast, declined.Summary())
+	}
+	answers(t, &peers[1].Host, leased[1])
+	if n := captures[1].probes(t, leased[1]); n != 3 {
+		t.Errorf("%d probes for the address of eth1", n)
+	}
+	if l := link(must[[]probe.Link](t, m, "Links", none{}), "eth0"); len(l.Addresses) > 0 {
+		t.Errorf("eth0 is %+v", l)
+	}
+	if n := network(t, m)["eth0"]; n.State != netd.StateDiscovering || !strings.Contains(n.Error, "another host has the leased address") {
+		t.Errorf("net.json has %+v", n)
+	}
+	if err := rival.Remove(); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "the next DISCOVER after the DECLINE", declined.At, again.heard(t, dhcppeer.Discover).At, 9500*time.Millisecond, 12*time.Second)
+	answers(t, &peers[0].Host, leased[0])
+	if n := primary.Count(dhcppeer.Decline); n != 1 {
+		t.Errorf("%d DECLINEs", n)
+	}
+	if n := captures[0].probes(t, leased[0]); n < 4 {
+		t.Errorf("%d probes for the address of eth0", n)
+	}
+	t.Run("IPv6 router", func(t *testing.T) {
+		for key, want := range map[string]string{"all/forwarding": "1\n", "eth0/forwarding": "1\n", "eth0/accept_ra": "2\n", "eth1/accept_ra": "1\n"} {
+			if got := m.read(t, "/proc/sys/net/ipv6/conf/"+key); got != want {
+				t.Errorf("ipv6 %s is %q, want %q", key, got, want)
+			}
+		}
+	})
+	t.Run("reboot", func(t *testing.T) {
+		m.tell("Run", probe.Command{Argv: []string{arcsetup.ProgramPath, "reboot"}})
+		m.waitEnd(t, "guest-reset")
+		for i, p := range peers {
+			if n := p.Count(dhcppeer.Release); n != 0 {
+				t.Errorf("eth%d: %d RELEASEs", i, n)
+			}
+		}
+	})
+}
