@@ -57,8 +57,15 @@ func (g *Guest) bridgeRules() (bool, error) {
 	if roles.Bridge == "" {
 		return false, errors.Join(err, plan.Absent(errors.New("no second NIC")))
 	}
-	changed, errApply := firewall.Apply(firewall.BridgeRules(roles.Bridge))
+	changed, errApply := OpenBridge(roles.Bridge)
 	return changed, errors.Join(err, errApply)
+}
+
+// OpenBridge opens the firewall for the bridge NIC of this name, which need not be
+// there yet, and reports whether it had to change anything. It is for PID 1 and
+// the network daemon, which may call it at the same time.
+func OpenBridge(link string) (changed bool, err error) {
+	return firewall.Apply(firewall.BridgeRules(link))
 }
 
 func (g *Guest) sandboxRules() (bool, error) {
