@@ -80,6 +80,21 @@ func args(command, chain string, r Rule) []string {
 	return append([]string{command, chain}, strings.Fields(r.String())...)
 }
 
+// restore gives iptables the same command for each rule and each of our chains, all
+// in one run: emulated, each takes a third of a second.
+func restore(t *testing.T, command string, rules []Rule) {
+	t.Helper()
+	var s strings.Builder
+	s.WriteString("*filter\n")
+	for _, chain := range []string{"FORWARD", "DOCKER-USER"} {
+		for _, r := range rules {
+			s.WriteString(strings.Join(args(command, chain, r), " ") + "\n")
+		}
+	}
+	s.WriteString("COMMIT\n")
+	complainNot(t, "-restore", s.String(), "--noflush")
+}
+
 func TestFwRulesAreIptablesRules(t *testing.T) {
 	inNamespace(t)
 	rules := testRules()
@@ -103,8 +118,10 @@ func TestFwRulesAreIptablesRules(t *testing.T) {
 		if n := len(regexp.MustCompile(`(?m)^\d.* ACCEPT `).FindAllString(table, -1)); n != len(rules) {
 			t.Errorf("iptables -L %s -v has %d rules, want %d:\n%s", chain, n, len(rules), table)
 		}
-		for _, r := range rules {
-			iptables(t, args("-C", chain, r)...)
+		if chain == "FORWARD" {
+			for _, r := range rules {
+				iptables(t, args("-C", chain, r)...)
+			}
 		}
 		// Rules of others around and between ours change nothing for us.
 		iptables(t, "-I", chain, "-i", "docker0", "-j", "DROP")
@@ -112,11 +129,9 @@ func TestFwRulesAreIptablesRules(t *testing.T) {
 		iptables(t, "-A", chain, "-j", "RETURN")
 	}
 	apply(t, rules, false)
-	for _, chain := range []string{"FORWARD", "DOCKER-USER"} {
-		for _, r := range rules {
-			iptables(t, args("-D", chain, r)...)
-		}
-	}
+	iptables(t, args("-D", "FORWARD", rules[0])...)
+	apply(t, rules, true)
+	restore(t, "-D", rules)
 	if got := iptables(t, "-S"); strings.Contains(got, "eth1") || strings.Contains(got, "172.20") {
 		t.Errorf("after deletion:\n%s", got)
 	}
@@ -146,11 +161,7 @@ func TestFwKnowsRulesIptablesMade(t *testing.T) {
 	inNamespace(t)
 	rules := testRules()
 	iptables(t, "-N", "DOCKER-USER")
-	for _, chain := range []string{"FORWARD", "DOCKER-USER"} {
-		for _, r := range rules {
-			iptables(t, args("-I", chain, r)...)
-		}
-	}
+	restore(t, "-I", rules)
 	before := iptables(t, "-S")
 	apply(t, rules, false)
 	if after := iptables(t, "-S"); after != before {
