@@ -34,8 +34,11 @@ func dhcpPeers(t *testing.T, lease time.Duration) (nics []guest.NIC, peers []*dh
 		prefix := netip.MustParsePrefix(client)
 		server := prefix.Masked().Addr().Next()
 		peer, err := dhcppeer.Start(dhcppeer.Config{
-			Server: netip.PrefixFrom(server, prefix.Bits()), Client: prefix.Addr(), Lease: lease,
-			Options: []dhcpv4.Option{dhcpv4.OptRouter(server.AsSlice()), dhcpv4.OptDNS(net.IP(server.AsSlice()))},
+			Server: netip.PrefixFrom(server, prefix.Bits()),
+			Lease: dhcppeer.Lease{
+				Client: prefix.Addr(), Time: lease,
+				Options: []dhcpv4.Option{dhcpv4.OptRouter(server.AsSlice()), dhcpv4.OptDNS(net.IP(server.AsSlice()))},
+			},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -73,7 +76,7 @@ func TestAgentBeforeDHCP(t *testing.T) {
 	const delay = 3 * time.Second
 	nics, peers := dhcpPeers(t, time.Hour)
 	for _, p := range peers {
-		p.Behave(dhcppeer.Behaviour{Delay: delay})
+		p.Behave(dhcppeer.Delay(delay))
 	}
 	m := boot(t, image{nics: nics})
 	start := must[probe.AtStart](t, m, "AtStart", none{})
@@ -129,7 +132,7 @@ func TestAgentBeforeDHCP(t *testing.T) {
 func TestAgentWithoutDHCP(t *testing.T) {
 	nics, peers := dhcpPeers(t, time.Hour)
 	for _, p := range peers {
-		p.Behave(dhcppeer.Behaviour{Silent: true})
+		p.Behave(dhcppeer.Silent)
 	}
 	m := boot(t, image{nics: nics})
 	start := must[probe.AtStart](t, m, "AtStart", none{})
@@ -147,7 +150,7 @@ func TestAgentWithoutDHCP(t *testing.T) {
 		}
 	}
 	for _, p := range peers {
-		p.Behave(dhcppeer.Behaviour{})
+		p.Behave()
 	}
 	address(t, m, "eth0", primaryAddress)
 	address(t, m, "eth1", bridgeAddress)

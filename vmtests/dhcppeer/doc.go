@@ -1,9 +1,11 @@
-// Package dhcppeer is what a guest's NIC is wired to in the tests: a DHCP server
-// that does as it is told, at the other end of QEMU's `-netdev stream`. It sees
-// every frame that the guest sends, answers ARP for its own address, and counts
-// what it is asked.
+// Package dhcppeer is what a guest's NIC is wired to in the tests: the network at
+// the other end of QEMU's `-netdev stream`, with a DHCP server on it that does as
+// it is told, well or badly, and hosts that ping the guest and talk TCP with it.
 //
-// link.go carries frames, frame.go knows Ethernet, ARP, IPv4 and UDP, server.go
-// what a server answers, and peer.go puts them together. It knows nothing of
-// arcinit, and needs no testing.T.
+// link.go carries frames and frame.go knows Ethernet, IPv4 and UDP, as far as DHCP
+// needs them. server.go is what a good server answers, fault.go what becomes of
+// that when it is told to be none, and message.go what both sides have sent.
+// stack.go is the IP stack of all hosts, ARP included, and host.go one of them.
+// peer.go puts them together. The package knows nothing of arcinit, and needs no
+// testing.T.
 package dhcppeer

@@ -7,71 +7,44 @@ import (
 	"net/netip"
 )
 
-// Header lengths in bytes, those of IPv4 and of ARP for IPv4 on Ethernet being
-// without options and padding (IEEE 802.3, RFC 791, RFC 768, RFC 826).
+// Header lengths in bytes, that of IPv4 being without options (IEEE 802.3, RFC
+// 791, RFC 768).
 const (
 	ethernetHeader = 14
 	ipv4Header     = 20
 	udpHeader      = 8
-	arpPacket      = 28
 )
 
 // Numbers of IEEE 802 and IANA's registers.
 const (
 	etherTypeIPv4 = 0x0800
-	etherTypeARP  = 0x0806
 	protocolUDP   = 17
-	arpRequest    = 1
-	arpReply      = 2
 )
 
 type mac [6]byte
 
-var broadcastMAC = mac{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+var (
+	broadcastMAC     = mac{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	broadcastAddress = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+)
 
 func macOf(a net.HardwareAddr) (m mac) {
 	copy(m[:], a)
 	return m
 }
 
-// ethernet takes a frame apart; ok says that there was one.
-func ethernet(frame []byte) (from mac, etherType uint16, payload []byte, ok bool) {
+// parseEthernet takes a frame apart; ok says that there was one.
+func parseEthernet(frame []byte) (to mac, etherType uint16, payload []byte, ok bool) {
 	if len(frame) < ethernetHeader {
 		return mac{}, 0, nil, false
 	}
-	return mac(frame[6:12]), binary.BigEndian.Uint16(frame[12:]), frame[ethernetHeader:], true
+	return mac(frame[:6]), binary.BigEndian.Uint16(frame[12:]), frame[ethernetHeader:], true
 }
 
 func ethernetFrame(to, from mac, etherType uint16, payload []byte) []byte {
 	frame := append(to[:], from[:]...)
 	frame = binary.BigEndian.AppendUint16(frame, etherType)
 	return append(frame, payload...)
-}
-
-// arp is what an ARP packet says: who asks or answers, and for which address.
-type arp struct {
-	operation      uint16
-	senderMAC      mac
-	sender, target netip.Addr
-}
-
-var arpStart = []byte{0, 1, etherTypeIPv4 >> 8, 0, 6, 4} // Ethernet, IPv4, their lengths
-
-func parseARP(b []byte) (a arp, ok bool) {
-	if len(b) < arpPacket || !bytes.HasPrefix(b, arpStart) {
-		return arp{}, false
-	}
-	return arp{
-		operation: binary.BigEndian.Uint16(b[6:]), senderMAC: mac(b[8:14]),
-		sender: netip.AddrFrom4([4]byte(b[14:18])), target: netip.AddrFrom4([4]byte(b[24:28])),
-	}, true
-}
-
-// answer is the reply to a request: the address asked for has m.
-func (a arp) answer(m mac) []byte {
-	b := binary.BigEndian.AppendUint16(bytes.Clone(arpStart), arpReply)
-	b = append(append(b, m[:]...), a.target.AsSlice()...)
-	return append(append(b, a.senderMAC[:]...), a.sender.AsSlice()...)
 }
 
 // datagram is a UDP datagram in an IPv4 packet that is no fragment.

@@ -1,23 +1,38 @@
 package dhcppeer
 
 import (
-	"net"
+	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-// Peer is what a NIC of a guest is wired to.
+// Config is what a peer begins with.
+type Config struct {
+	// Server is the peer's own address, with the length of the subnet's prefix.
+	Server netip.Prefix
+	// Lease is what its DHCP server has to give.
+	Lease Lease
+	// Seed is what faults by chance follow from: the same messages in the same
+	// order meet with the same faults.
+	Seed uint64
+}
+
+// Peer is what a NIC of a guest is wired to. As a host, it is the DHCP server.
 type Peer struct {
-	config Config
+	Host
+	server netip.Prefix
 	link   *link
 
-	mu        sync.Mutex
-	behaviour Behaviour
-	received  map[dhcpv4.MessageType]int
-	renewals  int
+	mu       sync.Mutex
+	lease    Lease
+	faults   []Fault
+	random   *rand.Rand
+	messages []Message
+	replies  []Reply
 }
 
 // own is the peer's MAC address, of those that are assigned locally.
@@ -25,10 +40,19 @@ var own = mac{0x52, 0x55, 0, 0, 0, 1}
 
 // Start starts a peer, which waits for QEMU to connect.
 func Start(config Config) (*Peer, error) {
-	p := &Peer{config: config, received: map[dhcpv4.MessageType]int{}}
-	var err error
-	p.link, err = listen(p.receive)
-	return p, err
+	p := &Peer{server: config.Server, random: rand.New(rand.NewPCG(config.Seed, 0))}
+	p.Lease(config.Lease)
+	network, err := newNetwork(own, config.Server)
+	if err != nil {
+		return nil, err
+	}
+	p.Host = Host{network: network, address: config.Server.Addr()}
+	if p.link, err = listen(p.receive); err != nil {
+		network.close()
+		return nil, err
+	}
+	network.carry(p.link.send)
+	return p, nil
 }
 
 // Netdev is QEMU's network backend (without an id) that leads to the peer.
@@ -37,99 +61,134 @@ func (p *Peer) Netdev() string {
 }
 
 // Close unplugs the guest and removes what was made for it.
-func (p *Peer) Close() error { return p.link.close() }
+func (p *Peer) Close() error {
+	err := p.link.close()
+	p.network.close()
+	return err
+}
 
-// Behave has the server answer in that way from the next message on.
-func (p *Peer) Behave(b Behaviour) {
+// Behave has these faults happen from the next message on, in that order, instead
+// of those before. With none, the server is a good one.
+func (p *Peer) Behave(faults ...Fault) {
 	p.mu.Lock()
-	p.behaviour = b
+	p.faults = faults
 	p.mu.Unlock()
+}
+
+// Lease has the server lease that from the next message on. A REQUEST for another
+// address is answered NAK, unless Readdress says otherwise.
+func (p *Peer) Lease(l Lease) {
+	p.mu.Lock()
+	p.lease = l.withDefaults(p.server.Addr())
+	p.mu.Unlock()
+}
+
+// Messages are the DHCP messages that the guest has sent, in the order of their
+// coming, those that a fault lost among them.
+func (p *Peer) Messages() []Message {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.messages)
+}
+
+// Replies are what the server has sent, in that order.
+func (p *Peer) Replies() []Reply {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.replies)
 }
 
 // Received is how many messages of each type have come.
 func (p *Peer) Received() map[dhcpv4.MessageType]int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	all := make(map[dhcpv4.MessageType]int, len(p.received))
-	for t, n := range p.received {
-		all[t] = n
+	all := map[dhcpv4.MessageType]int{}
+	for _, m := range p.Messages() {
+		all[m.MessageType()]++
 	}
 	return all
 }
 
-// Renewals is how many requests of a client that had its address already
-// (RFC 2131 section 4.3.2: ciaddr is filled in) have been granted.
-func (p *Peer) Renewals() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.renewals
+// Count is how many messages of a kind have come.
+func (p *Peer) Count(kind Kind) (n int) {
+	for _, m := range p.Messages() {
+		if m.Kind == kind {
+			n++
+		}
+	}
+	return n
 }
 
+// Renewals is how many requests of a client that had its address already, to this
+// server or any, have been granted.
+func (p *Peer) Renewals() (n int) {
+	for _, r := range p.Replies() {
+		if r.Type == dhcpv4.MessageTypeAck && (r.To == Renewing || r.To == Rebinding) {
+			n++
+		}
+	}
+	return n
+}
+
+// receive gives DHCP messages to the server and all else to the IP stack.
 func (p *Peer) receive(frame []byte) {
-	from, etherType, payload, ok := ethernet(frame)
+	to, etherType, payload, ok := parseEthernet(frame)
 	if !ok {
 		return
 	}
-	switch etherType {
-	case etherTypeARP:
-		if a, ok := parseARP(payload); ok && a.operation == arpRequest && a.target == p.config.Server.Addr() {
-			p.link.send(ethernetFrame(from, own, etherTypeARP, a.answer(own)))
-		}
-	case etherTypeIPv4:
+	if etherType == etherTypeIPv4 {
 		if d, ok := parseDatagram(payload); ok && d.to.Port() == dhcpv4.ServerPort {
-			p.serve(d.payload)
+			p.serve(d, to == own)
+			return
 		}
 	}
+	p.network.receive(frame)
 }
 
-// serve counts and answers a DHCP message; what is none is not for the server.
-func (p *Peer) serve(message []byte) {
-	request, err := dhcpv4.FromBytes(message)
+// serve notes and answers a DHCP message; what is none is not for the server.
+func (p *Peer) serve(d datagram, unicast bool) {
+	request, err := dhcpv4.FromBytes(d.payload)
 	if err != nil || request.OpCode != dhcpv4.OpcodeBootRequest {
 		return
 	}
+	m := Message{
+		DHCPv4: request, Kind: kindOf(request, d.to.Addr()), At: time.Now(),
+		From: d.from.Addr(), To: d.to.Addr(), Unicast: unicast,
+	}
 	p.mu.Lock()
-	p.received[request.MessageType()]++
-	behaviour := p.behaviour
+	p.messages = append(p.messages, m)
+	e := &Exchange{Message: m, server: p.server, lease: p.lease, random: p.random}
+	e.Replies = e.answer()
+	for _, fault := range p.faults {
+		fault(e)
+	}
 	p.mu.Unlock()
-	replies, err := p.config.answer(behaviour, request)
-	if err != nil {
-		return
+
+	// Replies that are due at the same time keep their order.
+	slices.SortStableFunc(e.Replies, func(a, b Reply) int { return int(a.After - b.After) })
+	for len(e.Replies) > 0 {
+		after, n := e.Replies[0].After, 1
+		for n < len(e.Replies) && e.Replies[n].After == after {
+			n++
+		}
+		due := e.Replies[:n]
+		e.Replies = e.Replies[n:]
+		if after <= 0 {
+			p.send(due)
+		} else {
+			time.AfterFunc(after, func() { p.send(due) })
+		}
 	}
+}
+
+func (p *Peer) send(replies []Reply) {
 	for _, r := range replies {
-		time.AfterFunc(r.after, func() { p.send(request, r.message) })
-	}
-}
-
-func (p *Peer) send(request, message *dhcpv4.DHCPv4) {
-	if message.MessageType() == dhcpv4.MessageTypeAck && !request.ClientIPAddr.IsUnspecified() {
+		r.At = time.Now()
 		p.mu.Lock()
-		p.renewals++
+		p.replies = append(p.replies, r)
 		p.mu.Unlock()
+		p.link.send(ethernetFrame(r.mac, own, etherTypeIPv4, datagram{
+			from:    netip.AddrPortFrom(p.server.Addr(), dhcpv4.ServerPort),
+			to:      netip.AddrPortFrom(r.address, dhcpv4.ClientPort),
+			payload: r.Payload,
+		}.packet()))
 	}
-	address, to := destination(request, message)
-	p.link.send(ethernetFrame(to, own, etherTypeIPv4, datagram{
-		from:    netip.AddrPortFrom(p.config.Server.Addr(), dhcpv4.ServerPort),
-		to:      netip.AddrPortFrom(address, dhcpv4.ClientPort),
-		payload: message.ToBytes(),
-	}.packet()))
 }
-
-// destination is where RFC 2131 section 4.1 has the answer sent.
-func destination(request, message *dhcpv4.DHCPv4) (netip.Addr, mac) {
-	address := message.YourIPAddr
-	switch {
-	case message.MessageType() == dhcpv4.MessageTypeNak:
-		address = nil
-	case !request.ClientIPAddr.IsUnspecified():
-		address = request.ClientIPAddr
-	case request.IsBroadcast():
-		address = nil
-	}
-	if a, ok := netip.AddrFromSlice(address.To4()); ok {
-		return a, macOf(request.ClientHWAddr)
-	}
-	return netip.AddrFrom4([4]byte{255, 255, 255, 255}), broadcastMAC
-}
-
-func prefixMask(p netip.Prefix) net.IPMask { return net.CIDRMask(p.Bits(), 32) }

@@ -1,90 +1,92 @@
 package dhcppeer
 
 import (
-	"fmt"
+	"net"
 	"net/netip"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-// Config is what a peer's DHCP server has to give.
-type Config struct {
-	// Server is the peer's own address, with the length of the subnet's prefix.
-	Server netip.Prefix
+// Lease is what the server has to give.
+type Lease struct {
 	// Client is the one address that it leases, to whoever asks.
 	Client netip.Addr
-	// Lease is for how long, in whole seconds; one hour by default.
-	Lease time.Duration
-	// Options are in each offer and ACK, beside those that make a lease:
-	// server identifier, lease time and subnet mask.
+	// Time is for how long, in whole seconds; one hour by default.
+	Time time.Duration
+	// Identifier is the server identifier; the server's own address by default.
+	Identifier netip.Addr
+	// Options are in each OFFER and ACK beside those that make a lease: server
+	// identifier, lease time and the server's subnet mask. One of these replaces
+	// the server's.
 	Options []dhcpv4.Option
+	// Edit, if any, has the last word on each OFFER and ACK.
+	Edit func(*dhcpv4.DHCPv4)
 }
 
-// Behaviour is how the server answers. The zero Behaviour is a good server's.
-type Behaviour struct {
-	// Silent servers count what they are asked and say nothing.
-	Silent bool
-	// Delay is the time from a message to its answer.
-	Delay time.Duration
+// withDefaults is the lease that a server at that address gives.
+func (l Lease) withDefaults(server netip.Addr) Lease {
+	if l.Time == 0 {
+		l.Time = time.Hour
+	}
+	if !l.Identifier.IsValid() {
+		l.Identifier = server
+	}
+	return l
 }
 
-// reply is a message on its way to the guest.
-type reply struct {
-	after   time.Duration
-	message *dhcpv4.DHCPv4
+// answer is what a good server says to a message: nothing, or one reply.
+func (e *Exchange) answer() []Reply {
+	switch e.Kind {
+	case Discover:
+		return []Reply{e.Reply(dhcpv4.MessageTypeOffer)}
+	case Selecting:
+		if !e.ServerIdentifier().Equal(e.lease.Identifier.AsSlice()) {
+			return nil // another server's offer was taken
+		}
+		return e.grant(e.RequestedIPAddress())
+	case InitReboot:
+		return e.grant(e.RequestedIPAddress())
+	case Renewing, Rebinding:
+		return e.grant(e.ClientIPAddr)
+	}
+	return nil
 }
 
-// answer is what the server says to a message: nothing, one reply, or several.
-func (c Config) answer(b Behaviour, request *dhcpv4.DHCPv4) ([]reply, error) {
-	messageType := c.typeOfAnswer(request)
-	if b.Silent || messageType == dhcpv4.MessageTypeNone {
-		return nil, nil
+func (e *Exchange) grant(wanted net.IP) []Reply {
+	if !wanted.Equal(e.lease.Client.AsSlice()) {
+		return []Reply{e.Reply(dhcpv4.MessageTypeNak)}
 	}
-	server := c.Server.Addr().AsSlice()
-	modifiers := []dhcpv4.Modifier{
-		dhcpv4.WithMessageType(messageType),
-		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(server)),
-	}
-	if messageType != dhcpv4.MessageTypeNak {
-		lease := c.Lease
-		if lease == 0 {
-			lease = time.Hour
-		}
-		modifiers = append(modifiers,
-			dhcpv4.WithYourIP(c.Client.AsSlice()),
-			dhcpv4.WithOption(dhcpv4.OptIPAddressLeaseTime(lease)),
-			dhcpv4.WithOption(dhcpv4.OptSubnetMask(prefixMask(c.Server))),
-		)
-		for _, o := range c.Options {
-			modifiers = append(modifiers, dhcpv4.WithOption(o))
-		}
-	}
-	message, err := dhcpv4.NewReplyFromRequest(request, modifiers...)
-	if err != nil {
-		return nil, fmt.Errorf("answer %s: %w", request.MessageType(), err)
-	}
-	return []reply{{after: b.Delay, message: message}}, nil
+	return []Reply{e.Reply(dhcpv4.MessageTypeAck)}
 }
 
-// typeOfAnswer follows RFC 2131 section 4.3; none is for what asks for no answer,
-// or another server.
-func (c Config) typeOfAnswer(request *dhcpv4.DHCPv4) dhcpv4.MessageType {
-	switch request.MessageType() {
-	case dhcpv4.MessageTypeDiscover:
-		return dhcpv4.MessageTypeOffer
-	case dhcpv4.MessageTypeRequest:
-		if other := request.ServerIdentifier(); other != nil && !other.Equal(c.Server.Addr().AsSlice()) {
-			return dhcpv4.MessageTypeNone
-		}
-		wanted := request.RequestedIPAddress()
-		if wanted == nil {
-			wanted = request.ClientIPAddr
-		}
-		if !wanted.Equal(c.Client.AsSlice()) {
-			return dhcpv4.MessageTypeNak
-		}
-		return dhcpv4.MessageTypeAck
+// Reply is a reply of that type to the message: OFFER and ACK with the lease, NAK
+// without.
+func (e *Exchange) Reply(t dhcpv4.MessageType, modifiers ...dhcpv4.Modifier) Reply {
+	m := &dhcpv4.DHCPv4{
+		OpCode: dhcpv4.OpcodeBootReply, HWType: e.HWType, TransactionID: e.TransactionID, Flags: e.Flags,
+		GatewayIPAddr: e.GatewayIPAddr, ClientHWAddr: e.ClientHWAddr, Options: dhcpv4.Options{},
 	}
-	return dhcpv4.MessageTypeNone
+	m.UpdateOption(dhcpv4.OptMessageType(t))
+	m.UpdateOption(dhcpv4.OptServerIdentifier(e.lease.Identifier.AsSlice()))
+	if id := e.Options.Get(dhcpv4.OptionClientIdentifier); id != nil {
+		m.UpdateOption(dhcpv4.OptClientIdentifier(id)) // RFC 6842
+	}
+	if t != dhcpv4.MessageTypeNak {
+		m.YourIPAddr = e.lease.Client.AsSlice()
+		m.UpdateOption(dhcpv4.OptIPAddressLeaseTime(e.lease.Time))
+		m.UpdateOption(dhcpv4.OptSubnetMask(net.CIDRMask(e.server.Bits(), 32)))
+		for _, o := range e.lease.Options {
+			m.UpdateOption(o)
+		}
+		if e.lease.Edit != nil {
+			e.lease.Edit(m)
+		}
+	}
+	for _, modify := range modifiers {
+		modify(m)
+	}
+	r := Reply{Type: t, To: e.Kind, Payload: m.ToBytes()}
+	r.address, r.mac = destination(e.DHCPv4, m)
+	return r
 }

@@ -1,0 +1,116 @@
+package dhcppeer
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
+	"gvisor.dev/gvisor/pkg/waiter"
+)
+
+// Host is an IPv4 address on the peer's side of the cable. It answers pings.
+type Host struct {
+	network *network
+	address netip.Addr
+}
+
+// Addr is the host's address.
+func (h *Host) Addr() netip.Addr { return h.address }
+
+// Dial opens a TCP connection from the host to a destination in the server's
+// subnet or one that Peer.Route names, or to a link-local one of IPv6, which the
+// peer's own link-local address dials.
+func (h *Host) Dial(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+	from, remote, protocol := h.route(to)
+	conn, err := gonet.DialTCPWithBind(ctx, h.network.stack, from, remote, protocol)
+	if err != nil {
+		return nil, fmt.Errorf("connect %s to %s: %w", h.address, to, err)
+	}
+	return conn, nil
+}
+
+// Listen accepts TCP connections to the host.
+func (h *Host) Listen(port uint16) (net.Listener, error) {
+	at, _, _ := h.route(netip.AddrPortFrom(h.address, port))
+	at.Port = port
+	l, err := gonet.ListenTCP(h.network.stack, at, ipv4.ProtocolNumber)
+	if err != nil {
+		return nil, fmt.Errorf("listen on port %d of %s: %w", port, h.address, err)
+	}
+	return l, nil
+}
+
+// Ping sends one ICMP echo request, as Dial would its first packet, and waits for
+// the answer until the context ends.
+func (h *Host) Ping(ctx context.Context, to netip.Addr) error {
+	if err := h.ping(ctx, to); err != nil {
+		return fmt.Errorf("ping %s from %s: %w", to, h.address, err)
+	}
+	return nil
+}
+
+func (h *Host) ping(ctx context.Context, to netip.Addr) error {
+	from, remote, protocol := h.route(netip.AddrPortFrom(to, 0))
+	transport, request, reply := icmp.ProtocolNumber4, byte(header.ICMPv4Echo), byte(header.ICMPv4EchoReply)
+	if protocol == ipv6.ProtocolNumber {
+		transport, request, reply = icmp.ProtocolNumber6, byte(header.ICMPv6EchoRequest), byte(header.ICMPv6EchoReply)
+	}
+	var queue waiter.Queue
+	endpoint, err := h.network.stack.NewEndpoint(transport, protocol, &queue)
+	if err != nil {
+		return failure(err)
+	}
+	conn := gonet.NewUDPConn(&queue, endpoint) // of datagrams, whichever
+	defer conn.Close()                         //nolint:errcheck // frees the identifier
+	if from != (tcpip.FullAddress{}) {
+		if err := endpoint.Bind(from); err != nil {
+			return failure(err)
+		}
+	}
+	if err := endpoint.Connect(remote); err != nil {
+		return failure(err)
+	}
+	defer context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(0, 1)) })()
+
+	// Type, code, checksum and identifier, which the stack fills in, and sequence
+	// number (RFC 792, RFC 4443 section 4.1), then what comes back as it is.
+	echo := append([]byte{request, 0, 0, 0, 0, 0, 0, 1}, "are you there?"...)
+	if _, err := conn.Write(echo); err != nil {
+		return err
+	}
+	answer := make([]byte, 2*len(echo))
+	n, readErr := conn.Read(answer)
+	if ctx.Err() != nil {
+		return fmt.Errorf("no answer: %w", ctx.Err())
+	}
+	if readErr != nil {
+		return readErr
+	}
+	if n != len(echo) || answer[0] != reply || !bytes.Equal(answer[6:n], echo[6:]) {
+		return fmt.Errorf("the answer is % x", answer[:n])
+	}
+	return nil
+}
+
+// Remove ends the host: nobody answers for its address any more.
+func (h *Host) Remove() error { return h.network.remove(h.address) }
+
+// route is how a packet goes to a destination: from where, to where, and by which
+// protocol. The stack knows its own link-local address.
+func (h *Host) route(to netip.AddrPort) (from, remote tcpip.FullAddress, protocol tcpip.NetworkProtocolNumber) {
+	remote = tcpip.FullAddress{Addr: stackAddress(to.Addr()), Port: to.Port()}
+	if to.Addr().Is6() {
+		remote.NIC = cable
+		return tcpip.FullAddress{}, remote, ipv6.ProtocolNumber
+	}
+	return tcpip.FullAddress{Addr: stackAddress(h.address)}, remote, ipv4.ProtocolNumber
+}

@@ -1,0 +1,105 @@
+package dhcppeer
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+)
+
+// Kind is what a client's message is for: its type and, as REQUEST has many uses,
+// the state of the client that RFC 2131 section 4.3.2 tells by what is in it.
+type Kind string
+
+// The kinds of a client's messages.
+const (
+	Discover Kind = "DISCOVER"
+	// Selecting takes an offer: it names the server.
+	Selecting Kind = "REQUEST, selecting"
+	// InitReboot asks for the address of an earlier lease.
+	InitReboot Kind = "REQUEST, init-reboot"
+	// Renewing comes from the address that is to be kept, to the server alone.
+	Renewing Kind = "REQUEST, renewing"
+	// Rebinding is the same to all servers.
+	Rebinding Kind = "REQUEST, rebinding"
+	Decline   Kind = "DECLINE"
+	Release   Kind = "RELEASE"
+	Inform    Kind = "INFORM"
+	// Unknown is everything else.
+	Unknown Kind = "unknown"
+)
+
+// Message is a DHCP message that the guest has sent.
+type Message struct {
+	// DHCPv4 is the message as parsed; nobody may change it.
+	*dhcpv4.DHCPv4
+	Kind Kind
+	// At is when it came.
+	At time.Time
+	// From and To are the addresses of the IPv4 packet.
+	From, To netip.Addr
+	// Unicast says that the Ethernet frame was for the server alone.
+	Unicast bool
+}
+
+func kindOf(m *dhcpv4.DHCPv4, to netip.Addr) Kind {
+	switch m.MessageType() {
+	case dhcpv4.MessageTypeDiscover:
+		return Discover
+	case dhcpv4.MessageTypeDecline:
+		return Decline
+	case dhcpv4.MessageTypeRelease:
+		return Release
+	case dhcpv4.MessageTypeInform:
+		return Inform
+	case dhcpv4.MessageTypeRequest:
+		switch {
+		case m.ServerIdentifier() != nil:
+			return Selecting
+		case m.RequestedIPAddress() != nil:
+			return InitReboot
+		case m.ClientIPAddr.IsUnspecified():
+			return Unknown
+		case to == broadcastAddress:
+			return Rebinding
+		default:
+			return Renewing
+		}
+	}
+	return Unknown
+}
+
+// Reply is a message of the server's.
+type Reply struct {
+	// Type is OFFER, ACK or NAK: what the server means to say, whatever has
+	// become of the payload.
+	Type dhcpv4.MessageType
+	// To is what it answers.
+	To Kind
+	// Payload is the DHCP message as it is sent.
+	Payload []byte
+	// After is the time from the guest's message until it is sent.
+	After time.Duration
+	// At is when it was sent.
+	At time.Time
+
+	address netip.Addr
+	mac     mac
+}
+
+// destination is where RFC 2131 section 4.1 has the answer sent.
+func destination(request, message *dhcpv4.DHCPv4) (netip.Addr, mac) {
+	address := message.YourIPAddr
+	switch {
+	case message.MessageType() == dhcpv4.MessageTypeNak:
+		address = nil
+	case !request.ClientIPAddr.IsUnspecified():
+		address = request.ClientIPAddr
+	case request.IsBroadcast():
+		address = nil
+	}
+	if a, ok := netip.AddrFromSlice(address.To4()); ok {
+		return a, macOf(request.ClientHWAddr)
+	}
+	return broadcastAddress, broadcastMAC
+}
