@@ -9,6 +9,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -303,4 +305,84 @@ func testProxyARP(t *testing.T, host *station) {
 	if took > 1500*time.Millisecond {
 		t.Errorf("the first pings to 8 addresses took %v", took)
 	}
+}
+
+// legacyOnly are the modules of the image, for one without any, but for nfnetlink
+// and all that needs it, as nf_tables does: what is left of netfilter are the
+// tables of iptables-legacy.
+func legacyOnly(t *testing.T) (files map[string]string) {
+	t.Helper()
+	root := built(t, "modules")
+	files = map[string]string{}
+	keep := func(path, text string) { files[strings.TrimPrefix(path, root)] = text }
+	read := func(path string) string {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	indexes, err := filepath.Glob(root + "/lib/modules/*/modules.*")
+	if err != nil || len(indexes) == 0 {
+		t.Fatalf("indexes of the modules in %s: %v, %v", root, indexes, err)
+	}
+	dir := filepath.Dir(indexes[0])
+	without := map[string]bool{}
+	var dep, alias strings.Builder
+	for line := range strings.Lines(read(dir + "/modules.dep")) {
+		module, _, _ := strings.Cut(line, ":")
+		if strings.Contains(line, "/nfnetlink.ko") {
+			without[strings.TrimSuffix(filepath.Base(module), ".ko")] = true
+			continue
+		}
+		dep.WriteString(line)
+		keep(filepath.Join(dir, module), read(filepath.Join(dir, module)))
+	}
+	if !without["nf_tables"] {
+		t.Fatalf("nf_tables is no module that needs nfnetlink: those are %v", without)
+	}
+	for line := range strings.Lines(read(dir + "/modules.alias")) {
+		if f := strings.Fields(line); len(f) != 3 || !without[f[2]] {
+			alias.WriteString(line)
+		}
+	}
+	for _, path := range indexes {
+		keep(path, read(path))
+	}
+	keep(dir+"/modules.dep", dep.String())
+	keep(dir+"/modules.alias", alias.String())
+	return files
+}
+
+// TestLegacyTablesOnly boots a kernel whose only tables are those of
+// iptables-legacy. (TestNoNFTables has nfnetlink, and nf_tables refused.)
+func TestLegacyTablesOnly(t *testing.T) {
+	m := boot(t, image{initrd: "initramfs.cpio", files: legacyOnly(t), nics: bothNICs(), tools: true, cmdline: []string{quiet}})
+	comesUp(t, m, "fwbridge", "fwsandbox")
+	why := []string{"the kernel has no nf_tables", "legacy ip_tables", "are not used", "enable CONFIG_NF_TABLES, CONFIG_NF_TABLES_IPV4, CONFIG_NFT_COMPAT and CONFIG_NETFILTER_XT_MATCH_CONNTRACK"}
+	for _, step := range []string{"fwbridge", "fwsandbox"} {
+		outcome(t, m, step, "failed", why...)
+		said(t, m, append([]string{"arcinit: " + step}, why...)...)
+	}
+	outcome(t, m, "netfilter", "unavailable", "nf_tables")
+	// All else is as ever, and so are the tables that there are.
+	address(t, m, "eth0", "10.0.2.15/24")
+	address(t, m, "eth1", "192.168.64.15/24")
+	r := must[probe.Result](t, m, "Run", probe.Command{Argv: tool("iptables", "xtables-legacy-multi", "iptables", "-S"), Env: iptablesEnv})
+	if want := "-P INPUT ACCEPT\n-P FORWARD ACCEPT\n-P OUTPUT ACCEPT\n"; r.Code != 0 || r.Stdout != want {
+		t.Errorf("iptables-legacy -S: code %d, %s%s", r.Code, r.Stdout, r.Stderr)
+	}
+	if r := m.iptables(t, "-S"); r.Code == 0 {
+		t.Errorf("iptables-nft finds tables: %s", r.Stdout)
+	}
+}
+
+// TestNoConntrackMatch has a kernel that refuses one of the rules.
+func TestNoConntrackMatch(t *testing.T) {
+	m := boot(t, image{nics: bothNICs(), tools: true, cmdline: []string{quiet, "module_blacklist=xt_conntrack"}})
+	comesUp(t, m, "fwbridge")
+	why := []string{"RELATED,ESTABLISHED", "no conntrack match", "enable CONFIG_NFT_COMPAT and CONFIG_NETFILTER_XT_MATCH_CONNTRACK"}
+	outcome(t, m, "fwbridge", "failed", why...)
+	said(t, m, append([]string{"arcinit: fwbridge"}, why...)...)
+	testRules(t, m, "-i eth1 -j ACCEPT", "-s 172.20.0.0/16 -j ACCEPT", "-d 172.20.0.0/16 -j ACCEPT")
 }
