@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -138,6 +140,10 @@ func TestHosts(t *testing.T) {
 		noPing(t, guest, "10.9.0.3")
 		noPing(t, guest, "198.51.100.8")
 		noPing(t, &p.Host, "10.9.0.16")
+		// The peer knows no way there, and says so.
+		if conn, err := guest.Dial(short(t, 2*time.Second), netip.MustParseAddrPort("203.0.113.1:80")); err == nil || errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("connected: %v, %v", conn, err)
+		}
 	})
 	t.Run("link-local", func(t *testing.T) {
 		ping(t, &p.Host, guestLinkLocal)
@@ -169,4 +175,27 @@ func TestRoute(t *testing.T) {
 	if err := p.Ping(short(t, time.Second), to); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestGarbageForHosts sends the IP stack what only looks like its protocols: hosts
+// still answer after it.
+func TestGarbageForHosts(t *testing.T) {
+	p := startPeer(t, testConfig)
+	guest := guestOf(t, p, "10.9.0.15/20")
+	random := rand.New(rand.NewPCG(1, 2))
+	starts := [][]byte{
+		{0x08, 0x00, 0x45, 0}, {0x08, 0x00, 0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6}, {0x08, 0x00, 0x4f, 0}, {0x86, 0xdd, 0x60, 0},
+		append([]byte{0x08, 0x06}, 0, 1, 8, 0, 6, 4, 0, 1), append([]byte{0x08, 0x06}, 0, 1, 8, 0, 6, 4, 0, 2), {},
+	}
+	for range 20000 {
+		frame := slices.Concat(own[:], guestMAC[:], starts[random.IntN(len(starts))], make([]byte, random.IntN(100)))
+		for i := 14; i < len(frame); i++ {
+			if frame[i] == 0 {
+				frame[i] = byte(random.IntN(256))
+			}
+		}
+		p.receive(frame[:random.IntN(len(frame)+1)])
+	}
+	ping(t, guest, "10.9.0.1")
+	ping(t, &p.Host, "10.9.0.15")
 }
