@@ -177,6 +177,27 @@ func TestRoute(t *testing.T) {
 	}
 }
 
+// TestGateway has a guest take for its gateway an address that is not of its
+// subnet, and find nobody on the link who is beyond.
+func TestGateway(t *testing.T) {
+	p := startPeer(t, testConfig)
+	gateway, gatewayErr := p.Neighbour(netip.MustParseAddr("192.0.2.1"))
+	beyond, beyondErr := p.Beyond(netip.MustParseAddr("198.51.100.7"))
+	if err := errors.Join(gatewayErr, beyondErr); err != nil {
+		t.Fatal(err)
+	}
+	guest := guestOf(t, p, "10.9.0.15/32")
+	guest.network.stack.SetRouteTable([]tcpip.Route{
+		{Destination: header.IPv4EmptySubnet, Gateway: stackAddress(gateway.Addr()), NIC: cable},
+	})
+	ping(t, guest, "192.0.2.1")
+	ping(t, guest, "198.51.100.7")
+	ping(t, beyond, "10.9.0.15")
+	guest.network.stack.SetRouteTable([]tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: cable}})
+	ping(t, guest, "192.0.2.1")
+	noPing(t, guest, "198.51.100.7")
+}
+
 // TestGarbageForHosts sends the IP stack what only looks like its protocols: hosts
 // still answer after it.
 func TestGarbageForHosts(t *testing.T) {
