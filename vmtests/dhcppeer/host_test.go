@@ -161,6 +161,27 @@ func TestHosts(t *testing.T) {
 	})
 }
 
+// TestListenAgain has a host listen where one who was connected to before still is.
+func TestListenAgain(t *testing.T) {
+	p := startPeer(t, testConfig)
+	guest := guestOf(t, p, "10.9.0.15/20")
+	for range 2 {
+		l, err := p.Listen(80)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, dialErr := guest.Dial(short(t, 5*time.Second), netip.MustParseAddrPort("10.9.0.1:80"))
+		_, acceptErr := l.Accept()
+		if err := errors.Join(dialErr, acceptErr); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Listen(80); err == nil {
+			t.Error("two listen at the same time")
+		}
+		_ = l.Close()
+	}
+}
+
 // TestRoute has a peer look on the link for addresses that are not of its subnet.
 func TestRoute(t *testing.T) {
 	p := startPeer(t, testConfig)
