@@ -114,8 +114,8 @@ func Corrupt(n int) Fault {
 	return func(e *Exchange) {
 		for i, r := range e.Replies {
 			b := bytes.Clone(r.Payload)
-			for range n {
-				b[e.random.IntN(len(b))] ^= byte(1 + e.random.IntN(255))
+			for _, at := range e.random.Perm(len(b))[:min(n, len(b))] {
+				b[at] ^= byte(1 + e.random.IntN(255))
 			}
 			e.Replies[i].Payload = b
 		}
@@ -127,12 +127,15 @@ func Truncate(n int) Fault {
 	return Rewrite(func(_ *dhcpv4.DHCPv4, reply []byte) []byte { return reply[:min(n, len(reply))] })
 }
 
-// Insert puts bytes before the end of each reply's options, as options that need
-// not be any.
+// Insert puts bytes before the end option of each reply, as options that need not
+// be any; where there is no end, after all else.
 func Insert(options ...byte) Fault {
 	return Rewrite(func(_ *dhcpv4.DHCPv4, reply []byte) []byte {
-		padded := bytes.TrimRight(reply, "\x00")
-		return slices.Concat(padded[:len(padded)-1], options, []byte{dhcpv4.OptionEnd.Code()})
+		end := bytes.LastIndexByte(reply, dhcpv4.OptionEnd.Code())
+		if end < 0 {
+			end = len(reply)
+		}
+		return slices.Concat(reply[:end], options, reply[end:])
 	})
 }
 

@@ -14,6 +14,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
 )
 
@@ -38,15 +39,29 @@ func (h *Host) Dial(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 	return conn, nil
 }
 
+// backlog is how many connections may wait to be accepted.
+const backlog = 16
+
 // Listen accepts TCP connections to the host.
 func (h *Host) Listen(port uint16) (net.Listener, error) {
-	at, _, _ := h.route(netip.AddrPortFrom(h.address, port))
-	at.Port = port
-	l, err := gonet.ListenTCP(h.network.stack, at, ipv4.ProtocolNumber)
-	if err != nil {
-		return nil, fmt.Errorf("listen on port %d of %s: %w", port, h.address, err)
+	failed := func(err tcpip.Error) error {
+		return fmt.Errorf("listen on port %d of %s: %w", port, h.address, failure(err))
 	}
-	return l, nil
+	var queue waiter.Queue
+	endpoint, err := h.network.stack.NewEndpoint(tcp.ProtocolNumber, ipv4.ProtocolNumber, &queue)
+	if err != nil {
+		return nil, failed(err)
+	}
+	// As in package net: also while connections of the listener before are open.
+	endpoint.SocketOptions().SetReuseAddress(true)
+	if err = endpoint.Bind(tcpip.FullAddress{Addr: stackAddress(h.address), Port: port}); err == nil {
+		err = endpoint.Listen(backlog)
+	}
+	if err != nil {
+		endpoint.Close()
+		return nil, failed(err)
+	}
+	return gonet.NewTCPListener(h.network.stack, &queue, endpoint), nil
 }
 
 // Ping sends one ICMP echo request, as Dial would its first packet, and waits for

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -74,7 +76,7 @@ func echo(t *testing.T, l net.Listener, err error) {
 
 func talk(t *testing.T, from *Host, to string) {
 	t.Helper()
-	conn, err := from.Dial(short(t, 2*time.Second), netip.MustParseAddrPort(to))
+	conn, err := from.Dial(short(t, 5*time.Second), netip.MustParseAddrPort(to))
 	if err != nil {
 		t.Error(err)
 		return
@@ -97,7 +99,7 @@ func short(t *testing.T, d time.Duration) context.Context {
 
 func ping(t *testing.T, from *Host, to string) {
 	t.Helper()
-	if err := from.Ping(short(t, 2*time.Second), netip.MustParseAddr(to)); err != nil {
+	if err := from.Ping(short(t, 5*time.Second), netip.MustParseAddr(to)); err != nil {
 		t.Error(err)
 	}
 }
@@ -138,6 +140,10 @@ func TestHosts(t *testing.T) {
 		noPing(t, guest, "10.9.0.3")
 		noPing(t, guest, "198.51.100.8")
 		noPing(t, &p.Host, "10.9.0.16")
+		// The peer knows no way there, and says so.
+		if conn, err := guest.Dial(short(t, 5*time.Second), netip.MustParseAddrPort("203.0.113.1:80")); err == nil || errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("connected: %v, %v", conn, err)
+		}
 	})
 	t.Run("link-local", func(t *testing.T) {
 		ping(t, &p.Host, guestLinkLocal)
@@ -155,6 +161,27 @@ func TestHosts(t *testing.T) {
 	})
 }
 
+// TestListenAgain has a host listen where one who was connected to before still is.
+func TestListenAgain(t *testing.T) {
+	p := startPeer(t, testConfig)
+	guest := guestOf(t, p, "10.9.0.15/20")
+	for range 2 {
+		l, err := p.Listen(80)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, dialErr := guest.Dial(short(t, 5*time.Second), netip.MustParseAddrPort("10.9.0.1:80"))
+		_, acceptErr := l.Accept()
+		if err := errors.Join(dialErr, acceptErr); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Listen(80); err == nil {
+			t.Error("two listen at the same time")
+		}
+		_ = l.Close()
+	}
+}
+
 // TestRoute has a peer look on the link for addresses that are not of its subnet.
 func TestRoute(t *testing.T) {
 	p := startPeer(t, testConfig)
@@ -166,7 +193,49 @@ func TestRoute(t *testing.T) {
 	if err := p.Route(netip.MustParsePrefix("172.17.0.0/16")); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Ping(short(t, time.Second), to); err != nil {
-		t.Error(err)
+	ping(t, &p.Host, to.String())
+}
+
+// TestGateway has a guest take for its gateway an address that is not of its
+// subnet, and find nobody on the link who is beyond.
+func TestGateway(t *testing.T) {
+	p := startPeer(t, testConfig)
+	gateway, gatewayErr := p.Neighbour(netip.MustParseAddr("192.0.2.1"))
+	beyond, beyondErr := p.Beyond(netip.MustParseAddr("198.51.100.7"))
+	if err := errors.Join(gatewayErr, beyondErr); err != nil {
+		t.Fatal(err)
 	}
+	guest := guestOf(t, p, "10.9.0.15/32")
+	guest.network.stack.SetRouteTable([]tcpip.Route{
+		{Destination: header.IPv4EmptySubnet, Gateway: stackAddress(gateway.Addr()), NIC: cable},
+	})
+	ping(t, guest, "192.0.2.1")
+	ping(t, guest, "198.51.100.7")
+	ping(t, beyond, "10.9.0.15")
+	guest.network.stack.SetRouteTable([]tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: cable}})
+	ping(t, guest, "192.0.2.1")
+	noPing(t, guest, "198.51.100.7")
+}
+
+// TestGarbageForHosts sends the IP stack what only looks like its protocols: hosts
+// still answer after it.
+func TestGarbageForHosts(t *testing.T) {
+	p := startPeer(t, testConfig)
+	guest := guestOf(t, p, "10.9.0.15/20")
+	random := rand.New(rand.NewPCG(1, 2))
+	starts := [][]byte{
+		{0x08, 0x00, 0x45, 0}, {0x08, 0x00, 0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6}, {0x08, 0x00, 0x4f, 0}, {0x86, 0xdd, 0x60, 0},
+		append([]byte{0x08, 0x06}, 0, 1, 8, 0, 6, 4, 0, 1), append([]byte{0x08, 0x06}, 0, 1, 8, 0, 6, 4, 0, 2), {},
+	}
+	for range 20000 {
+		frame := slices.Concat(own[:], guestMAC[:], starts[random.IntN(len(starts))], make([]byte, random.IntN(100)))
+		for i := 14; i < len(frame); i++ {
+			if frame[i] == 0 {
+				frame[i] = byte(random.IntN(256))
+			}
+		}
+		p.receive(frame[:random.IntN(len(frame)+1)])
+	}
+	ping(t, guest, "10.9.0.1")
+	ping(t, &p.Host, "10.9.0.15")
 }

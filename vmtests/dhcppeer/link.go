@@ -24,6 +24,7 @@ type link struct {
 	listener net.Listener
 	receive  func(frame []byte) // called for one frame after the other
 	ended    sync.WaitGroup
+	sending  sync.Mutex // held for a frame, which may be as long as QEMU likes
 
 	mu     sync.Mutex
 	conn   net.Conn // nil while none is plugged in
@@ -91,13 +92,16 @@ func (l *link) read(conn net.Conn) {
 
 // send sends a frame, where a guest is plugged in.
 func (l *link) send(frame []byte) {
+	l.sending.Lock()
+	defer l.sending.Unlock()
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.conn == nil {
+	conn := l.conn
+	l.mu.Unlock()
+	if conn == nil {
 		return
 	}
 	// A guest that has ended hears nothing, as on any cable.
-	_, _ = l.conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(frame))), frame...))
+	_, _ = conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(frame))), frame...))
 }
 
 func (l *link) close() error {

@@ -1,6 +1,7 @@
 package dhcppeer
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -163,7 +164,7 @@ func (p *Peer) serve(d datagram, unicast bool) {
 	p.mu.Unlock()
 
 	// Replies that are due at the same time keep their order.
-	slices.SortStableFunc(e.Replies, func(a, b Reply) int { return int(a.After - b.After) })
+	slices.SortStableFunc(e.Replies, func(a, b Reply) int { return cmp.Compare(a.After, b.After) })
 	for len(e.Replies) > 0 {
 		after, n := e.Replies[0].After, 1
 		for n < len(e.Replies) && e.Replies[n].After == after {

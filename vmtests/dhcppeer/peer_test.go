@@ -205,6 +205,36 @@ func TestGarbage(t *testing.T) {
 	}
 }
 
+// TestNobodyReads has a guest take no more than the start of a frame off the cable:
+// the peer closes all the same.
+func TestNobodyReads(t *testing.T) {
+	p, err := Start(testConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := net.Pipe()
+	p.link.plug(ours)
+	sent := make(chan struct{})
+	go func() {
+		p.link.send(make([]byte, 100))
+		close(sent)
+	}()
+	if _, err := theirs.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- p.Close() }()
+	select {
+	case err := <-closed:
+		if err != nil {
+			t.Error(err)
+		}
+		<-sent
+	case <-time.After(10 * time.Second):
+		t.Fatal("the peer does not close")
+	}
+}
+
 func TestChecksum(t *testing.T) {
 	// The example of RFC 1071 section 3, of even and odd length.
 	b := []byte{0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7}

@@ -1,0 +1,137 @@
+//go:build vmtest
+
+package vmtests
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/arcinit/arcinit/vmtests/dhcppeer"
+)
+
+// Addresses beyond the gateways that the servers of both NICs name.
+var (
+	beyondPrimary = netip.MustParseAddr("198.51.100.7")
+	beyondBridge  = netip.MustParseAddr("203.0.113.7")
+)
+
+// TestReach has packets, and not tables, tell what the guest reaches and from
+// where it is reached.
+func TestReach(t *testing.T) {
+	nics, peers := dhcpPeers(t, time.Hour)
+	m := boot(t, image{nics: nics})
+	primary, bridge := peers[0], peers[1]
+	address(t, m, "eth0", primaryAddress)
+	address(t, m, "eth1", bridgeAddress)
+	must[none](t, m, "Echo", ":7") // of IPv4 and IPv6
+
+	for i, p := range peers {
+		name := fmt.Sprintf("eth%d", i)
+		guest := netip.MustParsePrefix([]string{primaryAddress, bridgeAddress}[i]).Addr()
+		t.Run(name+"/ping", func(t *testing.T) { ping(t, &p.Host, guest) })
+		t.Run(name+"/tcp", func(t *testing.T) { echoed(t, &p.Host, netip.AddrPortFrom(guest, 7)) })
+		t.Run(name+"/link-local", func(t *testing.T) {
+			// Of the NIC's MAC address (RFC 4291 appendix A). The guest tries it out
+			// for a second before it answers for it (RFC 4862 section 5.4).
+			linkLocal := netip.MustParseAddr(fmt.Sprintf("fe80::5054:ff:fe00:%d", i+1))
+			eventually(t, func() string {
+				if err := pinged(t, &p.Host, linkLocal); err != nil {
+					return err.Error()
+				}
+				return ""
+			})
+			echoed(t, &p.Host, netip.AddrPortFrom(linkLocal, 7))
+		})
+		t.Run(name+"/from the guest", func(t *testing.T) {
+			listen(t, &p.Host)
+			reaches(t, m, p.Addr())
+		})
+	}
+	t.Run("beyond", func(t *testing.T) {
+		for p, a := range map[*dhcppeer.Peer]netip.Addr{primary: beyondPrimary, bridge: beyondBridge} {
+			h, err := p.Beyond(a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			listen(t, h)
+		}
+		reaches(t, m, beyondPrimary)
+		// The bridge's server names a gateway too, which the guest must not use.
+		if got, err := ask[string](m, "Dial", netip.AddrPortFrom(beyondBridge, 7).String()); err == nil {
+			t.Errorf("beyond the bridge's gateway, %s answered %q", beyondBridge, got)
+		}
+	})
+	t.Run("lo", func(t *testing.T) {
+		for _, a := range []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()} {
+			reaches(t, m, a)
+		}
+	})
+}
+
+// pinged pings an address once.
+func pinged(t *testing.T, from *dhcppeer.Host, to netip.Addr) error {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	return from.Ping(ctx, to)
+}
+
+func ping(t *testing.T, from *dhcppeer.Host, to netip.Addr) {
+	t.Helper()
+	if err := pinged(t, from, to); err != nil {
+		t.Error(err)
+	}
+}
+
+// echoed has the guest answer a line over TCP.
+func echoed(t *testing.T, from *dhcppeer.Host, to netip.AddrPort) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	conn, err := from.Dial(ctx, to)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer conn.Close() //nolint:errcheck // a test's connection
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Fprintln(conn, "hello"); err != nil {
+		t.Error(err)
+	}
+	if got, err := bufio.NewReader(conn).ReadString('\n'); err != nil || got != "echo hello\n" {
+		t.Errorf("%s answered %q, %v", to, got, err)
+	}
+}
+
+// listen has a host answer a line on port 7, as the guest does, until the test ends.
+func listen(t *testing.T, h *dhcppeer.Host) {
+	t.Helper()
+	l, err := h.Listen(7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close() //nolint:errcheck // a test's connection
+		if line, err := bufio.NewReader(conn).ReadString('\n'); err == nil {
+			_, _ = fmt.Fprint(conn, "echo ", line)
+		}
+	}()
+}
+
+// reaches has the guest send a line to port 7 of an address, which must come back.
+func reaches(t *testing.T, m *machine, to netip.Addr) {
+	t.Helper()
+	if got := must[string](t, m, "Dial", netip.AddrPortFrom(to, 7).String()); got != "echo hello\n" {
+		t.Errorf("%s answered %q", to, got)
+	}
+}
