@@ -77,12 +77,13 @@ download() {
 	rm -r "$temp"
 }
 
-# lay_out DIR PACKAGE PROGRAM puts a package's program into DIR/bin with every library that the package depends on, so that
-# it runs where there is no other file of the distribution, or another one's:
+# lay_out DIR PACKAGE PROGRAM... puts programs of a package into DIR/bin with every library that the package depends on, so
+# that they run where there is no other file of the distribution, or another one's:
 #
 #	DIR/ld.so --library-path DIR/lib DIR/bin/PROGRAM
 lay_out() {
-	local dir=$1 package=$2 program=$3 temp=$1.tmp packages debs deb file
+	local dir=$1 package=$2 temp=$1.tmp program packages debs deb file
+	shift 2
 	mapfile -t packages < <(with_dependencies "$package")
 	rm -rf "$dir" "$temp"
 	mkdir -p "$temp/unpacked" "$temp/lib" "$temp/bin"
@@ -96,8 +97,10 @@ lay_out() {
 	# Some of the links to it are absolute, and lead nowhere here.
 	find "$temp/unpacked" -type f -name 'ld-*.so*' -exec cp {} "$temp/ld.so" \;
 	# Distributions differ in the directory, too.
-	find "$temp/unpacked" -type f -perm -u=x -name "$program" -exec cp {} "$temp/bin/" \;
-	for file in ld.so "bin/$program"; do
+	for program in "$@"; do
+		find "$temp/unpacked" -type f -perm -u=x -name "$program" -exec cp {} "$temp/bin/" \;
+	done
+	for file in ld.so "${@/#/bin/}"; do
 		[ -x "$temp/$file" ] || die "no ${file##*/} in ${packages[*]}"
 	done
 	rm -rf "$temp/unpacked"

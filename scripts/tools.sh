@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# tools.sh DIR lays out in DIR/iptables and DIR/ip the distribution's programs of these names, for guests that have no other
-# file of the distribution:
+# tools.sh DIR lays out in DIR/iptables and DIR/ip the distribution's programs of these names, and in DIR/iptables-SUITE the
+# iptables of newer releases, for guests that have no other file of the distribution:
 #
 #	XTABLES_LIBDIR=DIR/iptables/lib/xtables
 #	DIR/iptables/ld.so --library-path DIR/iptables/lib DIR/iptables/bin/xtables-nft-multi iptables -S
@@ -8,5 +8,16 @@
 . "$(dirname "$0")/debs.sh"
 
 update_apt
-lay_out "$1/iptables" iptables xtables-nft-multi
+lay_out "$1/iptables" iptables xtables-nft-multi xtables-legacy-multi
 lay_out "$1/ip" iproute2 ip
+
+# Each writes and reads rules in its own way: Debian 12 has 1.8.9, trixie 1.8.11, sid 1.8.13 or newer; Ubuntu 24.04 has 1.8.10.
+case $DISTRIBUTION in
+debian) suites="trixie sid" ;;
+ubuntu) suites=resolute ;;
+*) suites= ;;
+esac
+for suite in $suites; do
+	use_suite "$suite"
+	lay_out "$1/iptables-$suite" iptables xtables-nft-multi
+done

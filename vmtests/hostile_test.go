@@ -191,7 +191,7 @@ func hostiles(server, other netip.Prefix) []hostile {
 		{name: "another client", comes: noOffer, fault: flip(28)},
 		{name: "offers, then silence", comes: noLease, fault: dhcppeer.Vanish},
 		{name: "offers, then refusal", comes: noLease, fault: dhcppeer.Refuse},
-		{name: "talking on", comes: noOffer, fault: talk(100*time.Millisecond, 15*time.Second)},
+		{name: "talking on", comes: noOffer, fault: chatter(100*time.Millisecond, 15*time.Second)},
 		{name: "everything twice", fault: dhcppeer.Duplicate},
 		{name: "out of order", comes: either, fault: dhcppeer.Reorder()},
 		{name: "cut off at any byte", comes: either, fault: replies(func(_ *dhcppeer.Exchange, reply []byte) (all [][]byte) {
@@ -248,9 +248,9 @@ func corrupt(seed uint64) dhcppeer.Fault {
 	})
 }
 
-// talk answers each DISCOVER with ACKs of another server, which nobody waits for,
+// chatter answers each DISCOVER with ACKs of another server, which nobody waits for,
 // one after the other.
-func talk(every, length time.Duration) dhcppeer.Fault {
+func chatter(every, length time.Duration) dhcppeer.Fault {
 	return func(e *dhcppeer.Exchange) {
 		if e.Kind != dhcppeer.Discover {
 			return

@@ -72,7 +72,9 @@ func (g *Guest) bridgeRules() (bool, error) {
 	return changed, errors.Join(err, errApply)
 }
 
-// OpenBridge opens the firewall for the bridge NIC of that name.
+// OpenBridge opens the firewall for the bridge NIC of this name, which need not be
+// there yet, and reports whether it had to change anything. It is for PID 1 and
+// the network daemon, which may call it at the same time.
 func OpenBridge(link string) (changed bool, err error) {
 	return firewall.Apply(firewall.BridgeRules(link))
 }

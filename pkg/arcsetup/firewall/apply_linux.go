@@ -17,6 +17,8 @@ import (
 // If the kernel refuses the batch, the rules are tried one by one and the error
 // joins those refused, each with the kernel symbol that it wants.
 //
+// Several processes may call it at once: they take turns.
+//
 // DOCKER-USER is where Docker 28 and later look before they drop what comes for
 // a container from elsewhere; an engine keeps the chain that it finds.
 func Apply(rules []Rule) (changed bool, err error) {
@@ -25,6 +27,11 @@ func Apply(rules []Rule) (changed bool, err error) {
 			return false, err
 		}
 	}
+	unlock, err := lock()
+	if err != nil {
+		return false, fmt.Errorf("apply forwarding rules: %w", err)
+	}
+	defer unlock()
 	conn, err := nftables.New()
 	if err != nil {
 		return false, fmt.Errorf("open netfilter netlink: %w", err)
@@ -128,10 +135,12 @@ func insert(conn *nftables.Conn, chain *nftables.Chain, exists bool, rules []Rul
 
 // explainList says what the kernel lacks where it does not even list: without
 // nfnetlink the socket is refused, without the subsystem the request
-// (nfnetlink_rcv_msg answers EINVAL).
+// (nfnetlink_rcv_msg answers EINVAL). Its configuration is then to be gone over
+// for all that the rules want, which it would otherwise ask for bit by bit.
 func explainList(err error) error {
 	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EINVAL) {
-		return fmt.Errorf("the kernel has no nf_tables (CONFIG_NF_TABLES): %w", err)
+		return fmt.Errorf("the kernel has no nf_tables, and its legacy ip_tables, if any, are not used: enable "+
+			"CONFIG_NF_TABLES, CONFIG_NF_TABLES_IPV4, CONFIG_NFT_COMPAT and CONFIG_NETFILTER_XT_MATCH_CONNTRACK: %w", err)
 	}
 	return err
 }
@@ -142,9 +151,9 @@ func explainList(err error) error {
 func explain(err error, conntrack bool) error {
 	switch {
 	case errors.Is(err, unix.EOPNOTSUPP):
-		return fmt.Errorf("the kernel's nf_tables has no IPv4 (CONFIG_NF_TABLES_IPV4): %w", err)
+		return fmt.Errorf("the kernel's nf_tables has no IPv4: enable CONFIG_NF_TABLES_IPV4: %w", err)
 	case errors.Is(err, unix.ENOENT) && conntrack:
-		return fmt.Errorf("the kernel has no conntrack match for nf_tables (CONFIG_NFT_COMPAT, CONFIG_NETFILTER_XT_MATCH_CONNTRACK): %w", err)
+		return fmt.Errorf("the kernel has no conntrack match for nf_tables: enable CONFIG_NFT_COMPAT and CONFIG_NETFILTER_XT_MATCH_CONNTRACK: %w", err)
 	}
 	return err
 }

@@ -71,8 +71,8 @@ func TestExplain(t *testing.T) {
 		err  error
 		want string
 	}{
-		{explainList(unix.EPROTONOSUPPORT), "CONFIG_NF_TABLES)"},
-		{explainList(unix.EINVAL), "CONFIG_NF_TABLES)"},
+		{explainList(unix.EPROTONOSUPPORT), "enable CONFIG_NF_TABLES,"},
+		{explainList(unix.EINVAL), "enable CONFIG_NF_TABLES,"},
 		{explain(unix.EOPNOTSUPP, false), "CONFIG_NF_TABLES_IPV4"},
 		{explain(unix.ENOENT, true), "CONFIG_NFT_COMPAT"},
 	} {

@@ -4,12 +4,15 @@ package firewall
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,21 +30,27 @@ func inNamespace(t *testing.T) {
 	}
 }
 
-// iptables runs the real program, which IPTABLES says how to start, and fails the
-// test if it complains.
+// iptables runs the real program, and fails the test if it complains, be it that
+// it says something beside what it is asked.
 func iptables(t *testing.T, args ...string) string {
 	t.Helper()
-	cmd := iptablesCommand(args...)
-	out, err := cmd.CombinedOutput()
-	if err != nil || strings.Contains(strings.ToLower(string(out)), "incompatible") {
-		t.Fatalf("%s: %v\n%s", cmd, err, out)
-	}
-	return string(out)
+	return complainNot(t, "", "", args...)
 }
 
-func iptablesCommand(args ...string) *exec.Cmd {
-	command := strings.Fields(cmp.Or(os.Getenv("IPTABLES"), "iptables-nft"))
-	return exec.Command(command[0], append(command[1:], args...)...)
+// complainNot runs the program of the family that has this suffix, such as -save.
+// IPTABLES says how iptables itself is started.
+func complainNot(t *testing.T, suffix, stdin string, args ...string) string {
+	t.Helper()
+	command := strings.Fields(cmp.Or(os.Getenv("IPTABLES"), "iptables-nft") + suffix)
+	cmd := exec.Command(command[0], append(command[1:], args...)...)
+	cmd.Stdin = strings.NewReader(stdin)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil || stderr.Len() > 0 || strings.Contains(strings.ToLower(string(out)), "incompatible") {
+		t.Fatalf("%s: %v\n%s%s", cmd, err, &stderr, out)
+	}
+	return string(out)
 }
 
 func apply(t *testing.T, rules []Rule, wantChanged bool) {
@@ -71,6 +80,21 @@ func args(command, chain string, r Rule) []string {
 	return append([]string{command, chain}, strings.Fields(r.String())...)
 }
 
+// restore gives iptables the same command for each rule and each of our chains, all
+// in one run: emulated, each takes a third of a second.
+func restore(t *testing.T, command string, rules []Rule) {
+	t.Helper()
+	var s strings.Builder
+	s.WriteString("*filter\n")
+	for _, chain := range []string{"FORWARD", "DOCKER-USER"} {
+		for _, r := range rules {
+			s.WriteString(strings.Join(args(command, chain, r), " ") + "\n")
+		}
+	}
+	s.WriteString("COMMIT\n")
+	complainNot(t, "-restore", s.String(), "--noflush")
+}
+
 func TestFwRulesAreIptablesRules(t *testing.T) {
 	inNamespace(t)
 	rules := testRules()
@@ -90,8 +114,14 @@ func TestFwRulesAreIptablesRules(t *testing.T) {
 	}
 
 	for _, chain := range []string{"FORWARD", "DOCKER-USER"} {
-		for _, r := range rules {
-			iptables(t, args("-C", chain, r)...)
+		table := iptables(t, "-L", chain, "-v", "-n", "--line-numbers")
+		if n := len(regexp.MustCompile(`(?m)^\d.* ACCEPT `).FindAllString(table, -1)); n != len(rules) {
+			t.Errorf("iptables -L %s -v has %d rules, want %d:\n%s", chain, n, len(rules), table)
+		}
+		if chain == "FORWARD" {
+			for _, r := range rules {
+				iptables(t, args("-C", chain, r)...)
+			}
 		}
 		// Rules of others around and between ours change nothing for us.
 		iptables(t, "-I", chain, "-i", "docker0", "-j", "DROP")
@@ -99,26 +129,39 @@ func TestFwRulesAreIptablesRules(t *testing.T) {
 		iptables(t, "-A", chain, "-j", "RETURN")
 	}
 	apply(t, rules, false)
-	for _, chain := range []string{"FORWARD", "DOCKER-USER"} {
-		for _, r := range rules {
-			iptables(t, args("-D", chain, r)...)
-		}
-	}
+	iptables(t, args("-D", "FORWARD", rules[0])...)
+	apply(t, rules, true)
+	restore(t, "-D", rules)
 	if got := iptables(t, "-S"); strings.Contains(got, "eth1") || strings.Contains(got, "172.20") {
 		t.Errorf("after deletion:\n%s", got)
 	}
 	apply(t, rules, true)
 }
 
+// TestFwKnowsRulesIptablesWrote has iptables write anew what Apply wrote.
+func TestFwKnowsRulesIptablesWrote(t *testing.T) {
+	inNamespace(t)
+	rules := testRules()
+	apply(t, rules, true)
+	for _, policy := range []string{"ACCEPT", "DROP"} {
+		iptables(t, "-P", "FORWARD", policy)
+		saved := iptables(t, "-S")
+		complainNot(t, "-restore", complainNot(t, "-save", "", "-c"), "-c")
+		if got := iptables(t, "-S"); got != saved {
+			t.Errorf("saved:\n%srestored:\n%s", saved, got)
+		}
+		apply(t, rules, false)
+		if got := iptables(t, "-S"); got != saved {
+			t.Errorf("saved:\n%safter Apply:\n%s", saved, got)
+		}
+	}
+}
+
 func TestFwKnowsRulesIptablesMade(t *testing.T) {
 	inNamespace(t)
 	rules := testRules()
 	iptables(t, "-N", "DOCKER-USER")
-	for _, chain := range []string{"FORWARD", "DOCKER-USER"} {
-		for _, r := range rules {
-			iptables(t, args("-I", chain, r)...)
-		}
-	}
+	restore(t, "-I", rules)
 	before := iptables(t, "-S")
 	apply(t, rules, false)
 	if after := iptables(t, "-S"); after != before {
@@ -162,5 +205,74 @@ func TestFwRefusedRulesChangeNothing(t *testing.T) {
 	}
 	if got := iptables(t, "-S", "FORWARD"); got != "-P FORWARD ACCEPT\n" {
 		t.Errorf("rules:\n%s", got)
+	}
+}
+
+// TestMain is Apply alone in processes that TestFwTakesTurns starts.
+func TestMain(m *testing.M) {
+	link, ok := os.LookupEnv("APPLY")
+	if !ok {
+		os.Exit(m.Run())
+	}
+	changed, err := Apply(BridgeRules(link))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Print(changed)
+}
+
+// TestFwTakesTurns has several processes apply the same rules at once.
+func TestFwTakesTurns(t *testing.T) {
+	inNamespace(t)
+	unlock, err := lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const processes = 4
+	var outputs [processes]strings.Builder
+	var cmds [processes]*exec.Cmd
+	for i := range cmds {
+		cmds[i] = exec.Command("/proc/self/exe")
+		cmds[i].Env = append(os.Environ(), "APPLY=eth1")
+		cmds[i].Stdout, cmds[i].Stderr = &outputs[i], &outputs[i]
+		if err := cmds[i].Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// proc_locks(5) has the waiting below the one that they wait for, with an arrow.
+	waiting := regexp.MustCompile(`(?m)^\d+: +-> FLOCK`)
+	for deadline := time.Now().Add(20 * time.Second); ; <-time.After(10 * time.Millisecond) {
+		locks, err := os.ReadFile("/proc/locks")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(waiting.FindAll(locks, -1)) == processes {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not all of %d processes wait for their turn:\n%s", processes, locks)
+		}
+	}
+	if got := iptables(t, "-S"); strings.Contains(got, "eth1") {
+		t.Errorf("before its turn:\n%s", got)
+	}
+	unlock()
+	changed := 0
+	for i, cmd := range cmds {
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("process %d: %v: %s", i, err, &outputs[i])
+		}
+		if outputs[i].String() == "true" {
+			changed++
+		}
+	}
+	if changed != 1 {
+		t.Errorf("%d of the processes changed something, want 1", changed)
+	}
+	for _, chain := range []string{"FORWARD", "DOCKER-USER"} {
+		if got := iptables(t, "-S", chain); strings.Count(got, "eth1") != 2 {
+			t.Errorf("after %d processes:\n%s", processes, got)
+		}
 	}
 }

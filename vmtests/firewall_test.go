@@ -1,0 +1,400 @@
+//go:build vmtest
+
+package vmtests
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/arcinit/arcinit/pkg/arcsetup"
+	"github.com/arcinit/arcinit/vmtests/dhcppeer"
+	"github.com/arcinit/arcinit/vmtests/probe"
+)
+
+// Addresses behind bridges in the guest, each of a network namespace that answers
+// pings and TCP on port 80.
+const (
+	containerAddress = "172.17.0.2"
+	sandboxAddress   = "172.20.0.2"
+	otherAddress     = "172.30.0.2"
+)
+
+// containerAddresses are eight that the container has.
+func containerAddresses() []netip.Addr {
+	all := []netip.Addr{netip.MustParseAddr(containerAddress)}
+	for len(all) < 8 {
+		all = append(all, all[len(all)-1].Next())
+	}
+	return all
+}
+
+// station is one who sends packets and gets answers: a host beside the guest, or
+// what is behind a bridge in it.
+type station struct {
+	name    string
+	address string
+	// ping and talk have it ping an address, and exchange a line with port 80 of it.
+	ping, talk func(to string, timeout time.Duration) error
+}
+
+// stations has the guest route between five, and tells them by name.
+func stations(t *testing.T) (m *machine, all map[string]*station) {
+	t.Helper()
+	nics, peers := dhcpPeers(t, time.Hour)
+	m = boot(t, image{nics: nics, tools: true, cmdline: []string{quiet}})
+	address(t, m, "eth0", primaryAddress)
+	address(t, m, "eth1", bridgeAddress)
+	all = map[string]*station{}
+	for name, peer := range map[string]*dhcppeer.Peer{"outside": peers[0], "host": peers[1]} {
+		// All that is not in its own subnet, it looks for on the link.
+		for _, subnet := range []string{"172.17.0.0/16", "172.20.0.0/16", "172.30.0.0/16"} {
+			if err := peer.Route(netip.MustParsePrefix(subnet)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l, err := peer.Listen(80)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go serveEcho(l)
+		all[name] = hostStation(t, name, &peer.Host)
+	}
+	for name, address := range map[string]string{"container": containerAddress, "sandbox": sandboxAddress, "other": otherAddress} {
+		all[name] = m.bridged(t, name, netip.MustParseAddr(address))
+	}
+	var further strings.Builder
+	for _, a := range containerAddresses()[1:] {
+		fmt.Fprintf(&further, "address add %s/16 dev eth0\n", a)
+	}
+	m.ipBatch(t, "container", further.String())
+	// What comes from outside is to be refused for the rules, not because
+	// nobody answers for it.
+	m.write(t, "/proc/sys/net/ipv4/conf/eth0/proxy_arp", "1\n")
+	m.write(t, "/proc/sys/net/ipv4/neigh/eth0/proxy_delay", "0\n")
+	return m, all
+}
+
+func serveEcho(l net.Listener) {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return // the peer is closed
+		}
+		go func() {
+			_, _ = io.Copy(conn, conn)
+			_ = conn.Close()
+		}()
+	}
+}
+
+func hostStation(t *testing.T, name string, h *dhcppeer.Host) *station {
+	return &station{name: name, address: h.Addr().String(),
+		ping: func(to string, timeout time.Duration) error {
+			ctx, cancel := context.WithTimeout(t.Context(), timeout)
+			defer cancel()
+			return h.Ping(ctx, netip.MustParseAddr(to))
+		},
+		talk: func(to string, timeout time.Duration) error {
+			ctx, cancel := context.WithTimeout(t.Context(), timeout)
+			defer cancel()
+			conn, err := h.Dial(ctx, netip.AddrPortFrom(netip.MustParseAddr(to), 80))
+			if err != nil {
+				return err
+			}
+			defer conn.Close() //nolint:errcheck // a test's connection
+			defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(0, 1)) })()
+			if _, err := fmt.Fprintln(conn, "hello"); err != nil {
+				return err
+			}
+			line, err := bufio.NewReader(conn).ReadString('\n')
+			return heard(line, err)
+		},
+	}
+}
+
+func heard(line string, err error) error {
+	if err == nil && line != "hello\n" {
+		err = fmt.Errorf("%q came back", line)
+	}
+	return err
+}
+
+// bridged makes a network namespace of that name behind a bridge of its own, which
+// has the first address of the /16, as an engine does for its containers.
+func (m *machine) bridged(t *testing.T, name string, address netip.Addr) *station {
+	t.Helper()
+	bridge := map[string]string{"container": "docker0"}[name]
+	if bridge == "" {
+		bridge = name + "0"
+	}
+	gateway := netip.PrefixFrom(address, 16).Masked().Addr().Next()
+	m.ipBatch(t, "", strings.NewReplacer("BRIDGE", bridge, "GATEWAY", gateway.String(), "NAME", name).Replace(`
+		link add BRIDGE type bridge
+		address add GATEWAY/16 dev BRIDGE
+		link set BRIDGE up
+		netns add NAME
+		link add veth-NAME type veth peer name eth0 netns NAME
+		link set veth-NAME master BRIDGE up
+	`))
+	m.ipBatch(t, name, strings.NewReplacer("ADDRESS", address.String(), "GATEWAY", gateway.String()).Replace(`
+		link set lo up
+		address add ADDRESS/16 dev eth0
+		link set eth0 up
+		route add default via GATEWAY
+	`))
+	must[none](t, m, "Serve", probe.Endpoint{Namespace: name, Address: address.String() + ":80"})
+	return &station{name: name, address: address.String(),
+		ping: func(to string, timeout time.Duration) error {
+			_, err := ask[none](m, "Ping", probe.Endpoint{Namespace: name, Address: to, Timeout: timeout})
+			return err
+		},
+		talk: func(to string, timeout time.Duration) error {
+			return heard(ask[string](m, "Talk", probe.Endpoint{Namespace: name, Address: to + ":80", Timeout: timeout}))
+		},
+	}
+}
+
+// ipBatch has the real ip do what the lines say, in a network namespace.
+func (m *machine) ipBatch(t *testing.T, namespace, lines string) {
+	t.Helper()
+	argv := ip
+	if namespace != "" {
+		argv = append(argv, "-netns", namespace)
+	}
+	r := must[probe.Result](t, m, "Run", probe.Command{Argv: append(argv, "-batch", "-"), Stdin: lines})
+	if r.Code != 0 {
+		t.Fatalf("ip -batch ended with code %d: %s%s\n%s", r.Code, r.Stdout, r.Stderr, lines)
+	}
+}
+
+// write writes a file of the guest.
+func (m *machine) write(t *testing.T, path, text string) {
+	t.Helper()
+	must[none](t, m, "WriteFile", struct {
+		Path string
+		Data []byte
+	}{path, []byte(text)})
+}
+
+// ruleset is what the real iptables lists; it may not complain of anything.
+func (m *machine) ruleset(t *testing.T) string {
+	t.Helper()
+	r := m.iptables(t, "-S")
+	if r.Code != 0 || r.Stderr != "" {
+		t.Fatalf("iptables -S: code %d, %s", r.Code, r.Stderr)
+	}
+	return r.Stdout
+}
+
+// setRules has the real iptables change the rules.
+func (m *machine) setRules(t *testing.T, args string) {
+	t.Helper()
+	if r := m.iptables(t, strings.Fields(args)...); r.Code != 0 || r.Stderr != "" {
+		t.Fatalf("iptables %s: code %d, %s", args, r.Code, r.Stderr)
+	}
+}
+
+// dockerChains are what Docker 28 adds to `ip filter` for docker0 (with
+// allow-direct-routing, without which it has a drop in `ip raw`): what comes from
+// elsewhere for a container is dropped before FORWARD's own rules are reached.
+const dockerChains = `*filter
+-N DOCKER
+-N DOCKER-BRIDGE
+-N DOCKER-CT
+-N DOCKER-FORWARD
+-I FORWARD -j DOCKER-FORWARD
+-I FORWARD -j DOCKER-USER
+-A DOCKER-FORWARD -j DOCKER-CT
+-A DOCKER-FORWARD -j DOCKER-BRIDGE
+-A DOCKER-FORWARD -i docker0 -j ACCEPT
+-A DOCKER-CT -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A DOCKER-BRIDGE -o docker0 -j DOCKER
+-A DOCKER ! -i docker0 -o docker0 -j DROP
+COMMIT
+`
+
+// TestForwarding has five stations around the guest send each other packets, and
+// looks at what is answered.
+func TestForwarding(t *testing.T) {
+	// Who must always reach whom, whatever the engine's rules; and who does as
+	// those have it.
+	opened := []string{
+		"host container", "host sandbox", "sandbox outside", "sandbox container", "sandbox host",
+		"outside sandbox", "container sandbox", "other sandbox",
+	}
+	toContainer := []string{"outside container", "other container"}
+	fromContainer := []string{"container outside", "container host"}
+	aside := []string{"other outside", "outside other"}
+
+	m, all := stations(t)
+	reach := func(want bool, lists ...[]string) {
+		t.Helper()
+		for _, list := range lists {
+			for _, pair := range list {
+				from, to, _ := strings.Cut(pair, " ")
+				checkReach(t, all[from], all[to], want)
+			}
+		}
+	}
+	t.Run("proxyarp", func(t *testing.T) { testProxyARP(t, all["host"]) })
+
+	t.Run("ACCEPT", func(t *testing.T) { reach(true, opened, toContainer, fromContainer, aside) })
+	m.setRules(t, "-P FORWARD DROP")
+	t.Run("DROP", func(t *testing.T) {
+		reach(true, opened)
+		reach(false, toContainer, fromContainer, aside)
+	})
+	docker := must[probe.Result](t, m, "Run", probe.Command{
+		Argv: append(tool("iptables", "xtables-nft-multi", "iptables-restore"), "--noflush"), Env: iptablesEnv, Stdin: dockerChains,
+	})
+	if docker.Code != 0 || docker.Stderr != "" {
+		t.Fatalf("iptables-restore: code %d, %s", docker.Code, docker.Stderr)
+	}
+	t.Run("Docker/DROP", func(t *testing.T) {
+		reach(true, opened, fromContainer)
+		reach(false, toContainer, aside)
+	})
+	t.Run("again", func(t *testing.T) {
+		before := m.ruleset(t)
+		if r := m.run(t, arcsetup.ProgramPath); r.Code != 0 {
+			t.Errorf("uinit ended with code %d: %s", r.Code, r.Stderr)
+		}
+		if after := m.ruleset(t); after != before || !strings.Contains(after, "-P FORWARD DROP\n") {
+			t.Errorf("before:\n%safter:\n%s", before, after)
+		}
+	})
+	m.setRules(t, "-P FORWARD ACCEPT")
+	t.Run("Docker/ACCEPT", func(t *testing.T) {
+		reach(true, opened, fromContainer, aside)
+		reach(false, toContainer)
+	})
+	// That the engine drops what is not for a port it published, and the rules in
+	// DOCKER-USER are what it takes.
+	m.setRules(t, "-F DOCKER-USER")
+	t.Run("Docker/alone", func(t *testing.T) { reach(false, []string{"host container"}, toContainer) })
+	m.setRules(t, "-D DOCKER ! -i docker0 -o docker0 -j DROP")
+	t.Run("Docker/lifted", func(t *testing.T) { reach(true, []string{"host container"}, toContainer) })
+}
+
+// checkReach has one ping the other and talk to it.
+func checkReach(t *testing.T, from, to *station, want bool) {
+	t.Helper()
+	timeout := time.Second
+	if want {
+		timeout = 5 * time.Second
+	}
+	for what, err := range map[string]error{"ping": from.ping(to.address, timeout), "TCP": from.talk(to.address, timeout)} {
+		if want && err != nil {
+			t.Errorf("%s from %s to %s: %v", what, from.name, to.name, err)
+		}
+		if !want && err == nil {
+			t.Errorf("%s from %s to %s is answered", what, from.name, to.name)
+		}
+	}
+}
+
+// testProxyARP pings addresses that have not been asked for before. If the kernel
+// held back each of its answers to ARP for up to 0.8 s, as it does by default,
+// they would take three seconds, more or less.
+func testProxyARP(t *testing.T, host *station) {
+	begin := time.Now()
+	for _, a := range containerAddresses() {
+		if err := host.ping(a.String(), 5*time.Second); err != nil {
+			t.Error(err)
+		}
+	}
+	took := time.Since(begin)
+	t.Logf("the first pings to 8 addresses took %v", took)
+	if took > time.Second {
+		t.Errorf("the first pings to 8 addresses took %v", took)
+	}
+}
+
+// legacyOnly are the modules of the image, for one without any, but for nfnetlink
+// and all that needs it, as nf_tables does: what is left of netfilter are the
+// tables of iptables-legacy.
+func legacyOnly(t *testing.T) (files map[string]string) {
+	t.Helper()
+	root := built(t, "modules")
+	files = map[string]string{}
+	keep := func(path, text string) { files[strings.TrimPrefix(path, root)] = text }
+	read := func(path string) string {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	indexes, err := filepath.Glob(root + "/lib/modules/*/modules.*")
+	if err != nil || len(indexes) == 0 {
+		t.Fatalf("indexes of the modules in %s: %v, %v", root, indexes, err)
+	}
+	dir := filepath.Dir(indexes[0])
+	without := map[string]bool{}
+	var dep, alias strings.Builder
+	for line := range strings.Lines(read(dir + "/modules.dep")) {
+		module, _, _ := strings.Cut(line, ":")
+		if strings.Contains(line, "/nfnetlink.ko") {
+			without[strings.TrimSuffix(filepath.Base(module), ".ko")] = true
+			continue
+		}
+		dep.WriteString(line)
+		keep(filepath.Join(dir, module), read(filepath.Join(dir, module)))
+	}
+	if !without["nf_tables"] {
+		t.Fatalf("nf_tables is no module that needs nfnetlink: those are %v", without)
+	}
+	for line := range strings.Lines(read(dir + "/modules.alias")) {
+		if f := strings.Fields(line); len(f) != 3 || !without[f[2]] {
+			alias.WriteString(line)
+		}
+	}
+	for _, path := range indexes {
+		keep(path, read(path))
+	}
+	keep(dir+"/modules.dep", dep.String())
+	keep(dir+"/modules.alias", alias.String())
+	return files
+}
+
+// TestLegacyTablesOnly boots a kernel whose only tables are those of
+// iptables-legacy. (TestNoNFTables has nfnetlink, and nf_tables refused.)
+func TestLegacyTablesOnly(t *testing.T) {
+	m := boot(t, image{initrd: "initramfs.cpio", files: legacyOnly(t), nics: bothNICs(), tools: true, cmdline: []string{quiet}})
+	comesUp(t, m, "fwbridge", "fwsandbox")
+	why := []string{"the kernel has no nf_tables", "legacy ip_tables", "are not used", "enable CONFIG_NF_TABLES, CONFIG_NF_TABLES_IPV4, CONFIG_NFT_COMPAT and CONFIG_NETFILTER_XT_MATCH_CONNTRACK"}
+	for _, step := range []string{"fwbridge", "fwsandbox"} {
+		outcome(t, m, step, "failed", why...)
+		said(t, m, append([]string{"arcinit: " + step}, why...)...)
+	}
+	outcome(t, m, "netfilter", "unavailable", "nf_tables")
+	// All else is as ever, and so are the tables that there are.
+	address(t, m, "eth0", "10.0.2.15/24")
+	address(t, m, "eth1", "192.168.64.15/24")
+	r := must[probe.Result](t, m, "Run", probe.Command{Argv: tool("iptables", "xtables-legacy-multi", "iptables", "-S"), Env: iptablesEnv})
+	if want := "-P INPUT ACCEPT\n-P FORWARD ACCEPT\n-P OUTPUT ACCEPT\n"; r.Code != 0 || r.Stdout != want {
+		t.Errorf("iptables-legacy -S: code %d, %s%s", r.Code, r.Stdout, r.Stderr)
+	}
+	if r := m.iptables(t, "-S"); r.Code == 0 {
+		t.Errorf("iptables-nft finds tables: %s", r.Stdout)
+	}
+}
+
+// TestNoConntrackMatch has a kernel that refuses one of the rules.
+func TestNoConntrackMatch(t *testing.T) {
+	m := boot(t, image{nics: bothNICs(), tools: true, cmdline: []string{quiet, "module_blacklist=xt_conntrack"}})
+	comesUp(t, m, "fwbridge")
+	why := []string{"RELATED,ESTABLISHED", "no conntrack match", "enable CONFIG_NFT_COMPAT and CONFIG_NETFILTER_XT_MATCH_CONNTRACK"}
+	outcome(t, m, "fwbridge", "failed", why...)
+	said(t, m, append([]string{"arcinit: fwbridge"}, why...)...)
+	testRules(t, m, "-i eth1 -j ACCEPT", "-s 172.20.0.0/16 -j ACCEPT", "-d 172.20.0.0/16 -j ACCEPT")
+}
