@@ -54,15 +54,6 @@ type request struct {
 // errNAK is a server's refusal of the address that was asked for.
 var errNAK = errors.New("the server refuses the address (DHCPNAK)")
 
-// sends is how often a message is sent before its answer is given up; each pause
-// is twice as long as the one before. Within a virtual network what is lost is lost
-// at once: with half of all packets gone, both ways, four make an exchange of two
-// seconds succeed one time in two.
-const sends = 4
-
-// firstPause makes the pauses of all sends last for wait.
-func firstPause(wait time.Duration) time.Duration { return wait / (1<<sends - 1) }
-
 // dhcpClient is the exchanger on real links.
 type dhcpClient struct {
 	hostname string

@@ -31,3 +31,12 @@ func (l lease) again(passed time.Duration) time.Duration {
 	least := min(max(l.time/16, shortTry), time.Minute)
 	return min(passed+max((until-passed)/2, least), until)
 }
+
+// sends is how often a message is sent before its answer is given up; each pause
+// is twice as long as the one before. Within a virtual network what is lost is lost
+// at once: with half of all packets gone, both ways, four make an exchange of two
+// seconds succeed one time in two.
+const sends = 4
+
+// firstPause makes the pauses of all sends last for wait.
+func firstPause(wait time.Duration) time.Duration { return wait / (1<<sends - 1) }
