@@ -163,6 +163,7 @@ func (d *daemon) assign(ctx context.Context) error {
 	want.Primary = cmp.Or(d.holder[RolePrimary], want.Primary)
 	want.Bridge = cmp.Or(d.holder[RoleBridge], want.Bridge)
 	found, err := d.findRoles(d.cfg.Sys, want)
+	changed := !d.began
 	for _, a := range found {
 		if a.Role == RolePrimary || a.Role == RoleBridge {
 			if held := d.holder[a.Role]; held != "" && held != a.Name {
@@ -170,22 +171,25 @@ func (d *daemon) assign(ctx context.Context) error {
 			}
 			d.holder[a.Role] = a.Name
 		}
-		d.start(ctx, a)
+		changed = d.start(ctx, a) || changed
 	}
-	d.updateReport(func(*Report) {})
+	// Containers come and go with links that are none of our NICs.
+	if changed {
+		d.updateReport(func(*Report) {})
+	}
 	return err
 }
 
-// start starts the worker of a NIC, unless it has one.
-func (d *daemon) start(ctx context.Context, a Assignment) {
+// start starts the worker of a NIC, unless it has one, and reports whether it did.
+func (d *daemon) start(ctx context.Context, a Assignment) (started bool) {
 	link, err := netlink.LinkByName(a.Name)
 	if err != nil {
 		d.log.Warn("NIC is gone", "nic", a.Name, "role", a.Role, "err", err)
-		return
+		return false
 	}
 	index := link.Attrs().Index
 	if d.workers[index] != nil {
-		return
+		return false
 	}
 	mac := link.Attrs().HardwareAddr.String()
 	ctx, cancel := context.WithCancel(ctx)
@@ -215,6 +219,7 @@ func (d *daemon) start(ctx context.Context, a Assignment) {
 		defer close(w.done)
 		w.run(ctx)
 	})
+	return true
 }
 
 // stop ends the worker of a NIC that is gone, and remembers what it had.

@@ -43,10 +43,9 @@ func (c *counter) listen(link netlink.Link, run func(func()), counted func()) (s
 	if err != nil {
 		return nil, fmt.Errorf("count DHCP messages: %w", err)
 	}
-	a := link.Attrs()
+	own := link.Attrs().HardwareAddr
 	// Only a socket for all protocols sees what this machine sends.
-	conn, err := packet.Listen(&net.Interface{Index: a.Index, Name: a.Name, HardwareAddr: a.HardwareAddr},
-		packet.Datagram, unix.ETH_P_ALL, &packet.Config{Filter: filter})
+	conn, err := listenPackets(link, unix.ETH_P_ALL, filter)
 	if err != nil {
 		return nil, fmt.Errorf("count DHCP messages: %w", err)
 	}
@@ -68,7 +67,7 @@ func (c *counter) listen(link netlink.Link, run func(func()), counted func()) (s
 				break
 			}
 			if err == nil {
-				c.count(b[:n], a.HardwareAddr)
+				c.count(b[:n], own)
 			} else if !errors.Is(err, unix.ENETDOWN) {
 				return
 			}
@@ -79,12 +78,20 @@ func (c *counter) listen(link netlink.Link, run func(func()), counted func()) (s
 				if err != nil {
 					return
 				}
-				c.count(b[:n], a.HardwareAddr)
+				c.count(b[:n], own)
 			}
 		})
 		counted()
 	})
 	return func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) }, nil
+}
+
+// listenPackets opens a socket for the packets of a protocol on link, without
+// their link-layer headers, as far as filter lets them through.
+func listenPackets(link netlink.Link, protocol int, filter []bpf.RawInstruction) (*packet.Conn, error) {
+	a := link.Attrs()
+	return packet.Listen(&net.Interface{Index: a.Index, Name: a.Name, HardwareAddr: a.HardwareAddr},
+		packet.Datagram, protocol, &packet.Config{Filter: filter})
 }
 
 // count counts a message in an IPv4 packet that dhcpMessages let through.

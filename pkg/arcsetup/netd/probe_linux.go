@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
 	"github.com/mdlayher/packet"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -26,8 +27,7 @@ const (
 // returns that one's MAC address; nil is none.
 func (w *worker) probe(ctx context.Context, link netlink.Link, address netip.Addr) (net.HardwareAddr, error) {
 	a := link.Attrs()
-	conn, err := packet.Listen(&net.Interface{Index: a.Index, Name: a.Name, HardwareAddr: a.HardwareAddr},
-		packet.Datagram, unix.ETH_P_ARP, nil)
+	conn, err := listenPackets(link, unix.ETH_P_ARP, nil)
 	if err != nil {
 		return nil, fmt.Errorf("probe %s: %w", address, err)
 	}
@@ -47,7 +47,7 @@ func (w *worker) probe(ctx context.Context, link netlink.Link, address netip.Add
 		}
 	})
 	for range probes {
-		if _, err := conn.WriteTo(arpProbe(a.HardwareAddr, address), &packet.Addr{HardwareAddr: net.HardwareAddr{255, 255, 255, 255, 255, 255}}); err != nil {
+		if _, err := conn.WriteTo(arpProbe(a.HardwareAddr, address), &packet.Addr{HardwareAddr: nclient4.BroadcastMac}); err != nil {
 			return nil, fmt.Errorf("probe %s: %w", address, err)
 		}
 		select {

@@ -37,7 +37,7 @@ type worker struct {
 	wasSetUp  bool         // the link, by this worker
 	last      netip.Prefix // was leased before, and is asked for again
 	current   lease        // the one that the NIC is configured with
-	obtained  time.Time    // when that came
+	obtained  time.Time    // when that came, before the NIC was configured: the clock may be set meanwhile
 	counter   counter
 	refused   said // in leases
 	failure   said
@@ -236,14 +236,12 @@ var errExpired = errors.New("the lease expired")
 // returns why the lease is lost.
 func (w *worker) hold(ctx context.Context, ack *dhcpv4.DHCPv4) error {
 	clock := w.d.cfg
-	// Not now: what befalls the clock while the NIC is being configured counts.
-	obtained := w.obtained
 	next := w.current.renew
-	skew := wallSkew(obtained, obtained)
+	var skew time.Duration // since the lease was obtained, as last seen
 	for {
 		var due <-chan time.Time // never, for a lease without end
 		if w.current.time > 0 {
-			due = clock.After(next - age(obtained, clock.Now()))
+			due = clock.After(next - age(w.obtained, clock.Now()))
 		}
 		asking := request{address: w.current.address.Addr(), wait: shortTry}
 		select {
@@ -252,13 +250,13 @@ func (w *worker) hold(ctx context.Context, ack *dhcpv4.DHCPv4) error {
 		case <-due:
 			// RFC 2131 section 4.4.5: the server first, then any.
 			asking.renewing = true
-			if age(obtained, clock.Now()) < w.current.rebind {
+			if age(w.obtained, clock.Now()) < w.current.rebind {
 				asking.server = w.current.server
 			}
 		case <-w.wake:
-			now := clock.Now()
-			jumped := w.clockSet.Swap(false) && (wallSkew(obtained, now)-skew).Abs() >= jump
-			skew = wallSkew(obtained, now)
+			before := skew
+			skew = wallSkew(w.obtained, clock.Now())
+			jumped := w.clockSet.Swap(false) && (skew-before).Abs() >= jump
 			link, err := netlink.LinkByIndex(w.index)
 			if err != nil || !isUp(link) {
 				w.report(func(n *NIC) { n.State = StateNoCarrier })
@@ -277,7 +275,7 @@ func (w *worker) hold(ctx context.Context, ack *dhcpv4.DHCPv4) error {
 		}
 		// After a pause of the whole guest the lease may be over, and still be
 		// granted again.
-		expired := w.current.time > 0 && age(obtained, clock.Now()) >= w.current.time
+		expired := w.current.time > 0 && age(w.obtained, clock.Now()) >= w.current.time
 		if expired && asking.renewing {
 			return errExpired
 		}
@@ -287,8 +285,7 @@ func (w *worker) hold(ctx context.Context, ack *dhcpv4.DHCPv4) error {
 		}
 		if err == nil {
 			*ack = *renewed
-			obtained, next = w.obtained, w.current.renew
-			skew = wallSkew(obtained, obtained)
+			next, skew = w.current.renew, 0
 			continue
 		}
 		if errors.Is(err, errNAK) {
@@ -298,7 +295,7 @@ func (w *worker) hold(ctx context.Context, ack *dhcpv4.DHCPv4) error {
 			return errExpired
 		}
 		w.log.Debug("lease not renewed", "err", err)
-		passed := age(obtained, clock.Now())
+		passed := age(w.obtained, clock.Now())
 		next = w.current.again(passed)
 		w.report(func(n *NIC) {
 			n.Error = err.Error()
