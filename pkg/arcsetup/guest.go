@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
+	"github.com/arcinit/arcinit/pkg/arcsetup/kmod"
 )
 
 // Guest is the system that the plan sets up, and what the plan wants of the
@@ -65,7 +66,7 @@ type Guest struct {
 	commandLine config.CommandLine
 
 	// loader is set by the step "modules", if there are any.
-	loader *moduleLoader
+	loader *kmod.Loader
 }
 
 // path returns where the guest's file p is.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -98,6 +99,26 @@ func TestIndependentStepsRunSideBySide(t *testing.T) {
 	case <-done:
 	case <-time.After(10 * time.Second):
 		t.Fatal("steps that need nothing of each other did not run side by side")
+	}
+}
+
+// Whatever panics, what comes after it begins.
+func TestPanicBesideTheStep(t *testing.T) {
+	r := runner()
+	var asked atomic.Int32
+	r.Uptime = func() time.Duration {
+		if asked.Add(1) == 1 {
+			panic("no clock")
+		}
+		return 0
+	}
+	r.Run([]Step{
+		{Name: "a", Run: does(true, nil)},
+		{Name: "b", Needs: []string{"a"}, Run: does(true, nil)},
+		{Name: "c", Needs: []string{"a"}, Run: does(true, nil)},
+	})
+	if got := outcomes(r); got["b"] != OK || got["c"] != OK {
+		t.Errorf("after a panic: %v", got)
 	}
 }
 

@@ -38,35 +38,87 @@ type Runner struct {
 }
 
 // Run runs the steps, each as soon as what it needs has ended, however that
-// ended: a step that fails does not keep others from trying. It returns when
+// ended: a step that fails does not keep others from trying. Of steps that could
+// begin at the same time, those that come first in the plan do. Run returns when
 // all have ended. A need that names no earlier step is passed over with a
 // warning, so that a wrong plan still boots.
 func (r *Runner) Run(steps []Step) {
 	if err := Check(steps); err != nil {
 		r.Log.Warn("plan", "err", err)
 	}
-	ended := map[string]chan struct{}{}
-	var all sync.WaitGroup
-	for _, s := range steps {
-		var waits []chan struct{}
+	all := make([]pending, len(steps))
+	byName := make(map[string]*pending, len(steps))
+	var ready []*pending
+	for i, s := range steps {
+		p := &all[i]
+		p.Step = s
 		for _, need := range s.Needs {
-			if done, ok := ended[need]; ok {
-				waits = append(waits, done)
+			if needed, ok := byName[need]; ok {
+				needed.followers = append(needed.followers, p)
+				p.needs++
 			}
 		}
-		done := make(chan struct{})
-		ended[s.Name] = done
-		all.Add(1)
-		guarded.Go(r.Log, "step "+s.Name, func() {
-			defer all.Done()
-			defer close(done)
-			for _, w := range waits {
-				<-w
-			}
-			r.step(s)
-		})
+		byName[s.Name] = p
+		if p.needs == 0 {
+			ready = append(ready, p)
+		}
 	}
-	all.Wait()
+	run := &run{Runner: r}
+	run.all.Add(len(steps))
+	for _, p := range ready {
+		run.begin(p)
+	}
+	run.all.Wait()
+}
+
+// run is one run of a plan.
+type run struct {
+	*Runner
+	all sync.WaitGroup // steps
+
+	mu sync.Mutex // guards what the steps still need
+}
+
+// pending is a step and what stands between it and its beginning.
+type pending struct {
+	Step
+	needs     int        // how many steps that it needs have not ended
+	followers []*pending // that need it, in the order of the plan
+}
+
+// begin runs a step on a goroutine of its own, and then, on the same, the first
+// of those that it was the last need of; the others begin side by side.
+func (r *run) begin(p *pending) {
+	guarded.Go(r.Log, "steps from "+p.Name, func() {
+		for p != nil {
+			err := guarded.Call("step "+p.Name, func() error { r.step(p.Step); return nil })
+			ready := r.ended(p)
+			p = nil
+			if err == nil && len(ready) > 0 {
+				p, ready = ready[0], ready[1:]
+			}
+			for _, other := range ready {
+				r.begin(other)
+			}
+			r.all.Done()
+			if err != nil {
+				// Whatever panicked beside the step's own function may do so again.
+				r.Log.Error("step", "err", err)
+			}
+		}
+	})
+}
+
+// ended returns the steps that need no other any more, now that p has ended.
+func (r *run) ended(p *pending) (ready []*pending) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, f := range p.followers {
+		if f.needs--; f.needs == 0 {
+			ready = append(ready, f)
+		}
+	}
+	return ready
 }
 
 // step runs one step and logs and keeps what came of it.
