@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	stdlog "log"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -85,10 +84,6 @@ func netDaemon(args []string) error {
 		}
 		end(nil)
 	})
-	// The DHCP library prints whole packets to the standard logger.
-	stdlog.SetFlags(0)
-	stdlog.SetOutput(slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer())
-
 	cfg, err := awaitConfig(ctx, args[0])
 	if ctx.Err() != nil {
 		return nil // it was asked to end

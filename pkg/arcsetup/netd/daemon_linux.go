@@ -28,7 +28,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 type daemon struct {
 	cfg       Config
 	log       *slog.Logger
-	dhcp      exchanger
+	newClient func(*counter) exchanger
 	findRoles func(sys string, want Roles) ([]Assignment, error)
 	fail      context.CancelCauseFunc // ends the daemon with an error
 	wg        sync.WaitGroup          // all goroutines
@@ -48,15 +48,16 @@ type daemon struct {
 
 func newDaemon(cfg Config, log *slog.Logger) *daemon {
 	cfg.setDefaults()
-	return &daemon{
+	d := &daemon{
 		cfg:       cfg,
 		log:       log,
-		dhcp:      dhcpClient{cfg.Hostname},
 		findRoles: FindRoles,
 		holder:    make(map[Role]string),
 		workers:   make(map[int]*worker),
 		report:    Report{NICs: []NIC{}},
 	}
+	d.newClient = func(c *counter) exchanger { return dhcpClient{cfg.Hostname, c, d.spawn} }
+	return d
 }
 
 func (d *daemon) run(ctx context.Context) error {
@@ -206,6 +207,7 @@ func (d *daemon) start(ctx context.Context, a Assignment) (started bool) {
 		last:       d.before.leased(mac, d.cfg.Now()),
 		wasBridge:  d.before.hasRole(a.Name, RoleBridge),
 	}
+	w.dhcp = d.newClient(&w.counter)
 	d.workers[index] = w
 	d.mu.Lock()
 	d.report.add(NIC{Role: a.Role, Name: a.Name, MAC: mac, State: StateDiscovering})

@@ -368,7 +368,8 @@ func TestPanicEndsRun(t *testing.T) {
 	}
 	addNIC(t, newNamespace(t), "eth0", "10.0.2.1/24")
 	r := startDaemon(t, Config{}, 1, func(d *daemon) {
-		d.dhcp = faulty(func() (*dhcpv4.DHCPv4, error) { panic("malformed") })
+		client := faulty(func() (*dhcpv4.DHCPv4, error) { panic("malformed") })
+		d.newClient = func(*counter) exchanger { return client }
 	})
 	if err := <-r.result; err == nil || !strings.Contains(err.Error(), "malformed") {
 		t.Errorf("Run: %v, want the panic", err)
@@ -383,7 +384,8 @@ func TestFailingAtOnceDoesNotSpin(t *testing.T) {
 	const speed = 10
 	tries := make(chan time.Time, 1000)
 	r := startDaemon(t, Config{}, speed, func(d *daemon) {
-		d.dhcp = faulty(func() (*dhcpv4.DHCPv4, error) { tries <- time.Now(); return newACK(t, "0.0.0.0"), nil })
+		client := faulty(func() (*dhcpv4.DHCPv4, error) { tries <- time.Now(); return newACK(t, "0.0.0.0"), nil })
+		d.newClient = func(*counter) exchanger { return client }
 	})
 	first, fourth := <-tries, time.Time{}
 	for range 3 {

@@ -39,7 +39,8 @@ type worker struct {
 	current   lease        // the one that the NIC is configured with
 	obtained  time.Time    // when that came, before the NIC was configured: the clock may be set meanwhile
 	counter   counter
-	refused   said // in leases
+	dhcp      exchanger // whose messages the counter counts
+	refused   said      // in leases
 	failure   said
 }
 
@@ -146,9 +147,8 @@ func (w *worker) try(ctx context.Context, isFirst bool, d discovery) (*dhcpv4.DH
 		return nil, err
 	}
 	w.wasDown.Store(false)
-	defer w.count(link)()
 	if isFirst && w.last.IsValid() {
-		ack, err := w.d.dhcp.request(ctx, link, request{address: w.last.Addr(), wait: d.wait})
+		ack, err := w.dhcp.request(ctx, link, request{address: w.last.Addr(), wait: d.wait})
 		if err == nil {
 			return ack, w.use(ctx, link, ack)
 		}
@@ -159,7 +159,7 @@ func (w *worker) try(ctx context.Context, isFirst bool, d discovery) (*dhcpv4.DH
 		}
 	}
 	d.wanted = w.last.Addr()
-	ack, err := w.d.dhcp.discover(ctx, link, d)
+	ack, err := w.dhcp.discover(ctx, link, d)
 	if err != nil {
 		return nil, err
 	}
@@ -182,15 +182,14 @@ func (w *worker) use(ctx context.Context, link netlink.Link, ack *dhcpv4.DHCPv4)
 			w.failed(err) // the lease is good without
 		case mac != nil:
 			w.last = netip.Prefix{}
-			return errors.Join(fmt.Errorf("%w: %s has %s", errInUse, mac, address), w.d.dhcp.decline(link, ack))
+			return errors.Join(fmt.Errorf("%w: %s has %s", errInUse, mac, address), w.dhcp.decline(link, ack))
 		}
 	}
 	return w.configure(link, ack)
 }
 
 // bringUp sets the link up, once, and waits until it is: whoever takes it down
-// later means it. The kernel's word for that spares dhclient's way of waiting,
-// which is to look ten times a second.
+// later means it.
 func (w *worker) bringUp(ctx context.Context) (netlink.Link, error) {
 	waited := false
 	for {
@@ -326,8 +325,7 @@ func (w *worker) renew(ctx context.Context, r request) (*dhcpv4.DHCPv4, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look at the link: %w", err)
 	}
-	defer w.count(link)()
-	ack, err := w.d.dhcp.request(ctx, link, r)
+	ack, err := w.dhcp.request(ctx, link, r)
 	if err != nil {
 		return nil, err
 	}
@@ -339,7 +337,7 @@ func (w *worker) renew(ctx context.Context, r request) (*dhcpv4.DHCPv4, error) {
 func (w *worker) release(ack *dhcpv4.DHCPv4) {
 	link, err := netlink.LinkByIndex(w.index)
 	if err == nil {
-		err = w.d.dhcp.release(link, ack)
+		err = w.dhcp.release(link, ack)
 	}
 	w.failed(err)
 }
@@ -450,19 +448,6 @@ func (w *worker) waitDown(ctx context.Context) {
 			return
 		}
 	}
-}
-
-// count counts the messages on the link until the function that it returns is
-// called.
-func (w *worker) count(link netlink.Link) (stop func()) {
-	stop, err := w.counter.listen(link,
-		func(f func()) { w.d.spawn("counter of "+w.Name, f) },
-		func() { w.report(func(*NIC) {}) })
-	if err != nil {
-		w.failed(err)
-		return func() {}
-	}
-	return stop
 }
 
 // failed logs err, unless it is nil or has been logged.
