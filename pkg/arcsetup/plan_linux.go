@@ -8,7 +8,8 @@ import (
 
 // Plan is the boot, from top to bottom. Steps that need nothing of each other
 // run side by side. Each step is named for the one thing it sees to; run,
-// modules, config, network, netfilter and report are there for other steps' sake.
+// modules, config, hostname, network, netfilter and report are there for other
+// steps' sake.
 func Plan(g *Guest) []plan.Step {
 	steps := []plan.Step{
 		{Name: "clock", Run: g.clock,
@@ -37,44 +38,29 @@ func Plan(g *Guest) []plan.Step {
 		Doc: "with root= on the kernel command line: it is mounted on /, the initramfs freed"})
 
 	steps = append(steps, []plan.Step{
-		// First of all, since to start takes it a while.
+		// What the network daemon needs comes first: its leases take longest.
 		{Name: "netdaemon", Run: g.startNetwork, Needs: []string{"switchroot"},
 			Doc: "the network daemon runs, and waits for the step network"},
-		{Name: "powerbutton", Run: g.powerButton, Needs: []string{"switchroot"},
-			Doc: "the power button powers the guest off"},
 
-		// What the host shares and says.
+		// What the host shares and says. /private may hold the VMM's
+		// configuration.
 		{Name: "share", Run: g.mainShare, Needs: []string{"switchroot"},
 			Doc: "/arcbox is the virtiofs share arcbox"},
-		{Name: "log", Run: g.openLog, Needs: []string{"share"},
-			Doc: "the log goes to the share as well"},
 		{Name: "private", Run: g.privateShare, Needs: []string{"switchroot"},
 			Doc: "optional virtiofs share private on /private"},
-		{Name: "users", Run: g.usersShare, Needs: []string{"switchroot"},
-			Doc: "optional virtiofs share users on /Users"},
-		{Name: "dax", Run: g.daxShare, Needs: []string{"switchroot"},
-			Doc: "optional virtiofs share arcbox-dax on /run/arcbox-dax, dax=always"},
-
-		// Writable layers over a root that may be read-only. /private comes
-		// first: its mount point may have to be made on a root that /etc and
-		// /tmp symlink into.
-		{Name: "layers", Run: g.layers, Needs: []string{"private"},
-			Doc: "tmpfs on /tmp, /var and /etc; what the image has in /etc survives"},
-		{Name: "config", Run: g.configure, Needs: []string{"share", "layers"},
+		{Name: "config", Run: g.configure, Needs: []string{"share", "private"},
 			Doc: "arcinit.toml and the VMM's configuration are read"},
-		{Name: "jailer", Run: g.jailer, Needs: []string{"layers"},
-			Doc: "tmpfs that allows device nodes on /var/lib/arcbox/jailer"},
-		{Name: "dirs", Run: g.directories, Needs: []string{"layers"},
-			Doc: "/var/run is /run; directories of docker and containerd"},
+		{Name: "log", Run: g.openLog, Needs: []string{"share"},
+			Doc: "the log goes to the share as well"},
 
 		// The network: forwarding before any interface is configured, since
 		// changing it resets their settings; the name before a DHCP server is
 		// told it.
-		{Name: "hosts", Run: g.hosts, Needs: []string{"layers", "config"},
-			Doc: "the host has a name, and /etc/hosts has it and localhost"},
+		{Name: "hostname", Run: g.hostname, Needs: []string{"config"},
+			Doc: "the host has a name"},
 		{Name: "forward", Run: g.forwarding, Needs: []string{"switchroot"},
 			Doc: "IPv4 is forwarded, lo is up"},
-		{Name: "network", Run: g.configureNetwork, Needs: []string{"netdaemon", "forward", "hosts", "log"},
+		{Name: "network", Run: g.configureNetwork, Needs: []string{"netdaemon", "forward", "hostname", "log"},
 			Doc: "the network daemon knows what to do: primary, bridge and proxyarp are its work"},
 		{Name: "netfilter", Run: g.netfilter, Needs: []string{"switchroot"},
 			Doc: "the modules of the firewall's rules are loaded"},
@@ -83,12 +69,32 @@ func Plan(g *Guest) []plan.Step {
 		{Name: "fwsandbox", Run: g.sandboxRules, Needs: []string{"config", "fwbridge"},
 			Doc: "forwarding is accepted from and to the sandbox subnet"},
 
+		{Name: "powerbutton", Run: g.powerButton, Needs: []string{"switchroot"},
+			Doc: "the power button powers the guest off"},
+		{Name: "users", Run: g.usersShare, Needs: []string{"switchroot"},
+			Doc: "optional virtiofs share users on /Users"},
+		{Name: "dax", Run: g.daxShare, Needs: []string{"switchroot"},
+			Doc: "optional virtiofs share arcbox-dax on /run/arcbox-dax, dax=always"},
+
+		// Writable layers over a root that may be read-only. /private comes
+		// before: its mount point may have to be made on a root that /etc and
+		// /tmp symlink into. So does what the image itself has to say, which
+		// they cover.
+		{Name: "layers", Run: g.layers, Needs: []string{"private", "config"},
+			Doc: "tmpfs on /tmp, /var and /etc; what the image has in /etc survives"},
+		{Name: "jailer", Run: g.jailer, Needs: []string{"layers"},
+			Doc: "tmpfs that allows device nodes on /var/lib/arcbox/jailer"},
+		{Name: "dirs", Run: g.directories, Needs: []string{"layers"},
+			Doc: "/var/run is /run; directories of docker and containerd"},
+
 		// Files that programs expect.
-		{Name: "resolv", Run: g.resolvConf, Needs: []string{"layers", "config"},
+		{Name: "hosts", Run: g.hosts, Needs: []string{"layers", "hostname"},
+			Doc: "/etc/hosts has the host's name and localhost"},
+		{Name: "resolv", Run: g.resolvConf, Needs: []string{"layers"},
 			Doc: "/etc/resolv.conf names the local server"},
 		{Name: "accounts", Run: g.accounts, Needs: []string{"layers"},
 			Doc: "/etc/passwd has root and nobody, /etc/group root, tty and nobody"},
-		{Name: "docker", Run: g.dockerDaemon, Needs: []string{"layers", "config"},
+		{Name: "docker", Run: g.dockerDaemon, Needs: []string{"layers"},
 			Doc: "/etc/docker/daemon.json"},
 		{Name: "ca", Run: g.certificates, Needs: []string{"layers"},
 			Doc: "optional: the image's /cacerts is where TLS programs look"},

@@ -140,26 +140,23 @@ func (s sockets) port(i int) string  { return s.dir + "/port" + strconv.Itoa(i) 
 // kernel command line are vmtest's to add.
 func (c Config) qemuArgs(m machine, accel Accel, s sockets) []string {
 	memory := strconv.Itoa(c.MemoryMiB) + "M"
-	cpu := m.tcgCPU
-	if accel == KVM {
-		cpu = "host"
-	}
 	args := []string{
 		// No default devices: each one costs the firmware time.
 		"-nodefaults",
 		"-machine", m.machine,
 		"-m", memory,
 		"-smp", strconv.Itoa(c.CPUs),
-		"-accel", string(accel),
-		"-cpu", cpu,
+	}
+	args = append(args, accel.args(m.tcgCPU)...)
+	args = append(args,
 		// signal=off: control-C is the guest's.
 		"-chardev", "stdio,id=console,signal=off",
 		"-serial", "chardev:console",
-		"-chardev", "socket,id=qmp,path=" + s.qmp(),
+		"-chardev", "socket,id=qmp,path="+s.qmp(),
 		"-mon", "chardev=qmp,mode=control",
 		// Without it, programs in the guest wait for entropy.
 		"-device", "virtio-rng-pci",
-	}
+	)
 	if len(c.Shares) > 0 {
 		// The virtiofs daemons work on the guest's memory.
 		args = append(args,
