@@ -51,7 +51,7 @@ type Guest struct {
 	// do.
 	StartNetwork     func() (changed bool, err error)
 	ConfigureNetwork func() (changed bool, err error)
-	// SaveReport writes what has come of the steps so far.
+	// SaveReport writes what has come of the steps so far into ReportPath.
 	SaveReport func() (changed bool, err error)
 	// StartAgent starts the agent, StartServices those that the host configures.
 	StartAgent    func() (changed bool, err error)

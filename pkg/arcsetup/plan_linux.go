@@ -111,7 +111,7 @@ func Plan(g *Guest) []plan.Step {
 		Doc: "/ and all that is mounted below it are shared"})
 	// The agent finds the set-up done, and the report of it written.
 	steps = append(steps, plan.Step{Name: "report", Run: g.saveReport, Needs: plan.Names(steps),
-		Doc: "the report is in " + ReportPath + " and on the share"})
+		Doc: "the report is in " + ReportPath + ", and soon on the share"})
 	return append(steps,
 		plan.Step{Name: "agent", Run: g.startAgent, Needs: []string{"report"},
 			Doc: "the agent runs, and is started again when it ends"},

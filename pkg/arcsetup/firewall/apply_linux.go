@@ -32,10 +32,12 @@ func Apply(rules []Rule) (changed bool, err error) {
 		return false, fmt.Errorf("apply forwarding rules: %w", err)
 	}
 	defer unlock()
-	conn, err := nftables.New()
+	// One socket for all: the library seeds a random generator for each.
+	conn, err := nftables.New(nftables.AsLasting())
 	if err != nil {
-		return false, fmt.Errorf("open netfilter netlink: %w", err)
+		return false, fmt.Errorf("open netfilter netlink: %w", explainList(err))
 	}
+	defer conn.CloseLasting() //nolint:errcheck // all has been answered
 	var errs []error
 	for _, chain := range filterChains() {
 		have, exists, err := list(conn, chain)
@@ -82,6 +84,8 @@ func applyTo(conn *nftables.Conn, chain *nftables.Chain, exists bool, have []str
 	if errAll == nil || len(missing) == 0 {
 		return errAll == nil, errAll
 	}
+	// Answers to the refused batch may still be on their way to that socket.
+	_ = conn.CloseLasting()
 	var errs []error
 	for _, r := range slices.Backward(missing) {
 		if err := insert(conn, chain, exists, []Rule{r}); err != nil {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/arcinit/arcinit/pkg/arcsetup/guarded"
 	"github.com/vishvananda/netlink"
@@ -41,9 +42,11 @@ type daemon struct {
 	// that are gone have left.
 	before Report
 
-	mu        sync.Mutex // guards what follows, which the workers change
-	report    Report
-	reportErr string // what was last logged of writing the report
+	mu     sync.Mutex // guards report, which the workers change
+	report Report
+
+	changed   chan struct{} // has one where the report is to be written
+	reportErr said          // of writing it
 }
 
 func newDaemon(cfg Config, log *slog.Logger) *daemon {
@@ -55,6 +58,7 @@ func newDaemon(cfg Config, log *slog.Logger) *daemon {
 		holder:    make(map[Role]string),
 		workers:   make(map[int]*worker),
 		report:    Report{NICs: []NIC{}},
+		changed:   make(chan struct{}, 1),
 	}
 	d.newClient = func(c *counter) exchanger { return dhcpClient{cfg.Hostname, c, d.spawn} }
 	return d
@@ -89,6 +93,7 @@ func (d *daemon) run(ctx context.Context) error {
 	if len(d.workers) == 0 {
 		d.log.Warn("there is no NIC; waiting for one")
 	}
+	d.spawn("report", func() { d.keepReport(ctx) })
 	clock := make(chan struct{}, 1)
 	if err := watchClock(ctx, func(f func()) { d.spawn("clock", f) }, func() { signal(clock) }); err != nil {
 		d.log.Warn("a jump of the wall clock will not be noticed", "err", err)
@@ -110,6 +115,7 @@ func (d *daemon) run(ctx context.Context) error {
 		}
 	}
 	d.wg.Wait()
+	d.writeReport()
 	if cause := context.Cause(ctx); cause != ctx.Err() && !errors.Is(cause, ErrRelease) {
 		return cause
 	}
@@ -238,18 +244,45 @@ func (d *daemon) stop(w *worker) {
 	})
 }
 
-// updateReport changes the report and writes it. That it cannot be written is
-// logged once for each reason.
+// updateReport changes the report and has it written.
 func (d *daemon) updateReport(change func(*Report)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	change(&d.report)
-	text := ""
-	if err := d.report.write(d.cfg.ReportPath); err != nil {
-		text = err.Error()
+	signal(d.changed)
+}
+
+// reportDelay is how long a change of the report waits for others, which come
+// close together, before they are written: it takes longer to write them than to
+// get a lease.
+const reportDelay = 20 * time.Millisecond
+
+// keepReport writes the report when it has changed, until ctx ends.
+func (d *daemon) keepReport(ctx context.Context) {
+	for {
+		select {
+		case <-d.changed:
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case <-d.cfg.After(reportDelay):
+		case <-ctx.Done():
+			return
+		}
+		d.writeReport()
 	}
-	if text != "" && text != d.reportErr {
-		d.log.Warn("network report", "err", text)
+}
+
+// writeReport writes the report as it is. That it cannot be written is logged
+// once for each reason.
+func (d *daemon) writeReport() {
+	d.mu.Lock()
+	err := d.report.write(d.cfg.ReportPath)
+	d.mu.Unlock()
+	if err == nil {
+		d.reportErr = said{}
+	} else if len(d.reportErr.news(err.Error())) > 0 {
+		d.log.Warn("network report", "err", err)
 	}
-	d.reportErr = text
 }

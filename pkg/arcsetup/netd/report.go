@@ -158,7 +158,7 @@ func ReadReport(path string) (Report, error) {
 // write replaces the file path with r, so that a reader sees the old or the new
 // one.
 func (r Report) write(path string) error {
-	b, err := json.MarshalIndent(r, "", "  ")
+	b, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("network report: %w", err)
 	}

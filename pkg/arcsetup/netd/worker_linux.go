@@ -220,11 +220,12 @@ func (w *worker) bringUp(ctx context.Context) (netlink.Link, error) {
 	}
 }
 
-// isUp reports whether link can carry packets. Drivers that do not follow the
-// state of the link leave it unknown (Documentation/networking/operstates.rst).
+// isUp reports whether link can carry packets: it is set up, has a carrier, and
+// waits for nobody (Documentation/networking/operstates.rst). IF_OPER_UP says the
+// same, but the kernel gets round to that later.
 func isUp(link netlink.Link) bool {
-	a := link.Attrs()
-	return a.Flags&net.FlagUp != 0 && (a.OperState == netlink.OperUp || a.OperState == netlink.OperUnknown)
+	const upAndDormant = unix.IFF_UP | unix.IFF_LOWER_UP | unix.IFF_DORMANT
+	return link.Attrs().RawFlags&upAndDormant == unix.IFF_UP|unix.IFF_LOWER_UP
 }
 
 // errExpired ends a lease that could not be renewed in its time.
