@@ -75,6 +75,7 @@ func lookAfter(role string, out io.Writer) error {
 		OpenLog:    func() (bool, error) { return true, c.log.start(true) },
 		SaveReport: func() (bool, error) { return true, c.writeReport(arcsetup.ReportPath) },
 
+		TakeSignals:      func() (bool, error) { signals.takeOthers(); return true, nil },
 		WatchPowerButton: c.watchPowerButton, WatchDevices: c.watchDevices,
 		// What runs there is on the initramfs, which is no more.
 		RootChanged:  func() { c.services.Again("console") },
@@ -146,7 +147,7 @@ func (c *caretaker) runAgain(out io.Writer) error {
 	c.guest.OpenLog = func() (bool, error) { return false, c.log.start(false) }
 	c.guest.StartConsole, c.guest.StartNetwork, c.guest.ConfigureNetwork = leave, leave, leave
 	c.guest.SaveReport, c.guest.StartAgent, c.guest.StartServices = leave, leave, leave
-	c.guest.WatchPowerButton, c.guest.WatchDevices = leave, leave
+	c.guest.TakeSignals, c.guest.WatchPowerButton, c.guest.WatchDevices = leave, leave, leave
 	// The score is for the process that stays, which this one is not.
 	c.runner.Run(plan.Without(arcsetup.Plan(c.guest), "oom"))
 	c.log.flush()

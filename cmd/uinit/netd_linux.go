@@ -35,6 +35,9 @@ type daemonConfig struct {
 func (c *caretaker) startNetwork() (bool, error) {
 	s := service("netd", "/proc/self/exe", "netd", arcsetup.NetworkConfigPath)
 	s.Args[0] = "uinit"
+	// Leases are renewed, and the boot has its network soon, however busy the
+	// processors are. It takes little of their time.
+	s.Nice = -10
 	s.EndSignal = func() syscall.Signal {
 		if c.config.Load().ReleaseOnPowerOff && c.shutdown.Action() == pid1.PowerOff {
 			return releaseSignal

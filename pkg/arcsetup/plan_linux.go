@@ -69,6 +69,9 @@ func Plan(g *Guest) []plan.Step {
 		{Name: "fwsandbox", Run: g.sandboxRules, Needs: []string{"config", "fwbridge"},
 			Doc: "forwarding is accepted from and to the sandbox subnet"},
 
+		// When there are other processes, and before the agent is one.
+		{Name: "signals", Run: g.takeSignals, Needs: []string{"netdaemon"},
+			Doc: "no signal ends this process"},
 		{Name: "powerbutton", Run: g.powerButton, Needs: []string{"switchroot"},
 			Doc: "the power button powers the guest off"},
 		{Name: "users", Run: g.usersShare, Needs: []string{"switchroot"},
@@ -123,6 +126,7 @@ func Plan(g *Guest) []plan.Step {
 }
 
 // These steps are done by the program around the plan.
+func (g *Guest) takeSignals() (bool, error)      { return g.TakeSignals() }
 func (g *Guest) powerButton() (bool, error)      { return g.WatchPowerButton() }
 func (g *Guest) startNetwork() (bool, error)     { return g.StartNetwork() }
 func (g *Guest) configureNetwork() (bool, error) { return g.ConfigureNetwork() }
