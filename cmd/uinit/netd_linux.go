@@ -87,7 +87,7 @@ func netDaemon(args []string) error {
 		}
 		end(nil)
 	})
-	cfg, err := awaitConfig(ctx, args[0])
+	cfg, err := awaitConfig(ctx, log.Logger, args[0])
 	if ctx.Err() != nil {
 		return nil // it was asked to end
 	}
@@ -96,9 +96,12 @@ func netDaemon(args []string) error {
 	}
 	log.level.Set(cfg.Log)
 	if cfg.LogFile != "" {
-		if err := log.file.Start(log.Logger, cfg.LogFile, false); err != nil {
-			log.Warn("log", "err", err)
-		}
+		// The network need not wait for the share.
+		guarded.Go(log.Logger, "log file", func() {
+			if err := log.file.Start(log.Logger, cfg.LogFile, false); err != nil {
+				log.Warn("log", "err", err)
+			}
+		})
 	}
 	defer log.file.Flush()
 	cfg.NewBridge = func(link string) error {
@@ -116,34 +119,42 @@ func netDaemon(args []string) error {
 }
 
 // awaitConfig reads the configuration in the file path as soon as it is there.
-func awaitConfig(ctx context.Context, path string) (cfg daemonConfig, err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("read %s: %w", path, err)
-		}
-	}()
+func awaitConfig(ctx context.Context, log *slog.Logger, path string) (daemonConfig, error) {
+	cfg, err := readConfig(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return cfg, err
+	}
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
-		return cfg, err
+		return cfg, fmt.Errorf("wait for %s: %w", path, err)
 	}
 	events := os.NewFile(uintptr(fd), "inotify")
-	defer events.Close() //nolint:errcheck // only read from
+	// The kernel closes it after an SRCU grace period (fsnotify_destroy_group,
+	// fs/notify/group.c), some ms for which nobody need wait.
+	defer guarded.Go(log, "inotify", func() { _ = events.Close() })
 	defer context.AfterFunc(ctx, func() { _ = events.SetReadDeadline(time.Unix(1, 0)) })()
 	if _, err := unix.InotifyAddWatch(fd, filepath.Dir(path), unix.IN_MOVED_TO); err != nil {
-		return cfg, err
+		return cfg, fmt.Errorf("wait for %s: %w", path, err)
 	}
 	for {
-		data, err := os.ReadFile(path)
-		if err == nil {
-			return cfg, json.Unmarshal(data, &cfg)
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
+		if cfg, err = readConfig(path); !errors.Is(err, fs.ErrNotExist) {
 			return cfg, err
 		}
 		if _, err := events.Read(make([]byte, unix.SizeofInotifyEvent+unix.NAME_MAX+1)); err != nil {
-			return cfg, err
+			return cfg, fmt.Errorf("wait for %s: %w", path, err)
 		}
 	}
+}
+
+func readConfig(path string) (cfg daemonConfig, err error) {
+	data, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(data, &cfg)
+	}
+	if err != nil {
+		return cfg, fmt.Errorf("read %s: %w", path, err)
+	}
+	return cfg, nil
 }
 
 // printNetwork prints what the network daemon says of the NICs; start is when

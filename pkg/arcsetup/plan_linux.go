@@ -38,9 +38,12 @@ func Plan(g *Guest) []plan.Step {
 		Doc: "with root= on the kernel command line: it is mounted on /, the initramfs freed"})
 
 	steps = append(steps, []plan.Step{
-		// What the network daemon needs comes first: its leases take longest.
+		// Leases take longest. So what the network daemon needs comes first.
 		{Name: "netdaemon", Run: g.startNetwork, Needs: []string{"switchroot"},
 			Doc: "the network daemon runs, and waits for the step network"},
+		// Before any interface is configured, since it resets their settings.
+		{Name: "forward", Run: g.forwarding, Needs: []string{"switchroot"},
+			Doc: "IPv4 is forwarded, lo is up"},
 
 		// What the host shares and says. /private may hold the VMM's
 		// configuration.
@@ -53,13 +56,8 @@ func Plan(g *Guest) []plan.Step {
 		{Name: "log", Run: g.openLog, Needs: []string{"share"},
 			Doc: "the log goes to the share as well"},
 
-		// The network: forwarding before any interface is configured, since
-		// changing it resets their settings; the name before a DHCP server is
-		// told it.
 		{Name: "hostname", Run: g.hostname, Needs: []string{"config"},
 			Doc: "the host has a name"},
-		{Name: "forward", Run: g.forwarding, Needs: []string{"switchroot"},
-			Doc: "IPv4 is forwarded, lo is up"},
 		{Name: "network", Run: g.configureNetwork, Needs: []string{"netdaemon", "forward", "hostname", "log"},
 			Doc: "the network daemon knows what to do: primary, bridge and proxyarp are its work"},
 		{Name: "netfilter", Run: g.netfilter, Needs: []string{"switchroot"},

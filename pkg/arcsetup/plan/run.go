@@ -3,6 +3,7 @@ package plan
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,12 +47,10 @@ func (r *Runner) Run(steps []Step) {
 	if err := Check(steps); err != nil {
 		r.Log.Warn("plan", "err", err)
 	}
-	all := make([]pending, len(steps))
+	run := &run{Runner: r}
 	byName := make(map[string]*pending, len(steps))
-	var ready []*pending
 	for i, s := range steps {
-		p := &all[i]
-		p.Step = s
+		p := &pending{Step: s, place: i}
 		for _, need := range s.Needs {
 			if needed, ok := byName[need]; ok {
 				needed.followers = append(needed.followers, p)
@@ -60,14 +59,11 @@ func (r *Runner) Run(steps []Step) {
 		}
 		byName[s.Name] = p
 		if p.needs == 0 {
-			ready = append(ready, p)
+			run.ready = append(run.ready, p)
 		}
 	}
-	run := &run{Runner: r}
 	run.all.Add(len(steps))
-	for _, p := range ready {
-		run.begin(p)
-	}
+	run.begin(len(run.ready))
 	run.all.Wait()
 }
 
@@ -76,49 +72,66 @@ type run struct {
 	*Runner
 	all sync.WaitGroup // steps
 
-	mu sync.Mutex // guards what the steps still need
+	mu sync.Mutex // guards what follows, and what the steps still need
+	// ready are the steps that can begin, in the plan's order. As many
+	// goroutines are about to take one each, whatever order the scheduler has
+	// them run in.
+	ready []*pending
 }
 
 // pending is a step and what stands between it and its beginning.
 type pending struct {
 	Step
+	place     int        // in the plan
 	needs     int        // how many steps that it needs have not ended
-	followers []*pending // that need it, in the order of the plan
+	followers []*pending // that need it
 }
 
-// begin runs a step on a goroutine of its own, and then, on the same, the first
-// of those that it was the last need of; the others begin side by side.
-func (r *run) begin(p *pending) {
-	guarded.Go(r.Log, "steps from "+p.Name, func() {
-		for p != nil {
-			err := guarded.Call("step "+p.Name, func() error { r.step(p.Step); return nil })
-			ready := r.ended(p)
-			p = nil
-			if err == nil && len(ready) > 0 {
-				p, ready = ready[0], ready[1:]
+// begin has n more steps run side by side. Each goroutine goes on with another
+// step when it has ended one that others waited for.
+func (r *run) begin(n int) {
+	for range n {
+		guarded.Go(r.Log, "steps", func() {
+			for goOn := true; goOn; {
+				p := r.next()
+				err := guarded.Call("step "+p.Name, func() error { r.step(p.Step); return nil })
+				n := r.ended(p)
+				if goOn = n > 0 && err == nil; goOn {
+					n--
+				}
+				r.begin(n)
+				r.all.Done()
+				if err != nil {
+					// What panicked beside the step's own function may do so again.
+					r.Log.Error("step", "step", p.Name, "err", err)
+				}
 			}
-			for _, other := range ready {
-				r.begin(other)
-			}
-			r.all.Done()
-			if err != nil {
-				// Whatever panicked beside the step's own function may do so again.
-				r.Log.Error("step", "err", err)
-			}
-		}
-	})
+		})
+	}
 }
 
-// ended returns the steps that need no other any more, now that p has ended.
-func (r *run) ended(p *pending) (ready []*pending) {
+// next takes the first of the steps that are ready.
+func (r *run) next() *pending {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.ready[0]
+	r.ready = slices.Delete(r.ready, 0, 1)
+	return p
+}
+
+// ended notes that p has, and returns how many steps are ready now that were not
+// before.
+func (r *run) ended(p *pending) (n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, f := range p.followers {
 		if f.needs--; f.needs == 0 {
-			ready = append(ready, f)
+			r.ready = append(r.ready, f)
+			n++
 		}
 	}
-	return ready
+	slices.SortFunc(r.ready, func(a, b *pending) int { return a.place - b.place })
+	return n
 }
 
 // step runs one step and logs and keeps what came of it.
