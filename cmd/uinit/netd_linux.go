@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -77,6 +78,10 @@ func netDaemon(args []string) error {
 	if len(args) != 1 {
 		return errors.New("netd takes one file")
 	}
+	// A socket's close, and a share's file, can take some ms in the kernel, which
+	// on one processor nothing else here would run in: the Go scheduler notices
+	// late.
+	runtime.GOMAXPROCS(max(2, runtime.NumCPU()))
 	log := newLogging("netd")
 	ctx, end := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
