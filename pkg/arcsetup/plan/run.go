@@ -44,9 +44,6 @@ type Runner struct {
 // all have ended. A need that names no earlier step is passed over with a
 // warning, so that a wrong plan still boots.
 func (r *Runner) Run(steps []Step) {
-	if err := Check(steps); err != nil {
-		r.Log.Warn("plan", "err", err)
-	}
 	run := &run{Runner: r}
 	byName := make(map[string]*pending, len(steps))
 	for i, s := range steps {
@@ -55,6 +52,8 @@ func (r *Runner) Run(steps []Step) {
 			if needed, ok := byName[need]; ok {
 				needed.followers = append(needed.followers, p)
 				p.needs++
+			} else {
+				r.Log.Warn("plan: a need is not before its step", "step", s.Name, "need", need)
 			}
 		}
 		byName[s.Name] = p
