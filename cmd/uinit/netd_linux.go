@@ -70,6 +70,10 @@ func (c *caretaker) configureNetwork() (bool, error) {
 	return true, errors.Join(err, wholefile.Write(arcsetup.NetworkConfigPath, append(data, '\n'), 0o644))
 }
 
+// logFileDelay is how long the network daemon's lines wait for their file at first:
+// longer than a lease takes where a server answers.
+const logFileDelay = 100 * time.Millisecond
+
 // releaseSignal ends the network daemon, which gives its leases back before.
 const releaseSignal = syscall.SIGUSR2
 
@@ -101,8 +105,10 @@ func netDaemon(args []string) error {
 	}
 	log.level.Set(cfg.Log)
 	if cfg.LogFile != "" {
-		// The network need not wait for the share.
+		// The network need not wait for the share, nor share the processor
+		// with it. What is said until then is written then.
 		guarded.Go(log.Logger, "log file", func() {
+			<-time.After(logFileDelay)
 			if err := log.file.Start(log.Logger, cfg.LogFile, false); err != nil {
 				log.Warn("log", "err", err)
 			}
