@@ -65,11 +65,13 @@ type image struct {
 	// noShare leaves out the share arcbox itself; tags are the other shares.
 	noShare bool
 	tags    []string
-	nics    []guest.NIC
-	disks   []guest.Disk
-	qemu    []string // further arguments
-	ports   []guest.Port
-	cmdline []string
+	// virtioConsole has the console be a virtio device, not a serial port.
+	virtioConsole bool
+	nics          []guest.NIC
+	disks         []guest.Disk
+	qemu          []string // further arguments
+	ports         []guest.Port
+	cmdline       []string
 	// timeout is how long the guest may run, by default 3 minutes.
 	timeout time.Duration
 	// tools puts the real iptables and ip on the share.
@@ -90,7 +92,7 @@ func boot(t *testing.T, im image) *machine {
 	t.Helper()
 	m := &machine{t: t, dirs: map[string]string{}}
 	config := guest.Config{
-		Arch:   arch(),
+		Arch: arch(), VirtioConsole: im.virtioConsole,
 		Kernel: built(t, "vmlinuz-stock"), Initrd: built(t, "initramfs-modules.cpio"),
 		Cmdline: im.cmdline, NICs: im.nics, Disks: im.disks, ExtraQEMU: im.qemu, Timeout: cmp.Or(im.timeout, 3*time.Minute),
 	}
