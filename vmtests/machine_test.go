@@ -54,7 +54,9 @@ func arch() string {
 
 // image is a guest to boot.
 type image struct {
-	initrd string // file name in the build directory; initramfs-modules.cpio if empty
+	// kernel and initrd are file names in the build directory, by default
+	// vmlinuz-stock and initramfs-modules.cpio.
+	kernel, initrd string
 	// files are put into the initramfs beside what it has; a mode in
 	// executable makes them programs.
 	files      map[string]string
@@ -93,11 +95,8 @@ func boot(t *testing.T, im image) *machine {
 	m := &machine{t: t, dirs: map[string]string{}}
 	config := guest.Config{
 		Arch: arch(), VirtioConsole: im.virtioConsole,
-		Kernel: built(t, "vmlinuz-stock"), Initrd: built(t, "initramfs-modules.cpio"),
+		Kernel: built(t, cmp.Or(im.kernel, "vmlinuz-stock")), Initrd: built(t, cmp.Or(im.initrd, "initramfs-modules.cpio")),
 		Cmdline: im.cmdline, NICs: im.nics, Disks: im.disks, ExtraQEMU: im.qemu, Timeout: cmp.Or(im.timeout, 3*time.Minute),
-	}
-	if im.initrd != "" {
-		config.Initrd = built(t, im.initrd)
 	}
 	config.Initrd = withFiles(t, config.Initrd, im)
 	if !im.noShare {
@@ -267,7 +266,7 @@ func ask[Reply any](m *machine, method string, args any) (reply Reply, err error
 	case <-call.Done:
 		return reply, call.Error
 	case <-m.Ended():
-		return reply, fmt.Errorf("%s: the guest has ended: %w", method, m.Wait())
+		return reply, fmt.Errorf("%s: the guest has ended: %v", method, m.Wait())
 	case <-time.After(90 * time.Second):
 		return reply, fmt.Errorf("%s: the test agent does not answer", method)
 	}
