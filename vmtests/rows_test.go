@@ -40,32 +40,37 @@ func fullGuest() image {
 
 // TestRows boots each kernel and looks at every row of the specification.
 func TestRows(t *testing.T) {
-	for _, k := range kernels() {
-		if k.arch != arch() || k.name != "stock" && os.Getenv("FULL") == "" {
-			continue
-		}
-		t.Run(k.name, func(t *testing.T) {
-			im := fullGuest()
-			im.kernel, im.initrd = k.image, k.initrd
-			m := boot(t, im)
-			r := &rows{T: t, kernel: k, m: m}
-			testRows(r, m)
-			t.Run("root", func(t *testing.T) { testPivot(t, m) })
-			t.Run("again", func(t *testing.T) { testAgain(t, m) })
-			t.Run("report", func(t *testing.T) { testReport(t, m) })
-			t.Run("agent/restarted", func(t *testing.T) { testRestart(t, m) })
-			linux := regexp.MustCompile(`^\d+\.\d+`).FindString(m.read(t, "/proc/sys/kernel/osrelease"))
-			r.Run("powerbutton", func(t *testing.T) {
-				waitButton(t, m, must[probe.AtStart](t, m, "AtStart", none{}).PPID)
-				pressButton(t, m)
-			})
-			if _, lacks := k.lacks["powerbutton"]; lacks {
-				t.Run("poweroff", func(t *testing.T) { testPowerOff(t, m) })
-			}
-			if !t.Failed() {
-				checkREADME(t, seen{kernel: k, linux: linux, proved: r.proved})
-			}
+	eachKernel(t, func(t *testing.T, k kernel) {
+		im := fullGuest()
+		im.kernel, im.initrd = k.image, k.initrd
+		m := boot(t, im)
+		r := &rows{T: t, kernel: k, m: m}
+		testRows(r, m)
+		t.Run("root", func(t *testing.T) { testPivot(t, m) })
+		t.Run("again", func(t *testing.T) { testAgain(t, m) })
+		t.Run("report", func(t *testing.T) { testReport(t, m) })
+		t.Run("agent/restarted", func(t *testing.T) { testRestart(t, m) })
+		linux := regexp.MustCompile(`^\d+\.\d+`).FindString(m.read(t, "/proc/sys/kernel/osrelease"))
+		r.Run("powerbutton", func(t *testing.T) {
+			waitButton(t, m, must[probe.AtStart](t, m, "AtStart", none{}).PPID)
+			pressButton(t, m)
 		})
+		if _, lacks := k.lacks["powerbutton"]; lacks {
+			t.Run("poweroff", func(t *testing.T) { testPowerOff(t, m) })
+		}
+		if !t.Failed() {
+			checkREADME(t, seen{kernel: k, linux: linux, proved: r.proved})
+		}
+	})
+}
+
+// eachKernel runs a test with each kernel of the guests' architecture that is to
+// be booted.
+func eachKernel(t *testing.T, test func(*testing.T, kernel)) {
+	for _, k := range kernels() {
+		if k.arch == arch() && (k.name == "stock" || os.Getenv("FULL") != "") {
+			t.Run(k.name, func(t *testing.T) { test(t, k) })
+		}
 	}
 }
 
