@@ -38,7 +38,7 @@ func (c *caretaker) startNetwork() (bool, error) {
 	s.Args[0] = "uinit"
 	// Leases are renewed, and the boot has its network soon, however busy the
 	// processors are. It takes little of their time.
-	s.Nice = -10
+	s.Nice = -20
 	s.EndSignal = func() syscall.Signal {
 		if c.config.Load().ReleaseOnPowerOff && c.shutdown.Action() == pid1.PowerOff {
 			return releaseSignal
@@ -96,7 +96,7 @@ func netDaemon(args []string) error {
 		}
 		end(nil)
 	})
-	cfg, err := awaitConfig(ctx, log.Logger, args[0])
+	cfg, err := awaitConfig(ctx, args[0])
 	if ctx.Err() != nil {
 		return nil // it was asked to end
 	}
@@ -130,7 +130,7 @@ func netDaemon(args []string) error {
 }
 
 // awaitConfig reads the configuration in the file path as soon as it is there.
-func awaitConfig(ctx context.Context, log *slog.Logger, path string) (daemonConfig, error) {
+func awaitConfig(ctx context.Context, path string) (daemonConfig, error) {
 	cfg, err := readConfig(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return cfg, err
@@ -139,14 +139,15 @@ func awaitConfig(ctx context.Context, log *slog.Logger, path string) (daemonConf
 	if err != nil {
 		return cfg, fmt.Errorf("wait for %s: %w", path, err)
 	}
+	// It stays open: to close it the kernel waits for an SRCU grace period
+	// (fsnotify_destroy_group, fs/notify/group.c), and so would the network.
 	events := os.NewFile(uintptr(fd), "inotify")
-	// The kernel closes it after an SRCU grace period (fsnotify_destroy_group,
-	// fs/notify/group.c), some ms for which nobody need wait.
-	defer guarded.Go(log, "inotify", func() { _ = events.Close() })
-	defer context.AfterFunc(ctx, func() { _ = events.SetReadDeadline(time.Unix(1, 0)) })()
-	if _, err := unix.InotifyAddWatch(fd, filepath.Dir(path), unix.IN_MOVED_TO); err != nil {
+	context.AfterFunc(ctx, func() { _ = events.SetReadDeadline(time.Unix(1, 0)) })
+	watch, err := unix.InotifyAddWatch(fd, filepath.Dir(path), unix.IN_MOVED_TO)
+	if err != nil {
 		return cfg, fmt.Errorf("wait for %s: %w", path, err)
 	}
+	defer unix.InotifyRmWatch(fd, uint32(watch)) //nolint:errcheck // the directory may be gone
 	for {
 		if cfg, err = readConfig(path); !errors.Is(err, fs.ErrNotExist) {
 			return cfg, err
