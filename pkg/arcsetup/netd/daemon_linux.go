@@ -1,7 +1,6 @@
 package netd
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,16 +25,16 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 // daemon has a worker for each NIC with a role. It hears of the links and keeps
 // the report; the workers do the rest.
 type daemon struct {
-	cfg       Config
-	log       *slog.Logger
-	dhcp      exchanger
-	findRoles func(sys string, want Roles) ([]Assignment, error)
-	fail      context.CancelCauseFunc // ends the daemon with an error
-	wg        sync.WaitGroup          // all goroutines
+	cfg  Config
+	log  *slog.Logger
+	dhcp exchanger
+	fail context.CancelCauseFunc // ends the daemon with an error
+	wg   sync.WaitGroup          // all goroutines
 
-	began   bool            // with the NICs that there were
-	holder  map[Role]string // the primary and bridge NICs, also while they are gone
+	posts   posts
 	workers map[int]*worker // by link index
+	// isLate says that a NIC found now was not there when the system began.
+	isLate bool
 
 	// before is what there was: the last Run's report, and then what NICs
 	// that are gone have left.
@@ -49,13 +48,12 @@ type daemon struct {
 func newDaemon(cfg Config, log *slog.Logger) *daemon {
 	cfg.setDefaults()
 	return &daemon{
-		cfg:       cfg,
-		log:       log,
-		dhcp:      dhcpClient{cfg.Hostname},
-		findRoles: FindRoles,
-		holder:    make(map[Role]string),
-		workers:   make(map[int]*worker),
-		report:    Report{NICs: []NIC{}},
+		cfg:     cfg,
+		log:     log,
+		dhcp:    dhcpClient{cfg.Hostname},
+		posts:   cfg.posts(),
+		workers: make(map[int]*worker),
+		report:  Report{NICs: []NIC{}},
 	}
 }
 
@@ -69,11 +67,15 @@ func (d *daemon) run(ctx context.Context) error {
 			d.log.Warn("link subscription", "err", err)
 		}
 	}}
-	if err := netlink.LinkSubscribeWithOptions(updates, ctx.Done(), options); err != nil {
+	err := netlink.LinkSubscribeWithOptions(updates, ctx.Done(), options)
+	if err != nil {
 		return fmt.Errorf("subscribe to links: %w", err)
 	}
-	var err error
-	if d.before, err = ReadReport(d.cfg.ReportPath); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	switch d.before, err = ReadReport(d.cfg.ReportPath); {
+	case err == nil:
+		d.isLate = true
+		d.posts.restore(d.before)
+	case !errors.Is(err, fs.ErrNotExist):
 		d.log.Warn("what was leased before is not known", "err", err)
 	}
 	if d.cfg.IPv6Router {
@@ -84,9 +86,10 @@ func (d *daemon) run(ctx context.Context) error {
 	if err := d.assign(ctx); err != nil {
 		d.log.Warn("NIC roles", "err", err)
 	}
-	d.began = true
+	d.isLate = true
 	if len(d.workers) == 0 {
 		d.log.Warn("there is no NIC; waiting for one")
+		d.updateReport(func(*Report) {})
 	}
 	clock := make(chan struct{}, 1)
 	if err := watchClock(ctx, func(f func()) { d.spawn("clock", f) }, func() { signal(clock) }); err != nil {
@@ -142,39 +145,31 @@ func (d *daemon) linkChanged(ctx context.Context, u netlink.LinkUpdate) {
 	if u.Family != unix.AF_UNSPEC {
 		return
 	}
+	name, isThere := u.Attrs().Name, u.Header.Type == unix.RTM_NEWLINK
 	w := d.workers[int(u.Index)]
-	switch {
-	case w != nil && u.Header.Type == unix.RTM_DELLINK:
-		w.log.Info("NIC is gone")
-		d.stop(w)
-	case w != nil:
+	if w != nil && isThere && name == w.Name {
 		w.linkChanged(u.Link)
-	case u.Header.Type == unix.RTM_NEWLINK:
+		return
+	}
+	if w != nil {
+		d.gone(w) // or it has another name now
+	}
+	// Containers come and go with links that are no NICs.
+	if isThere && isNIC(d.cfg.Sys, name) {
 		if err := d.assign(ctx); err != nil {
 			d.log.Debug("NIC roles", "err", err)
 		}
 	}
 }
 
-// assign starts a worker for each NIC that has a role and no worker. A role stays
-// with the NIC that had it first, also while that is gone.
+// assign starts a worker for each NIC that has a role and no worker.
 func (d *daemon) assign(ctx context.Context) error {
-	want := d.cfg.Roles
-	want.Primary = cmp.Or(d.holder[RolePrimary], want.Primary)
-	want.Bridge = cmp.Or(d.holder[RoleBridge], want.Bridge)
-	found, err := d.findRoles(d.cfg.Sys, want)
-	changed := !d.began
+	found, err := d.posts.fill(d.cfg.Sys)
+	isNew := false
 	for _, a := range found {
-		if a.Role == RolePrimary || a.Role == RoleBridge {
-			if held := d.holder[a.Role]; held != "" && held != a.Name {
-				continue
-			}
-			d.holder[a.Role] = a.Name
-		}
-		changed = d.start(ctx, a) || changed
+		isNew = d.start(ctx, a) || isNew
 	}
-	// Containers come and go with links that are none of our NICs.
-	if changed {
+	if isNew {
 		d.updateReport(func(*Report) {})
 	}
 	return err
@@ -207,14 +202,19 @@ func (d *daemon) start(ctx context.Context, a Assignment) (started bool) {
 		wasBridge:  d.before.hasRole(a.Name, RoleBridge),
 	}
 	d.workers[index] = w
-	d.mu.Lock()
-	d.report.add(NIC{Role: a.Role, Name: a.Name, MAC: mac, State: StateDiscovering})
-	d.mu.Unlock()
-	if a.Role == RoleBridge && d.began && d.cfg.NewBridge != nil {
-		if err := d.cfg.NewBridge(a.Name); err != nil {
+	if a.Role == RoleBridge && d.isLate && d.cfg.NewBridge != nil {
+		old := d.before.Bridge()
+		if old == a.Name {
+			old = ""
+		}
+		if err := d.cfg.NewBridge(a.Name, old); err != nil {
 			w.log.Warn("new bridge NIC", "err", err)
 		}
 	}
+	d.before.forget(mac)
+	d.mu.Lock()
+	d.report.add(NIC{Role: a.Role, Name: a.Name, MAC: mac, State: StateDiscovering})
+	d.mu.Unlock()
 	d.spawn("worker "+a.Name, func() {
 		defer close(w.done)
 		w.run(ctx)
@@ -222,14 +222,15 @@ func (d *daemon) start(ctx context.Context, a Assignment) (started bool) {
 	return true
 }
 
-// stop ends the worker of a NIC that is gone, and remembers what it had.
-func (d *daemon) stop(w *worker) {
+// gone ends the worker of a NIC that is gone, and remembers what it had.
+func (d *daemon) gone(w *worker) {
+	w.log.Info("NIC is gone")
 	w.cancel()
 	<-w.done
 	delete(d.workers, w.index)
 	d.updateReport(func(r *Report) {
 		if n := r.nic(w.Name); n != nil {
-			d.before.remove(w.Name)
+			d.before.forget(n.MAC)
 			d.before.add(*n)
 		}
 		r.remove(w.Name)
