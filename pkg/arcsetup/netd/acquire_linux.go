@@ -16,8 +16,17 @@ import (
 func (w *worker) keepLease(ctx context.Context) {
 	for {
 		ack, err := w.acquire(ctx)
-		if err != nil {
-			return // ctx has ended
+		switch {
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, errLinkDown):
+			continue // and ask at once when it is up again
+		case err != nil:
+			w.report(func(n *NIC) { n.Error = err.Error() })
+			w.failed(err)
+			// What fails at once must not be tried again at once.
+			_ = w.stayUp(ctx, w.d.cfg.After(shortTry))
+			continue
 		}
 		err = w.hold(ctx, ack)
 		if ctx.Err() != nil {
@@ -37,26 +46,33 @@ func (w *worker) keepLease(ctx context.Context) {
 // answers.
 const silent = 3
 
-// acquire tries to get a lease until there is one that the NIC is configured
-// with, or ctx ends.
+// acquire brings the link up, and tries to get a lease until there is one that the
+// NIC is configured with, the link goes down, or ctx ends.
 func (w *worker) acquire(ctx context.Context) (*dhcpv4.DHCPv4, error) {
+	link, err := w.bringUp(ctx)
+	if err != nil {
+		return nil, err
+	}
+	id, err := newTransactionID()
+	if err != nil {
+		return nil, err
+	}
 	began := w.d.cfg.Now()
-	var id dhcpv4.TransactionID
 	for n := 0; ; n++ {
-		// A try that fails at once must not be followed by the next at once.
 		pause := w.d.cfg.After(tryTime(n))
-		var err error
-		if n == 0 {
-			id, err = newTransactionID()
-		}
-		if err == nil {
-			var ack *dhcpv4.DHCPv4
-			if ack, err = w.try(ctx, n == 0, discovery{id: id, taken: w.d.cfg.Now().Sub(began), wait: tryTime(n)}); err == nil {
-				return ack, nil
-			}
-		}
-		if ctx.Err() != nil {
+		d := discovery{id: id, taken: w.d.cfg.Now().Sub(began), wait: tryTime(n)}
+		var ack *dhcpv4.DHCPv4
+		err := w.whileUp(ctx, func(ctx context.Context) (err error) {
+			ack, err = w.try(ctx, link, n == 0, d)
+			return err
+		})
+		switch {
+		case err == nil:
+			return ack, nil
+		case ctx.Err() != nil:
 			return nil, ctx.Err()
+		case errors.Is(err, errLinkDown):
+			return nil, err
 		}
 		w.report(func(n *NIC) { n.Error = err.Error() })
 		switch {
@@ -65,25 +81,18 @@ func (w *worker) acquire(ctx context.Context) (*dhcpv4.DHCPv4, error) {
 			pause = w.d.cfg.After(afterDecline)
 		case !errors.Is(err, nclient4.ErrNoResponse):
 			w.failed(err)
-		case n+1 == silent:
+		case n+1 == silent && len(w.failure.news("silence")) > 0:
 			w.log.Warn("no DHCP server answers; asking on")
 		}
-		select {
-		case <-pause:
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		if err := w.stayUp(ctx, pause); err != nil {
+			return nil, err
 		}
 	}
 }
 
-// try brings the link up and asks for a lease: in the first try for the one that
-// there was before, if there was one. It configures the NIC with what it gets.
-func (w *worker) try(ctx context.Context, isFirst bool, d discovery) (*dhcpv4.DHCPv4, error) {
-	link, err := w.bringUp(ctx)
-	if err != nil {
-		return nil, err
-	}
-	w.wasDown.Store(false)
+// try asks for a lease: in the first try for the one that there was before, if
+// there was one. It configures the NIC with what it gets.
+func (w *worker) try(ctx context.Context, link netlink.Link, isFirst bool, d discovery) (*dhcpv4.DHCPv4, error) {
 	defer w.count(link)()
 	if isFirst && w.last.IsValid() {
 		ack, err := w.d.dhcp.request(ctx, link, request{address: w.last.Addr(), wait: d.wait})

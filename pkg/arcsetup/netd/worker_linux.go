@@ -76,12 +76,14 @@ func (w *worker) run(ctx context.Context) {
 func (w *worker) bringUp(ctx context.Context) (netlink.Link, error) {
 	waited := false
 	for {
+		w.wasDown.Store(false)
 		link, err := netlink.LinkByIndex(w.index)
 		if err != nil {
 			return nil, fmt.Errorf("look at the link: %w", err)
 		}
 		switch {
 		case isUp(link):
+			w.wasSetUp = true // before this worker, perhaps
 			if waited {
 				w.report(func(n *NIC) { n.State = StateDiscovering })
 			}
@@ -110,6 +112,43 @@ func isUp(link netlink.Link) bool {
 	return a.Flags&net.FlagUp != 0 && (a.OperState == netlink.OperUp || a.OperState == netlink.OperUnknown)
 }
 
+// errLinkDown ends what the link's going down has made pointless.
+var errLinkDown = errors.New("the link went down")
+
+// stayUp waits for until. That the link has been down ends it earlier.
+func (w *worker) stayUp(ctx context.Context, until <-chan time.Time) error {
+	for !w.wasDown.Load() {
+		select {
+		case <-w.wake:
+		case <-until:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return errLinkDown
+}
+
+// whileUp runs f with a context that ends when the link goes down.
+func (w *worker) whileUp(ctx context.Context, f func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	w.d.spawn("watch of "+w.Name, func() {
+		defer close(watched)
+		if w.stayUp(ctx, nil) == errLinkDown {
+			cancel()
+		}
+	})
+	err := f(ctx)
+	cancel()
+	<-watched
+	signal(w.wake) // whoever waits next hears what the watch has heard
+	if err != nil && w.wasDown.Load() {
+		return errLinkDown
+	}
+	return err
+}
+
 // keepStatic gives the NIC the host's address, and again when somebody has taken
 // the link down and up.
 func (w *worker) keepStatic(ctx context.Context) {
@@ -135,7 +174,7 @@ func (w *worker) keepStatic(ctx context.Context) {
 				n.ConfiguredNS = sinceBoot()
 			}
 		})
-		w.waitDown(ctx)
+		_ = w.stayUp(ctx, nil)
 	}
 }
 
@@ -151,17 +190,6 @@ func (w *worker) keepOff(ctx context.Context) {
 	}
 	w.failed(err)
 	<-ctx.Done()
-}
-
-// waitDown waits until the link has been down.
-func (w *worker) waitDown(ctx context.Context) {
-	for !w.wasDown.Swap(false) {
-		select {
-		case <-w.wake:
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // count counts the messages on the link until the function that it returns is
