@@ -723,6 +723,28 @@ func TestLeaseAskedForAgain(t *testing.T) {
 		}
 		works(t)
 	})
+	t.Run("disturbed", func(t *testing.T) {
+		// Without a word to the servers all is back, long before the next renewal.
+		both := bothSince()
+		for _, change := range []string{
+			"address flush dev eth0", "address del " + bridgeAddress + " dev eth1", "route flush dev eth0 proto dhcp",
+			"route replace default via 10.9.0.77", "route add default via 10.9.1.1 dev eth1 metric 5",
+		} {
+			m.ip(t, strings.Fields(change)...)
+			works(t)
+			for i, name := range []string{"eth0", "eth1"} {
+				if l := link(must[[]probe.Link](t, m, "Links", none{}), name); !slices.Equal(l.Addresses, []string{[]string{primaryAddress, bridgeAddress}[i]}) {
+					t.Errorf("after %q %s has %v", change, name, l.Addresses)
+				}
+			}
+		}
+		for i, s := range both {
+			if got := s.kinds(); len(got) > 0 {
+				t.Errorf("eth%d: the guest sent %q", i, got)
+			}
+		}
+		said(t, m, "netd: NIC", "took the address "+bridgeAddress+" away")
+	})
 	t.Run("lost", func(t *testing.T) {
 		// The leases would be over. One server refuses, the other says nothing.
 		both := bothSince()

@@ -2,6 +2,7 @@ package netd
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"time"
@@ -34,8 +35,9 @@ func (w *worker) configure(link netlink.Link, ack *dhcpv4.DHCPv4) error {
 		return err
 	}
 	isNew := w.current.address != l.address
-	w.current, w.last, w.obtained = l, l.address, obtained
-	err = errors.Join(setMTU(link, l.mtu), setRoutes(link, l.address, l.routes))
+	w.current, w.last, w.obtained, w.skew = l, l.address, obtained, 0
+	_, err = setRoutes(link, l.address, l.routes)
+	err = errors.Join(setMTU(link, l.mtu), err)
 	w.failed(err)
 	if isNew {
 		w.log.Info("NIC configured", "address", l.address, "routes", len(l.routes), "lease", l.time, "server", l.server)
@@ -60,9 +62,45 @@ func (w *worker) unconfigure() {
 	w.reset(StateDiscovering)
 	link, err := netlink.LinkByIndex(w.index)
 	if err == nil {
-		err = errors.Join(setRoutes(link, lost, nil), removeAddress(link, lost), setMTU(link, w.mtu))
+		_, err = setRoutes(link, lost, nil)
+		err = errors.Join(err, removeAddress(link, lost), setMTU(link, w.mtu))
 	}
 	w.failed(err)
+}
+
+// mend gives the NIC what it lacks of the lease, takes away rivals of its default
+// route, and reports which of the two was to be put right.
+func (w *worker) mend(link netlink.Link) (address, routes bool) {
+	has, err := hasAddress(link, w.current.address)
+	if err == nil && !has {
+		left := w.current.time
+		if left > 0 {
+			if left -= age(w.obtained, w.d.cfg.Now()); left < time.Second {
+				return false, false // it goes anyway
+			}
+		}
+		address = true
+		err = setAddress(link, w.current.address, left, netip.Prefix{})
+	}
+	routes, errRoutes := setRoutes(link, w.current.address, w.current.routes)
+	w.failed(errors.Join(err, errRoutes))
+	return address, routes
+}
+
+// undoDisturbance puts right what somebody may have changed. While the link is
+// down there is no need: that is done when it returns.
+func (w *worker) undoDisturbance() {
+	link, err := netlink.LinkByIndex(w.index)
+	if err != nil || !isUp(link) {
+		return
+	}
+	address, routes := w.mend(link)
+	if address {
+		w.failed(fmt.Errorf("somebody took the address %s away; it is back", w.current.address))
+	}
+	if routes {
+		w.failed(errors.New("somebody changed the routes; they are as before"))
+	}
 }
 
 // setLease notes a lease that took effect at the time obtained.

@@ -7,9 +7,11 @@ import (
 	"io/fs"
 	"log/slog"
 	"sync"
+	"syscall"
 
 	"github.com/arcinit/arcinit/pkg/arcsetup/guarded"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -61,15 +63,9 @@ func (d *daemon) run(ctx context.Context) error {
 	ctx, d.fail = context.WithCancelCause(ctx)
 	defer d.fail(nil)
 	// First subscribe, then look: nothing falls between.
-	updates := make(chan netlink.LinkUpdate, 64)
-	options := netlink.LinkSubscribeOptions{ErrorCallback: func(err error) {
-		if ctx.Err() == nil {
-			d.log.Warn("link subscription", "err", err)
-		}
-	}}
-	err := netlink.LinkSubscribeWithOptions(updates, ctx.Done(), options)
+	news, err := d.subscribe(ctx)
 	if err != nil {
-		return fmt.Errorf("subscribe to links: %w", err)
+		return err
 	}
 	switch d.before, err = ReadReport(d.cfg.ReportPath); {
 	case err == nil:
@@ -103,12 +99,8 @@ func (d *daemon) run(ctx context.Context) error {
 				w.clockSet.Store(true)
 				signal(w.wake)
 			}
-		case u, ok := <-updates:
-			if !ok {
-				d.fail(errors.New("the subscription to links ended"))
-				continue
-			}
-			d.linkChanged(ctx, u)
+		case messages := <-news:
+			d.heard(ctx, messages)
 		}
 	}
 	d.wg.Wait()
@@ -138,17 +130,61 @@ func (d *daemon) spawn(name string, f func()) {
 	})
 }
 
+// heard tells the workers what the kernel's messages say that is theirs.
+func (d *daemon) heard(ctx context.Context, messages []syscall.NetlinkMessage) {
+	if messages == nil {
+		d.look(ctx)
+	}
+	for _, m := range messages {
+		switch m.Header.Type {
+		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+			// A bridge's about one of its ports is not about the link.
+			if nl.DeserializeIfInfomsg(m.Data).Family == unix.AF_UNSPEC {
+				d.linkChanged(ctx, m)
+			}
+		case unix.RTM_DELADDR:
+			if w := d.workers[int(nl.DeserializeIfAddrmsg(m.Data).Index)]; w != nil {
+				w.disturb()
+			}
+		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
+			if !isDisturbing(m) {
+				continue
+			}
+			for _, w := range d.workers {
+				w.disturb()
+			}
+		}
+	}
+}
+
+// look finds out what messages that were lost may have said.
+func (d *daemon) look(ctx context.Context) {
+	d.log.Debug("messages of the kernel were lost")
+	for _, w := range d.workers {
+		link, err := netlink.LinkByIndex(w.index)
+		if err != nil || link.Attrs().Name != w.Name {
+			d.gone(w)
+			continue
+		}
+		w.linkChanged(link)
+		w.disturb()
+	}
+	d.assignLate(ctx)
+}
+
 // linkChanged tells the worker of a link that it changed, or that it is gone. A
 // new link may be a NIC that is to have a role.
-func (d *daemon) linkChanged(ctx context.Context, u netlink.LinkUpdate) {
-	// A bridge's message about one of its ports is not one about the link.
-	if u.Family != unix.AF_UNSPEC {
+func (d *daemon) linkChanged(ctx context.Context, m syscall.NetlinkMessage) {
+	header := unix.NlMsghdr(m.Header)
+	link, err := netlink.LinkDeserialize(&header, m.Data)
+	if err != nil {
+		d.log.Warn("message about a link", "err", err)
 		return
 	}
-	name, isThere := u.Attrs().Name, u.Header.Type == unix.RTM_NEWLINK
-	w := d.workers[int(u.Index)]
+	name, isThere := link.Attrs().Name, header.Type == unix.RTM_NEWLINK
+	w := d.workers[link.Attrs().Index]
 	if w != nil && isThere && name == w.Name {
-		w.linkChanged(u.Link)
+		w.linkChanged(link)
 		return
 	}
 	if w != nil {
@@ -156,9 +192,13 @@ func (d *daemon) linkChanged(ctx context.Context, u netlink.LinkUpdate) {
 	}
 	// Containers come and go with links that are no NICs.
 	if isThere && isNIC(d.cfg.Sys, name) {
-		if err := d.assign(ctx); err != nil {
-			d.log.Debug("NIC roles", "err", err)
-		}
+		d.assignLate(ctx)
+	}
+}
+
+func (d *daemon) assignLate(ctx context.Context) {
+	if err := d.assign(ctx); err != nil {
+		d.log.Debug("NIC roles", "err", err)
 	}
 }
 

@@ -19,7 +19,7 @@ var errExpired = errors.New("the lease expired")
 func (w *worker) hold(ctx context.Context, ack *dhcpv4.DHCPv4) error {
 	clock := w.d.cfg
 	next := w.current.renew
-	var skew time.Duration // since the lease was obtained, as last seen
+	var mend <-chan time.Time
 	for {
 		var due <-chan time.Time // never, for a lease without end
 		if w.current.time > 0 {
@@ -35,23 +35,13 @@ func (w *worker) hold(ctx context.Context, ack *dhcpv4.DHCPv4) error {
 			if age(w.obtained, clock.Now()) < w.current.rebind {
 				asking.server = w.current.server
 			}
+		case <-mend:
+			mend = nil
+			w.undoDisturbance()
+			continue
 		case <-w.wake:
-			before := skew
-			skew = wallSkew(w.obtained, clock.Now())
-			jumped := w.clockSet.Swap(false) && (skew-before).Abs() >= jump
-			link, err := netlink.LinkByIndex(w.index)
-			if err != nil || !isUp(link) {
-				w.report(func(n *NIC) { n.State = StateNoCarrier })
-				continue
-			}
-			wasDown := w.wasDown.Swap(false)
-			if wasDown {
-				w.report(func(n *NIC) { n.State = StateBound })
-				// The kernel dropped them when the link went down, and the
-				// lease is good without the server's word (RFC 2131 section 3.2).
-				w.failed(setRoutes(link, w.current.address, w.current.routes))
-			}
-			if !wasDown && !jumped {
+			mend = w.mendAt(mend)
+			if !w.isInDoubt() {
 				continue
 			}
 		}
@@ -67,7 +57,7 @@ func (w *worker) hold(ctx context.Context, ack *dhcpv4.DHCPv4) error {
 		}
 		if err == nil {
 			*ack = *renewed
-			next, skew = w.current.renew, 0
+			next = w.current.renew
 			continue
 		}
 		if errors.Is(err, errNAK) {
@@ -92,6 +82,28 @@ func (w *worker) hold(ctx context.Context, ack *dhcpv4.DHCPv4) error {
 			}
 		})
 	}
+}
+
+// isInDoubt reports whether the link or the wall clock has given reason to ask
+// whether the lease still holds.
+func (w *worker) isInDoubt() bool {
+	before := w.skew
+	w.skew = wallSkew(w.obtained, w.d.cfg.Now())
+	jumped := w.clockSet.Swap(false) && (w.skew-before).Abs() >= jump
+	wasDown := w.wasDown.Swap(false) // before the look, lest a moment goes unnoticed
+	link, err := netlink.LinkByIndex(w.index)
+	if err != nil || !isUp(link) {
+		w.wasDown.Store(true) // as it will be known when it is up again
+		w.report(func(n *NIC) { n.State = StateNoCarrier })
+		return false
+	}
+	if wasDown {
+		w.report(func(n *NIC) { n.State = StateBound })
+		// The kernel dropped the routes when the link went down, and the lease
+		// is good without the server's word (RFC 2131 section 3.2).
+		w.mend(link)
+	}
+	return wasDown || jumped
 }
 
 // jump is by how much the wall clock has to be set for it to be worth a question.

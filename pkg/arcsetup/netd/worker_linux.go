@@ -22,18 +22,21 @@ type worker struct {
 	log   *slog.Logger
 	wake  chan struct{} // has one where one of these has changed:
 	// wasDown says that the link has been down, be it for a moment that is
-	// over by the time the worker looks; clockSet that the wall clock was set.
-	wasDown, clockSet atomic.Bool
-	wasUp             bool // the link, by the last message about it
-	cancel            context.CancelFunc
-	done              chan struct{} // closed when the worker has ended
+	// over by the time the worker looks; clockSet that the wall clock was set;
+	// disturbed that somebody may have changed what the worker configured.
+	wasDown, clockSet, disturbed atomic.Bool
+	wasUp                        bool // the link, by the last message about it
+	cancel                       context.CancelFunc
+	done                         chan struct{} // closed when the worker has ended
 
-	mtu       int          // of the link without a lease, in bytes
-	wasBridge bool         // in the last Run
-	wasSetUp  bool         // the link, by this worker
-	last      netip.Prefix // was leased before, and is asked for again
-	current   lease        // the one that the NIC is configured with
-	obtained  time.Time    // when that came, before the NIC was configured: the clock may be set meanwhile
+	mtu       int           // of the link without a lease, in bytes
+	wasBridge bool          // in the last Run
+	wasSetUp  bool          // the link, by this worker
+	last      netip.Prefix  // was leased before, and is asked for again
+	current   lease         // the one that the NIC is configured with
+	obtained  time.Time     // when that came, before the NIC was configured: the clock may be set meanwhile
+	skew      time.Duration // of the wall clock since then, as last seen
+	mended    time.Time     // when what was disturbed was put right last
 	counter   counter
 	refused   said // in leases
 	failure   said
@@ -48,6 +51,13 @@ func (w *worker) linkChanged(link netlink.Link) {
 		w.wasDown.Store(true)
 	}
 	w.wasUp = up
+	signal(w.wake)
+}
+
+// disturb tells the worker that somebody may have changed what it configured. It
+// does not wait.
+func (w *worker) disturb() {
+	w.disturbed.Store(true)
 	signal(w.wake)
 }
 
@@ -149,13 +159,31 @@ func (w *worker) whileUp(ctx context.Context, f func(context.Context) error) err
 	return err
 }
 
+// mendPause is the least time from putting right what somebody has changed to
+// doing so again: two programs that do not agree must not keep the guest busy.
+const mendPause = time.Second
+
+// mendAt returns when what was disturbed is to be put right, nil being never;
+// pending is what it last returned, unless that has come.
+func (w *worker) mendAt(pending <-chan time.Time) <-chan time.Time {
+	if !w.disturbed.Swap(false) || pending != nil {
+		return pending
+	}
+	now := w.d.cfg.Now()
+	wait := max(w.mended.Add(mendPause).Sub(now), 0)
+	w.mended = now.Add(wait)
+	return w.d.cfg.After(wait)
+}
+
 // keepStatic gives the NIC the host's address, and again when somebody has taken
-// the link down and up.
+// that away, or the link down and up.
 func (w *worker) keepStatic(ctx context.Context) {
 	for ctx.Err() == nil {
 		link, err := w.bringUp(ctx)
 		if err == nil {
-			err = errors.Join(setAddress(link, w.Address, 0, w.last), setRoutes(link, w.Address, nil))
+			err = setAddress(link, w.Address, 0, w.last)
+			_, errRoutes := setRoutes(link, w.Address, nil)
+			err = errors.Join(err, errRoutes)
 		}
 		if ctx.Err() != nil {
 			return
@@ -174,7 +202,22 @@ func (w *worker) keepStatic(ctx context.Context) {
 				n.ConfiguredNS = sinceBoot()
 			}
 		})
-		_ = w.stayUp(ctx, nil)
+		w.undisturbed(ctx)
+	}
+}
+
+// undisturbed waits until what was configured may have to be put right.
+func (w *worker) undisturbed(ctx context.Context) {
+	var mend <-chan time.Time
+	for !w.wasDown.Load() {
+		select {
+		case <-w.wake:
+			mend = w.mendAt(mend)
+		case <-mend:
+			return
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
