@@ -115,10 +115,7 @@ func netDaemon(args []string) error {
 		})
 	}
 	defer log.file.Flush()
-	cfg.NewBridge = func(link string) error {
-		_, err := arcsetup.OpenBridge(link)
-		return err
-	}
+	cfg.NewBridge = arcsetup.MoveBridge
 	err = netd.Run(ctx, cfg.Config, log.Logger)
 	if ctx.Err() != nil {
 		return nil
