@@ -48,7 +48,8 @@ func built(t testing.TB, name string) string {
 
 // image is a guest to boot.
 type image struct {
-	initrd string // file name in the build directory; initramfs-modules.cpio if empty
+	kernel string // file name in the build directory; vmlinuz-stock if empty
+	initrd string // likewise; initramfs-modules.cpio if empty
 	// files are put into the initramfs beside what it has; a mode in
 	// executable makes them programs.
 	files      map[string]string
@@ -84,11 +85,8 @@ func boot(t *testing.T, im image) *machine {
 	t.Helper()
 	m := &machine{t: t, dirs: map[string]string{}}
 	config := guest.Config{
-		Kernel: built(t, "vmlinuz-stock"), Initrd: built(t, "initramfs-modules.cpio"),
+		Kernel: built(t, cmp.Or(im.kernel, "vmlinuz-stock")), Initrd: built(t, cmp.Or(im.initrd, "initramfs-modules.cpio")),
 		Cmdline: im.cmdline, NICs: im.nics, Disks: im.disks, ExtraQEMU: im.qemu, Timeout: cmp.Or(im.timeout, 3*time.Minute),
-	}
-	if im.initrd != "" {
-		config.Initrd = built(t, im.initrd)
 	}
 	config.Initrd = withFiles(t, config.Initrd, im)
 	if !im.noShare {
