@@ -50,6 +50,9 @@ func TestRows(t *testing.T) {
 		t.Run("again", func(t *testing.T) { testAgain(t, m) })
 		t.Run("report", func(t *testing.T) { testReport(t, m) })
 		t.Run("agent/restarted", func(t *testing.T) { testRestart(t, m) })
+		if k.name == "own" {
+			t.Run("features", func(t *testing.T) { testFeatures(t, m) })
+		}
 		linux := regexp.MustCompile(`^\d+\.\d+`).FindString(m.read(t, "/proc/sys/kernel/osrelease"))
 		r.Run("powerbutton", func(t *testing.T) {
 			waitButton(t, m, must[probe.AtStart](t, m, "AtStart", none{}).PPID)
