@@ -78,9 +78,9 @@ func lookAfter(role string, out io.Writer) error {
 		TakeSignals:      func() (bool, error) { signals.takeOthers(); return true, nil },
 		WatchPowerButton: c.watchPowerButton, WatchDevices: c.watchDevices,
 		// What runs there is on the initramfs, which is no more.
-		RootChanged:  func() { c.services.Again("console") },
-		StartConsole: c.startConsole,
-		StartNetwork: c.startNetwork, ConfigureNetwork: c.configureNetwork,
+		RootChanged:   func() { c.services.Again("console") },
+		StartConsole:  c.startConsole,
+		StartNetwork:  c.startNetwork,
 		StartAgent:    c.startAgent,
 		StartServices: c.startServices,
 	}
@@ -145,7 +145,7 @@ func (c *caretaker) runAgain(out io.Writer) error {
 	}
 	c.guest.Program = program(owner)
 	c.guest.OpenLog = func() (bool, error) { return false, c.log.start(false) }
-	c.guest.StartConsole, c.guest.StartNetwork, c.guest.ConfigureNetwork = leave, leave, leave
+	c.guest.StartConsole, c.guest.StartNetwork = leave, leave
 	c.guest.SaveReport, c.guest.StartAgent, c.guest.StartServices = leave, leave, leave
 	c.guest.TakeSignals, c.guest.WatchPowerButton, c.guest.WatchDevices = leave, leave, leave
 	// The score is for the process that stays, which this one is not.

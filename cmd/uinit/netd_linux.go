@@ -2,15 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"log/slog"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"syscall"
 	"text/tabwriter"
@@ -20,21 +16,24 @@ import (
 	"github.com/arcinit/arcinit/pkg/arcsetup/guarded"
 	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
 	"github.com/arcinit/arcinit/pkg/arcsetup/pid1"
-	"github.com/arcinit/arcinit/pkg/arcsetup/wholefile"
-	"golang.org/x/sys/unix"
 )
 
-// daemonConfig is what the network daemon is told, in a file: it is started
-// before the host's configuration can be read, and its start takes time.
-type daemonConfig struct {
-	netd.Config
-	Log     slog.Level `json:"log"`
-	LogFile string     `json:"log_file,omitempty"`
-}
-
-// startNetwork starts this same program in its other role for life.
+// startNetwork starts this same program in its other role for life. The guest has
+// its name by now.
 func (c *caretaker) startNetwork() (bool, error) {
-	s := service("netd", "/proc/self/exe", "netd", arcsetup.NetworkConfigPath)
+	cfg := c.config.Load()
+	hostname, err := os.Hostname()
+	if err != nil {
+		err = fmt.Errorf("read the host name: %w", err) // the servers are not told it
+	}
+	told := daemonConfig{log: cfg.Log, Config: netd.Config{
+		Roles: arcsetup.NICRoles(cfg.Network), Hostname: hostname,
+		ProbeAddress: cfg.ProbeAddress, IPv6Router: cfg.IPv6Router,
+	}}
+	if c.guest.HasShare() {
+		told.logFile = arcsetup.LogPath
+	}
+	s := service("netd", "/proc/self/exe", append([]string{"netd"}, told.args()...)...)
 	s.Args[0] = "uinit"
 	// Leases are renewed, and the boot has its network soon, however busy the
 	// processors are. It takes little of their time.
@@ -45,29 +44,8 @@ func (c *caretaker) startNetwork() (bool, error) {
 		}
 		return syscall.SIGTERM
 	}
-	return c.services.Start(s)
-}
-
-// configureNetwork tells the network daemon what it waits for. The guest has its
-// name by now.
-func (c *caretaker) configureNetwork() (bool, error) {
-	cfg := c.config.Load()
-	hostname, err := os.Hostname()
-	if err != nil {
-		err = fmt.Errorf("read the host name: %w", err) // the servers are not told it
-	}
-	told := daemonConfig{Log: cfg.Log, Config: netd.Config{
-		Roles: arcsetup.NICRoles(cfg.Network), Hostname: hostname,
-		ProbeAddress: cfg.ProbeAddress, IPv6Router: cfg.IPv6Router,
-	}}
-	if c.guest.HasShare() {
-		told.LogFile = arcsetup.LogPath
-	}
-	data, errJSON := json.Marshal(told)
-	if errJSON != nil {
-		return false, errors.Join(err, errJSON)
-	}
-	return true, errors.Join(err, wholefile.Write(arcsetup.NetworkConfigPath, append(data, '\n'), 0o644))
+	started, errStart := c.services.Start(s)
+	return started, errors.Join(err, errStart)
 }
 
 // logFileDelay is how long the network daemon's lines wait for their file at first:
@@ -77,11 +55,8 @@ const logFileDelay = 100 * time.Millisecond
 // releaseSignal ends the network daemon, which gives its leases back before.
 const releaseSignal = syscall.SIGUSR2
 
-// netDaemon is the role netd; its argument is the file with its configuration.
+// netDaemon is the role netd; its arguments are its configuration.
 func netDaemon(args []string) error {
-	if len(args) != 1 {
-		return errors.New("netd takes one file")
-	}
 	// A socket's close, and a share's file, can take some ms in the kernel, which
 	// on one processor nothing else here would run in: the Go scheduler notices
 	// late.
@@ -96,20 +71,17 @@ func netDaemon(args []string) error {
 		}
 		end(nil)
 	})
-	cfg, err := awaitConfig(ctx, args[0])
-	if ctx.Err() != nil {
-		return nil // it was asked to end
-	}
+	cfg, err := parseDaemonConfig(args)
 	if err != nil {
-		log.Warn("configuration of the network daemon, defaults used", "err", err)
+		log.Warn("network daemon", "err", err)
 	}
-	log.level.Set(cfg.Log)
-	if cfg.LogFile != "" {
+	log.level.Set(cfg.log)
+	if cfg.logFile != "" {
 		// The network need not wait for the share, nor share the processor
 		// with it. What is said until then is written then.
 		guarded.Go(log.Logger, "log file", func() {
 			<-time.After(logFileDelay)
-			if err := log.file.Start(log.Logger, cfg.LogFile, false); err != nil {
+			if err := log.file.Start(log.Logger, cfg.logFile, false); err != nil {
 				log.Warn("log", "err", err)
 			}
 		})
@@ -124,46 +96,6 @@ func netDaemon(args []string) error {
 		log.Error("network daemon ended", "err", err)
 	}
 	return err
-}
-
-// awaitConfig reads the configuration in the file path as soon as it is there.
-func awaitConfig(ctx context.Context, path string) (daemonConfig, error) {
-	cfg, err := readConfig(path)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return cfg, err
-	}
-	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
-	if err != nil {
-		return cfg, fmt.Errorf("wait for %s: %w", path, err)
-	}
-	// It stays open: to close it the kernel waits for an SRCU grace period
-	// (fsnotify_destroy_group, fs/notify/group.c), and so would the network.
-	events := os.NewFile(uintptr(fd), "inotify")
-	context.AfterFunc(ctx, func() { _ = events.SetReadDeadline(time.Unix(1, 0)) })
-	watch, err := unix.InotifyAddWatch(fd, filepath.Dir(path), unix.IN_MOVED_TO)
-	if err != nil {
-		return cfg, fmt.Errorf("wait for %s: %w", path, err)
-	}
-	defer unix.InotifyRmWatch(fd, uint32(watch)) //nolint:errcheck // the directory may be gone
-	for {
-		if cfg, err = readConfig(path); !errors.Is(err, fs.ErrNotExist) {
-			return cfg, err
-		}
-		if _, err := events.Read(make([]byte, unix.SizeofInotifyEvent+unix.NAME_MAX+1)); err != nil {
-			return cfg, fmt.Errorf("wait for %s: %w", path, err)
-		}
-	}
-}
-
-func readConfig(path string) (cfg daemonConfig, err error) {
-	data, err := os.ReadFile(path)
-	if err == nil {
-		err = json.Unmarshal(data, &cfg)
-	}
-	if err != nil {
-		return cfg, fmt.Errorf("read %s: %w", path, err)
-	}
-	return cfg, nil
 }
 
 // printNetwork prints what the network daemon says of the NICs; start is when

@@ -49,10 +49,8 @@ type Guest struct {
 	RootChanged func()
 	// StartConsole starts a root shell on the console.
 	StartConsole func() (changed bool, err error)
-	// StartNetwork starts the network daemon, ConfigureNetwork tells it what to
-	// do.
-	StartNetwork     func() (changed bool, err error)
-	ConfigureNetwork func() (changed bool, err error)
+	// StartNetwork starts the network daemon.
+	StartNetwork func() (changed bool, err error)
 	// SaveReport writes what has come of the steps so far into ReportPath.
 	SaveReport func() (changed bool, err error)
 	// StartAgent starts the agent, StartServices those that the host configures.
@@ -81,8 +79,6 @@ const (
 	HostReportPath = "/arcbox/log/boot.json"
 	// ProgramPath is the program that looks after the guest, whatever the root.
 	ProgramPath = "/run/arcbox/bin/uinit"
-	// NetworkConfigPath is what the network daemon is told.
-	NetworkConfigPath = "/run/arcbox/netd.json"
 	// LogPath is the log file on the share, OutputPath what the services say.
 	LogPath    = "/arcbox/log/arcinit.log"
 	OutputPath = "/arcbox/log/services.log"

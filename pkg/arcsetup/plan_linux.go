@@ -34,10 +34,9 @@ func Plan(g *Guest) []plan.Step {
 		Doc: "with root= on the kernel command line: it is mounted on /, the initramfs freed"})
 
 	steps = append(steps, []plan.Step{
-		// Leases take longest. So what the network daemon needs comes first.
-		{Name: "netdaemon", Run: g.startNetwork, Needs: []string{"switchroot"},
-			Doc: "the network daemon runs, and waits for the step network"},
-		// Before any interface is configured, since it resets their settings.
+		// What the network daemon needs comes first, since leases take longest:
+		// forwarding before any interface is configured, whose settings it
+		// resets, and the host's name and configuration.
 		{Name: "forward", Run: g.forwarding, Needs: []string{"switchroot"},
 			Doc: "IPv4 is forwarded, lo is up"},
 
@@ -49,13 +48,12 @@ func Plan(g *Guest) []plan.Step {
 			Doc: "optional virtiofs share private on /private"},
 		{Name: "config", Run: g.configure, Needs: []string{"share", "private"},
 			Doc: "arcinit.toml and the VMM's configuration are read"},
-		{Name: "log", Run: g.openLog, Needs: []string{"share"},
-			Doc: "the log goes to the share as well"},
-
 		{Name: "hostname", Run: g.hostname, Needs: []string{"config"},
 			Doc: "the host has a name"},
-		{Name: "network", Run: g.configureNetwork, Needs: []string{"netdaemon", "forward", "hostname", "log"},
-			Doc: "the network daemon knows what to do: primary, bridge and proxyarp are its work"},
+		{Name: "network", Run: g.startNetwork, Needs: []string{"forward", "hostname"},
+			Doc: "the network daemon runs: primary, bridge and proxyarp are its work"},
+		{Name: "log", Run: g.openLog, Needs: []string{"share"},
+			Doc: "the log goes to the share as well"},
 		{Name: "netfilter", Run: g.netfilter, Needs: []string{"switchroot"},
 			Doc: "the modules of the firewall's rules are loaded"},
 		{Name: "fwbridge", Run: g.bridgeRules, Needs: []string{"netfilter", "config"},
@@ -68,7 +66,7 @@ func Plan(g *Guest) []plan.Step {
 		{Name: "oom", Run: g.protect, Needs: []string{"switchroot"},
 			Doc: "the kernel short of memory spares this process, not its children"},
 		// When there are other processes, and before the agent is one.
-		{Name: "signals", Run: g.takeSignals, Needs: []string{"netdaemon"},
+		{Name: "signals", Run: g.takeSignals, Needs: []string{"network"},
 			Doc: "no signal ends this process"},
 		{Name: "powerbutton", Run: g.powerButton, Needs: []string{"switchroot"},
 			Doc: "the power button powers the guest off"},
@@ -124,12 +122,11 @@ func Plan(g *Guest) []plan.Step {
 }
 
 // These steps are done by the program around the plan.
-func (g *Guest) takeSignals() (bool, error)      { return g.TakeSignals() }
-func (g *Guest) powerButton() (bool, error)      { return g.WatchPowerButton() }
-func (g *Guest) startNetwork() (bool, error)     { return g.StartNetwork() }
-func (g *Guest) configureNetwork() (bool, error) { return g.ConfigureNetwork() }
-func (g *Guest) saveReport() (bool, error)       { return g.SaveReport() }
-func (g *Guest) startAgent() (bool, error)       { return g.StartAgent() }
+func (g *Guest) takeSignals() (bool, error)  { return g.TakeSignals() }
+func (g *Guest) powerButton() (bool, error)  { return g.WatchPowerButton() }
+func (g *Guest) startNetwork() (bool, error) { return g.StartNetwork() }
+func (g *Guest) saveReport() (bool, error)   { return g.SaveReport() }
+func (g *Guest) startAgent() (bool, error)   { return g.StartAgent() }
 
 func (g *Guest) startConsole() (bool, error) {
 	if !g.commandLine.Config().DebugConsole {

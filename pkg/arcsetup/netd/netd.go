@@ -10,28 +10,28 @@ import (
 type Config struct {
 	Roles
 	// Hostname is told to the DHCP servers (option 12) unless it is empty.
-	Hostname string `json:"hostname,omitempty"`
+	Hostname string
 	// ProbeAddress has an address looked for on the link before it is used,
 	// which takes a second (RFC 5227 section 2.1.1).
-	ProbeAddress bool `json:"probe_address,omitempty"`
+	ProbeAddress bool
 	// IPv6Router has the guest forward IPv6, and still take what routers
 	// announce on the primary NIC.
-	IPv6Router bool `json:"ipv6_router,omitempty"`
+	IPv6Router bool
 
 	// Sys and Proc are where sysfs and procfs are mounted; empty for /sys and
 	// /proc.
-	Sys  string `json:"-"`
-	Proc string `json:"-"`
+	Sys  string
+	Proc string
 	// ReportPath is where the Report is kept; empty for DefaultReport.
-	ReportPath string `json:"-"`
+	ReportPath string
 	// NewBridge, if any, is told the link name of a bridge NIC that was not
 	// there when the system began, and that of the bridge NIC before, if it was
 	// another.
-	NewBridge func(link, old string) error `json:"-"`
+	NewBridge func(link, old string) error
 	// Now and After are the clock; nil for that of package time. A Time with a
 	// monotonic reading shows that the wall clock has been set.
-	Now   func() time.Time                     `json:"-"`
-	After func(time.Duration) <-chan time.Time `json:"-"`
+	Now   func() time.Time
+	After func(time.Duration) <-chan time.Time
 }
 
 // ErrRelease as the cause of Run's context having ended gives the leases back

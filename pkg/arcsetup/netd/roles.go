@@ -41,18 +41,18 @@ func (r Role) takesDefault() bool { return r == RolePrimary }
 type Roles struct {
 	// Primary and Bridge name a NIC each, which then is the only one that can
 	// have the role; empty leaves the choice to the order of the NICs.
-	Primary string `json:"primary,omitempty"`
-	Bridge  string `json:"bridge,omitempty"`
+	Primary string
+	Bridge  string
 	// Further are the roles of other NICs.
-	Further []Further `json:"nics,omitempty"`
+	Further []Further
 }
 
 // Further is the role of a NIC that is neither primary nor bridge.
 type Further struct {
-	NIC  string `json:"nic"`
-	Role Role   `json:"role"`
+	NIC  string
+	Role Role
 	// Address is that of RoleStatic, with the length of its subnet's prefix.
-	Address netip.Prefix `json:"address,omitzero"`
+	Address netip.Prefix
 }
 
 // Assignment is the role of a NIC that is there, by its link name.
