@@ -100,6 +100,8 @@ func Plan(g *Guest) []plan.Step {
 			Doc: "devpts on /dev/pts, /dev/ptmx usable"},
 		{Name: "shm", Run: g.sharedMemory, Needs: []string{"switchroot"},
 			Doc: "tmpfs on /dev/shm"},
+		{Name: "cache", Run: g.cache, Needs: []string{"switchroot"},
+			Doc: "the attributes of the first CPU's caches are complete"},
 	}...)
 	steps = append(steps, plan.Step{Name: "propagation", Run: g.share, Needs: plan.Names(steps),
 		Doc: "/ and all that is mounted below it are shared"})
