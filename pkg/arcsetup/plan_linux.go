@@ -54,6 +54,8 @@ func Plan(g *Guest) []plan.Step {
 			Doc: "optional virtiofs share users on /Users"},
 		{Name: "dax", Run: g.daxShare, Needs: []string{"switchroot"},
 			Doc: "optional virtiofs share arcbox-dax on /run/arcbox-dax, dax=always"},
+		{Name: "rosetta", Run: g.rosetta, Needs: []string{"switchroot"},
+			Doc: "optional virtiofs share rosetta on /media/rosetta; it runs x86-64 programs on arm64"},
 
 		// Writable layers over a root that may be read-only. /private comes
 		// first: its mount point may have to be made on a root that /etc and
@@ -102,6 +104,8 @@ func Plan(g *Guest) []plan.Step {
 			Doc: "tmpfs on /dev/shm"},
 		{Name: "cache", Run: g.cache, Needs: []string{"switchroot"},
 			Doc: "the attributes of the first CPU's caches are complete"},
+		{Name: "binfmt", Run: g.binfmt, Needs: []string{"rosetta", "share", "config"},
+			Doc: "optional: FEX, and the handlers that arcinit.toml names, run other machines' programs"},
 	}...)
 	steps = append(steps, plan.Step{Name: "propagation", Run: g.share, Needs: plan.Names(steps),
 		Doc: "/ and all that is mounted below it are shared"})

@@ -1,0 +1,33 @@
+package arcsetup
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// typeSymbol is the kernel's configuration symbol for a type of file system.
+func typeSymbol(fsType string) string {
+	switch fsType {
+	case "cgroup2":
+		return "CONFIG_CGROUPS"
+	case "proc":
+		return "CONFIG_PROC_FS"
+	case "devpts":
+		return "CONFIG_UNIX98_PTYS"
+	case "virtiofs":
+		return "CONFIG_VIRTIO_FS"
+	}
+	return "CONFIG_" + strings.ToUpper(fsType)
+}
+
+// explainType says what would help where a file system is refused since the
+// kernel does not know its type.
+func explainType(fsType string, err error) error {
+	if errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("the kernel has no %s (%s): %w", fsType, typeSymbol(fsType), err)
+	}
+	return err
+}
