@@ -1,6 +1,7 @@
 package arcsetup
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -30,4 +31,20 @@ func explainType(fsType string, err error) error {
 		return fmt.Errorf("the kernel has no %s (%s): %w", fsType, typeSymbol(fsType), err)
 	}
 	return err
+}
+
+// kernelSaid is the last line of the kernel log with this text, from there on;
+// empty if there is none.
+func kernelSaid(text string) string {
+	log := make([]byte, 16<<10) // gets the end of it
+	n, err := unix.Klogctl(unix.SYSLOG_ACTION_READ_ALL, log)
+	if err != nil {
+		return ""
+	}
+	at := bytes.LastIndex(log[:n], []byte(text))
+	if at < 0 {
+		return ""
+	}
+	line, _, _ := strings.Cut(string(log[at:n]), "\n")
+	return line
 }

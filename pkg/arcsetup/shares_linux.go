@@ -102,6 +102,11 @@ func (g *Guest) whyNoShare(m mountPoint, err error) error {
 			tags = append(tags, strings.TrimSpace(string(tag)))
 		}
 	}
+	if m.data != "" {
+		if said := kernelSaid("virtio-fs: dax"); said != "" {
+			return fmt.Errorf("not with %s: the kernel says %q: %w", m.data, said, err)
+		}
+	}
 	switch {
 	case slices.Contains(tags, m.device):
 		return fmt.Errorf("the host offers it, but not with %s: %w", m.data, err)
