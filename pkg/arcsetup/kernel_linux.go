@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
+	"github.com/arcinit/arcinit/pkg/arcsetup/firewall"
 	"golang.org/x/sys/unix"
 )
 
@@ -31,6 +33,52 @@ func explainType(fsType string, err error) error {
 		return fmt.Errorf("the kernel has no %s (%s): %w", fsType, typeSymbol(fsType), err)
 	}
 	return err
+}
+
+// Lacks says what the running kernel lacks of that which a configuration symbol in
+// a step's Wants gives; nil for nothing. It asks for the thing itself, whose module
+// is loaded as for its use: what is lacking cannot be had. It takes root.
+func Lacks(symbol string) error {
+	switch symbol {
+	case "CONFIG_FUSE_DAX": // any virtiofs takes the option dax
+		return lacksCode(symbol, "fuse", "fuse_dax_conn_alloc")
+	case "CONFIG_INPUT_EVDEV":
+		return lacksCode(symbol, "evdev", "evdev_connect")
+	case "CONFIG_VIRTIO_NET":
+		return lacksCode(symbol, "virtio_net", "virtnet_probe")
+	case "CONFIG_PACKET":
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM, 0)
+		if err == nil {
+			return unix.Close(fd)
+		}
+		return fmt.Errorf("the kernel has no packet sockets (%s): %w", symbol, err)
+	case "CONFIG_NF_TABLES":
+		return firewall.Lacks()
+	}
+	for _, fsType := range []string{"sysfs", "devtmpfs", "virtiofs", "cgroup2", "devpts", "binfmt_misc"} {
+		if symbol == typeSymbol(fsType) {
+			fd, err := unix.Fsopen(fsType, unix.FSOPEN_CLOEXEC)
+			if err == nil {
+				return unix.Close(fd)
+			}
+			return explainType(fsType, err)
+		}
+	}
+	return fmt.Errorf("%s: nobody knows how to ask for it", symbol)
+}
+
+// lacksCode asks for code that nothing tells of but the name of a function in it.
+// It may be in a module.
+func lacksCode(symbol, module, function string) error {
+	_ = Modprobe(module) // whether it is there then is what counts
+	names, err := os.ReadFile("/proc/kallsyms")
+	if err != nil {
+		return fmt.Errorf("%s: cannot be told without CONFIG_KALLSYMS: %w", symbol, err)
+	}
+	if !bytes.Contains(names, []byte(" "+function)) {
+		return fmt.Errorf("the kernel does not have %s", symbol)
+	}
+	return nil
 }
 
 // kernelSaid is the last line of the kernel log with this text, from there on;

@@ -16,7 +16,7 @@ func Plan(g *Guest) []plan.Step {
 		// From here on, the times in the log are right.
 		{Name: "root", Run: g.moveRoot, Needs: []string{"clock"},
 			Doc: "the initramfs is a root that pivot_root works on"},
-		{Name: "early", Run: g.early, Needs: []string{"root"},
+		{Name: "early", Run: g.early, Needs: []string{"root"}, Wants: []string{"CONFIG_SYSFS", "CONFIG_DEVTMPFS"},
 			Doc: "/proc, /sys and /dev are mounted, the kernel command line is read"},
 		{Name: "devlinks", Run: g.devLinks, Needs: []string{"early"},
 			Doc: "/dev/fd, stdin, stdout and stderr link into /proc/self/fd"},
@@ -38,23 +38,23 @@ func Plan(g *Guest) []plan.Step {
 
 	steps = append(steps, []plan.Step{
 		// First of all, since to start takes it a while.
-		{Name: "netdaemon", Run: g.startNetwork, Needs: []string{"switchroot"},
+		{Name: "netdaemon", Run: g.startNetwork, Needs: []string{"switchroot"}, Wants: []string{"CONFIG_PACKET", "CONFIG_VIRTIO_NET"},
 			Doc: "the network daemon runs, and waits for the step network"},
-		{Name: "powerbutton", Run: g.powerButton, Needs: []string{"switchroot"},
+		{Name: "powerbutton", Run: g.powerButton, Needs: []string{"switchroot"}, Wants: []string{"CONFIG_INPUT_EVDEV"},
 			Doc: "the power button powers the guest off"},
 
 		// What the host shares and says.
-		{Name: "share", Run: g.mainShare, Needs: []string{"switchroot"},
+		{Name: "share", Run: g.mainShare, Needs: []string{"switchroot"}, Wants: []string{"CONFIG_VIRTIO_FS"},
 			Doc: "/arcbox is the virtiofs share arcbox"},
 		{Name: "log", Run: g.openLog, Needs: []string{"share"},
 			Doc: "the log goes to the share as well"},
-		{Name: "private", Run: g.privateShare, Needs: []string{"switchroot"},
+		{Name: "private", Run: g.privateShare, Needs: []string{"switchroot"}, Wants: []string{"CONFIG_VIRTIO_FS"},
 			Doc: "optional virtiofs share private on /private"},
-		{Name: "users", Run: g.usersShare, Needs: []string{"switchroot"},
+		{Name: "users", Run: g.usersShare, Needs: []string{"switchroot"}, Wants: []string{"CONFIG_VIRTIO_FS"},
 			Doc: "optional virtiofs share users on /Users"},
-		{Name: "dax", Run: g.daxShare, Needs: []string{"switchroot"},
+		{Name: "dax", Run: g.daxShare, Needs: []string{"switchroot"}, Wants: []string{"CONFIG_VIRTIO_FS", "CONFIG_FUSE_DAX"},
 			Doc: "optional virtiofs share arcbox-dax on /run/arcbox-dax, dax=always"},
-		{Name: "rosetta", Run: g.rosetta, Needs: []string{"switchroot"},
+		{Name: "rosetta", Run: g.rosetta, Needs: []string{"switchroot"}, Wants: []string{"CONFIG_VIRTIO_FS", "CONFIG_BINFMT_MISC"},
 			Doc: "optional virtiofs share rosetta on /media/rosetta; it runs x86-64 programs on arm64"},
 
 		// Writable layers over a root that may be read-only. /private comes
@@ -80,9 +80,9 @@ func Plan(g *Guest) []plan.Step {
 			Doc: "the network daemon knows what to do: primary, bridge and proxyarp are its work"},
 		{Name: "netfilter", Run: g.netfilter, Needs: []string{"switchroot"},
 			Doc: "the modules of the firewall's rules are loaded"},
-		{Name: "fwbridge", Run: g.bridgeRules, Needs: []string{"netfilter", "config"},
+		{Name: "fwbridge", Run: g.bridgeRules, Needs: []string{"netfilter", "config"}, Wants: []string{"CONFIG_NF_TABLES"},
 			Doc: "forwarding is accepted from the bridge NIC, and answers to it"},
-		{Name: "fwsandbox", Run: g.sandboxRules, Needs: []string{"config", "fwbridge"},
+		{Name: "fwsandbox", Run: g.sandboxRules, Needs: []string{"config", "fwbridge"}, Wants: []string{"CONFIG_NF_TABLES"},
 			Doc: "forwarding is accepted from and to the sandbox subnet"},
 
 		// Files that programs expect.
@@ -96,15 +96,15 @@ func Plan(g *Guest) []plan.Step {
 			Doc: "optional: the image's /cacerts is where TLS programs look"},
 
 		// Kernel file systems.
-		{Name: "cgroup", Run: g.cgroup, Needs: []string{"switchroot"},
+		{Name: "cgroup", Run: g.cgroup, Needs: []string{"switchroot"}, Wants: []string{"CONFIG_CGROUPS"},
 			Doc: "cgroup2 on /sys/fs/cgroup"},
-		{Name: "devpts", Run: g.devpts, Needs: []string{"switchroot"},
+		{Name: "devpts", Run: g.devpts, Needs: []string{"switchroot"}, Wants: []string{"CONFIG_UNIX98_PTYS"},
 			Doc: "devpts on /dev/pts, /dev/ptmx usable"},
 		{Name: "shm", Run: g.sharedMemory, Needs: []string{"switchroot"},
 			Doc: "tmpfs on /dev/shm"},
 		{Name: "cache", Run: g.cache, Needs: []string{"switchroot"},
 			Doc: "the attributes of the first CPU's caches are complete"},
-		{Name: "binfmt", Run: g.binfmt, Needs: []string{"rosetta", "share", "config"},
+		{Name: "binfmt", Run: g.binfmt, Needs: []string{"rosetta", "share", "config"}, Wants: []string{"CONFIG_BINFMT_MISC"},
 			Doc: "optional: FEX, and the handlers that arcinit.toml names, run other machines' programs"},
 	}...)
 	steps = append(steps, plan.Step{Name: "propagation", Run: g.share, Needs: plan.Names(steps),

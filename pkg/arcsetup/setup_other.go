@@ -22,5 +22,8 @@ func Plan(*Guest) []plan.Step {
 	}}
 }
 
+// Lacks is for what the steps want of Linux.
+func Lacks(string) error { return errors.ErrUnsupported }
+
 // moduleLoader is for the kernel's modules, which Linux alone has.
 type moduleLoader struct{}
