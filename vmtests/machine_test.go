@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -44,6 +45,11 @@ func built(t testing.TB, name string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// arch is the guests' architecture.
+func arch() string {
+	return cmp.Or(os.Getenv("ARCH"), runtime.GOARCH)
 }
 
 // image is a guest to boot.
@@ -84,6 +90,7 @@ func boot(t *testing.T, im image) *machine {
 	t.Helper()
 	m := &machine{t: t, dirs: map[string]string{}}
 	config := guest.Config{
+		Arch:   arch(),
 		Kernel: built(t, "vmlinuz-stock"), Initrd: built(t, "initramfs-modules.cpio"),
 		Cmdline: im.cmdline, NICs: im.nics, Disks: im.disks, ExtraQEMU: im.qemu, Timeout: cmp.Or(im.timeout, 3*time.Minute),
 	}

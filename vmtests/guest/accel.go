@@ -78,7 +78,7 @@ func bootsUnderKVM(ctx context.Context, kernel string, m machine) bool {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, m.qemu, "-nodefaults", "-no-reboot", "-display", "none",
 		"-machine", m.machine, "-accel", "kvm", "-cpu", "host", "-m", "256",
-		"-serial", "stdio", "-kernel", kernel, "-append", "earlycon earlyprintk=serial panic=-1 console="+m.console)
+		"-serial", "stdio", "-kernel", kernel, "-append", "earlycon earlyprintk=serial panic=-1 console="+m.serial)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return false
