@@ -19,6 +19,8 @@ BUILD := build/$(ARCH)
 export ARCH
 
 IMAGES := $(addprefix $(BUILD)/initramfs,.cpio .cpio.zst -modules.cpio -debug.cpio -uinit.cpio)
+# Programs for amd64 run by themselves there.
+EMULATOR := $(if $(filter-out amd64,$(ARCH)),$(BUILD)/emulator)
 GUEST := $(BUILD)/vmlinuz-stock $(BUILD)/initramfs.cpio $(BUILD)/initramfs-modules.cpio
 
 # What a program is built from. Directories change when a file in them comes or goes.
@@ -43,7 +45,7 @@ unit:
 	go test -count=1 ./...
 
 # A package at a time, since each boots guests.
-vmtest: $(GUEST) $(addprefix $(BUILD)/initramfs-,debug.cpio uinit.cpio fault.cpio) $(BUILD)/tools $(BUILD)/swapin
+vmtest: $(GUEST) $(addprefix $(BUILD)/initramfs-,debug.cpio uinit.cpio fault.cpio) $(BUILD)/tools $(BUILD)/swapin $(EMULATOR)
 	@scripts/need-guests.sh
 	@scripts/need-disks.sh
 	GOOS=linux GOARCH=$(ARCH) CGO_ENABLED=0 go build -o $(BUILD)/arcbox-agent ./vmtests/agent
@@ -90,6 +92,9 @@ $(BUILD)/modules: $(BUILD)/stock kernel-config/modules scripts/modules.sh
 $(BUILD)/tools: scripts/tools.sh scripts/debs.sh
 	scripts/tools.sh $@
 	@touch $@
+
+$(BUILD)/emulator: scripts/emulator.sh scripts/debs.sh
+	scripts/emulator.sh $@
 
 # What the tests make root file systems of.
 $(BUILD)/swapin: scripts/swapin.sh scripts/debs.sh
