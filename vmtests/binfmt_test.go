@@ -134,6 +134,16 @@ func TestRosetta(t *testing.T) {
 		})
 	}
 	t.Run("still runs", func(t *testing.T) { runsX8664(t, m, "/media/rosetta", program) })
+	t.Run("poweroff", func(t *testing.T) { powersOffCleanly(t, m) })
+}
+
+// powersOffCleanly has the guest end with its interpreter open in the kernel.
+func powersOffCleanly(t *testing.T, m *machine) {
+	t.Helper()
+	testPowerOff(t, m)
+	if strings.Contains(m.ConsoleText(), "in use at shutdown") {
+		t.Error("a share could not be ended")
+	}
 }
 
 // registration is what registers a handler for x86-64 programs, as the kernel's
@@ -189,6 +199,7 @@ func TestFEX(t *testing.T) {
 	if outcome, line := again(t, m, "binfmt"); outcome != "already" {
 		t.Error(line)
 	}
+	powersOffCleanly(t, m)
 }
 
 // TestHandlers has arcinit.toml name handlers, of which one would take the

@@ -1,6 +1,7 @@
 package arcsetup
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -40,12 +41,12 @@ func explainType(fsType string, err error) error {
 // is loaded as for its use: what is lacking cannot be had. It takes root.
 func Lacks(symbol string) error {
 	switch symbol {
-	case "CONFIG_FUSE_DAX": // any virtiofs takes the option dax
-		return lacksCode(symbol, "fuse", "fuse_dax_conn_alloc")
+	case "CONFIG_FUSE_DAX": // which any virtiofs has the option for; CONFIG_KALLSYMS lists the code
+		return lacksLine(symbol, "fuse", "/proc/kallsyms", " fuse_dax_conn_alloc")
 	case "CONFIG_INPUT_EVDEV":
-		return lacksCode(symbol, "evdev", "evdev_connect")
+		return lacksLine(symbol, "evdev", "/proc/bus/input/handlers", " Name=evdev")
 	case "CONFIG_VIRTIO_NET":
-		return lacksCode(symbol, "virtio_net", "virtnet_probe")
+		return lacksLine(symbol, "virtio_net", "/sys/bus/virtio/drivers/virtio_net", "")
 	case "CONFIG_PACKET":
 		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM, 0)
 		if err == nil {
@@ -67,16 +68,23 @@ func Lacks(symbol string) error {
 	return fmt.Errorf("%s: nobody knows how to ask for it", symbol)
 }
 
-// lacksCode asks for code that nothing tells of but the name of a function in it.
-// It may be in a module.
-func lacksCode(symbol, module, function string) error {
+// lacksLine asks for what no call asks for: a file that is there when the kernel has
+// it, perhaps by a module, and in which a line has this text.
+func lacksLine(symbol, module, path, text string) error {
 	_ = Modprobe(module) // whether it is there then is what counts
-	names, err := os.ReadFile("/proc/kallsyms")
+	f, err := os.Open(path)
 	if err != nil {
-		return fmt.Errorf("%s: cannot be told without CONFIG_KALLSYMS: %w", symbol, err)
+		return fmt.Errorf("no sign of %s: %w", symbol, err)
 	}
-	if !bytes.Contains(names, []byte(" "+function)) {
-		return fmt.Errorf("the kernel does not have %s", symbol)
+	defer f.Close() //nolint:errcheck // only read from
+	lines := bufio.NewScanner(f)
+	for text != "" {
+		if !lines.Scan() {
+			return fmt.Errorf("no sign of %s in %s", symbol, path)
+		}
+		if bytes.Contains(lines.Bytes(), []byte(text)) {
+			break
+		}
 	}
 	return nil
 }
