@@ -54,7 +54,9 @@ func arch() string {
 
 // image is a guest to boot.
 type image struct {
-	initrd string // file name in the build directory; initramfs-modules.cpio if empty
+	// kernel and initrd are file names in the build directory, by default
+	// vmlinuz-stock and initramfs-modules.cpio.
+	kernel, initrd string
 	// files are put into the initramfs beside what it has; a mode in
 	// executable makes them programs.
 	files      map[string]string
@@ -67,11 +69,13 @@ type image struct {
 	// noShare leaves out the share arcbox itself; tags are the other shares.
 	noShare bool
 	tags    []string
-	nics    []guest.NIC
-	disks   []guest.Disk
-	qemu    []string // further arguments
-	ports   []guest.Port
-	cmdline []string
+	// virtioConsole has the console be a virtio device, not a serial port.
+	virtioConsole bool
+	nics          []guest.NIC
+	disks         []guest.Disk
+	qemu          []string // further arguments
+	ports         []guest.Port
+	cmdline       []string
 	// timeout is how long the guest may run, by default 3 minutes.
 	timeout time.Duration
 	// tools puts the real iptables and ip on the share.
@@ -92,12 +96,9 @@ func boot(t *testing.T, im image) *machine {
 	t.Helper()
 	m := &machine{t: t, dirs: map[string]string{}}
 	config := guest.Config{
-		Arch:   arch(),
-		Kernel: built(t, "vmlinuz-stock"), Initrd: built(t, "initramfs-modules.cpio"),
+		Arch: arch(), VirtioConsole: im.virtioConsole,
+		Kernel: built(t, cmp.Or(im.kernel, "vmlinuz-stock")), Initrd: built(t, cmp.Or(im.initrd, "initramfs-modules.cpio")),
 		Cmdline: im.cmdline, NICs: im.nics, Disks: im.disks, ExtraQEMU: im.qemu, Timeout: cmp.Or(im.timeout, 3*time.Minute),
-	}
-	if im.initrd != "" {
-		config.Initrd = built(t, im.initrd)
 	}
 	config.Initrd = withFiles(t, config.Initrd, im)
 	if !im.noShare {
@@ -271,7 +272,7 @@ func ask[Reply any](m *machine, method string, args any) (reply Reply, err error
 	case <-call.Done:
 		return reply, call.Error
 	case <-m.Ended():
-		return reply, fmt.Errorf("%s: the guest has ended: %w", method, m.Wait())
+		return reply, fmt.Errorf("%s: the guest has ended: %v", method, m.Wait())
 	case <-time.After(90 * time.Second):
 		return reply, fmt.Errorf("%s: the test agent does not answer", method)
 	}

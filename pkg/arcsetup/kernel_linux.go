@@ -45,6 +45,11 @@ func Lacks(symbol string) error {
 		return lacksLine(symbol, "fuse", "/proc/kallsyms", " fuse_dax_conn_alloc")
 	case "CONFIG_INPUT_EVDEV":
 		return lacksLine(symbol, "evdev", "/proc/bus/input/handlers", " Name=evdev")
+	case "CONFIG_KEYBOARD_GPIO":
+		if _, err := os.Stat("/sys/firmware/acpi/tables"); err == nil {
+			return nil // the button is ACPI's
+		}
+		return lacksLine(symbol, "gpio_keys", "/sys/bus/platform/drivers/gpio-keys", "")
 	case "CONFIG_VIRTIO_NET":
 		return lacksLine(symbol, "virtio_net", "/sys/bus/virtio/drivers/virtio_net", "")
 	case "CONFIG_PACKET":

@@ -40,7 +40,7 @@ func Plan(g *Guest) []plan.Step {
 		// First of all, since to start takes it a while.
 		{Name: "netdaemon", Run: g.startNetwork, Needs: []string{"switchroot"}, Wants: []string{"CONFIG_PACKET", "CONFIG_VIRTIO_NET"},
 			Doc: "the network daemon runs, and waits for the step network"},
-		{Name: "powerbutton", Run: g.powerButton, Needs: []string{"switchroot"}, Wants: []string{"CONFIG_INPUT_EVDEV"},
+		{Name: "powerbutton", Run: g.powerButton, Needs: []string{"switchroot"}, Wants: []string{"CONFIG_INPUT_EVDEV", "CONFIG_KEYBOARD_GPIO"},
 			Doc: "the power button powers the guest off"},
 
 		// What the host shares and says.

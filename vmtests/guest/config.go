@@ -30,7 +30,7 @@ type Config struct {
 	// Console, if any, is sent what the guest writes on its console, as it comes. The VM keeps a copy in any case.
 	Console io.Writer
 	// VirtioConsole has the console be a virtio device, hvc0, in place of a serial port: so it is on hypervisors that have
-	// virtio devices alone. Its driver starts later, and has the kernel's first lines from the log.
+	// virtio devices alone. What the kernel says before that device's driver is there is not shown.
 	VirtioConsole bool
 	// Input, if any, is what is typed on the console.
 	Input io.Reader
