@@ -29,6 +29,8 @@ export ARCH
 STOCK := $(BUILD) $(addprefix $(BUILD)/kernels/,$(if $(filter amd64,$(ARCH)),bookworm trixie-backports))
 
 IMAGES := $(addprefix $(BUILD)/initramfs,.cpio .cpio.zst -modules.cpio -debug.cpio -uinit.cpio)
+# Programs for amd64 run by themselves there.
+EMULATOR := $(if $(filter-out amd64,$(ARCH)),$(BUILD)/emulator)
 GUEST := $(BUILD)/vmlinuz-stock $(BUILD)/initramfs.cpio $(BUILD)/initramfs-modules.cpio
 
 # What a program is built from. Directories change when a file in them comes or goes.
@@ -56,14 +58,14 @@ ifeq ($(ARCH),$(HOST))
 RUN ?= .
 vmtest: $(addprefix $(BUILD)/initramfs-,debug.cpio uinit.cpio fault.cpio) $(BUILD)/swapin
 else
-RUN ?= ^(TestRows|TestVirtioConsole|TestOwnKernel.*)$$
+RUN ?= ^(TestRows|TestVirtioConsole|TestRosetta|TestRosettaUnfit|TestFEX|TestHandlers|TestProductionImageBoots)$$
 endif
 ifdef FULL
 vmtest: $(STOCK:=/vmlinuz-stock) $(STOCK:=/initramfs-modules.cpio) $(BUILD)/kernel
 endif
 
 # A package at a time, since each boots guests. The tests find ARCH, FULL and UPDATE in the environment.
-vmtest: $(GUEST) $(BUILD)/tools
+vmtest: $(GUEST) $(BUILD)/tools $(EMULATOR)
 	@scripts/need-guests.sh
 	@scripts/need-disks.sh
 	GOOS=linux GOARCH=$(ARCH) CGO_ENABLED=0 go build -o $(BUILD)/arcbox-agent ./vmtests/agent
@@ -125,6 +127,9 @@ $(STOCK:=/modules): %/modules: %/stock kernel-config/modules scripts/modules.sh
 $(BUILD)/tools: scripts/tools.sh scripts/debs.sh
 	scripts/tools.sh $@
 	@touch $@
+
+$(BUILD)/emulator: scripts/emulator.sh scripts/debs.sh
+	scripts/emulator.sh $@
 
 # What the tests make root file systems of.
 $(BUILD)/swapin: scripts/swapin.sh scripts/debs.sh

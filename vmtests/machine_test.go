@@ -64,6 +64,8 @@ type image struct {
 	// shared are files of the share arcbox; noAgent leaves out bin/arcbox-agent.
 	shared  map[string]string
 	noAgent bool
+	// programs are on the shares: a path, the share's tag first, to a file on the host.
+	programs map[string]string
 	// noShare leaves out the share arcbox itself; tags are the other shares.
 	noShare bool
 	tags    []string
@@ -110,6 +112,10 @@ func boot(t *testing.T, im image) *machine {
 		}
 		config.Shares = append(config.Shares, guest.Share{Tag: tag, Dir: m.dirs[tag]})
 		m.put(tag, "where", tag)
+	}
+	for path, source := range im.programs {
+		tag, path, _ := strings.Cut(path, "/")
+		m.install(source, tag, path, 0o755)
 	}
 	if !im.noShare {
 		for path, text := range im.shared {
@@ -239,22 +245,22 @@ func (m *machine) get(path string) string {
 // installAgent puts the test agent on the share, at once.
 func (m *machine) installAgent(mode os.FileMode) {
 	m.t.Helper()
-	m.install(built(m.t, "arcbox-agent"), "arcbox-agent", mode)
+	m.install(built(m.t, "arcbox-agent"), "arcbox", "bin/arcbox-agent", mode)
 }
 
-// install puts a program of the host into bin on the share, at once.
-func (m *machine) install(program, name string, mode os.FileMode) {
+// install puts a program of the host on a share, at once.
+func (m *machine) install(program, tag, path string, mode os.FileMode) {
 	m.t.Helper()
 	text, err := os.ReadFile(program)
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	m.put("arcbox", "bin/new", string(text))
-	bin := filepath.Join(m.dirs["arcbox"], "bin")
-	if err := os.Chmod(filepath.Join(bin, "new"), mode); err != nil {
+	m.put(tag, path+".new", string(text))
+	path = filepath.Join(m.dirs[tag], path)
+	if err := os.Chmod(path+".new", mode); err != nil {
 		m.t.Fatal(err)
 	}
-	if err := os.Rename(filepath.Join(bin, "new"), filepath.Join(bin, name)); err != nil {
+	if err := os.Rename(path+".new", path); err != nil {
 		m.t.Fatal(err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"regexp"
@@ -49,6 +50,7 @@ func TestRows(t *testing.T) {
 		t.Run("root", func(t *testing.T) { testPivot(t, m) })
 		t.Run("again", func(t *testing.T) { testAgain(t, m) })
 		t.Run("report", func(t *testing.T) { testReport(t, m) })
+		t.Run("plan", func(t *testing.T) { testPlan(t, m, k.symbols()) })
 		t.Run("agent/restarted", func(t *testing.T) { testRestart(t, m) })
 		if k.name == "own" {
 			t.Run("features", func(t *testing.T) { testFeatures(t, m) })
@@ -325,6 +327,7 @@ func testRows(t *rows, m *machine) {
 		mounted(t, "/dev/shm", "tmpfs", "nosuid", "nodev", "noexec")
 		mode(t, "/dev/shm", 0o777|fs.ModeSticky)
 	})
+	t.Run("cache", func(t *testing.T) { testCache(t, m, start) })
 	t.Run("devlinks", func(t *testing.T) {
 		for path, want := range map[string]string{
 			"/dev/fd": "/proc/self/fd", "/dev/stdin": "/proc/self/fd/0",
@@ -388,12 +391,23 @@ func testRows(t *rows, m *machine) {
 		if mp := mount(start.Mounts, "/run/arcbox-dax"); mp != nil {
 			t.Errorf("mounted without DAX: %+v", mp)
 		}
-		if got := steps(t, start.Report)["dax"]; got.Outcome != "unavailable" || !strings.Contains(got.Error, "not with dax=always") {
+		const reason = "dax can't be enabled as filesystem device does not support it"
+		if got := steps(t, start.Report)["dax"]; got.Outcome != "unavailable" || !strings.Contains(got.Error, "not with dax=always: the kernel says") || !strings.Contains(got.Error, reason) {
 			t.Errorf("the report says %q: %s", got.Outcome, got.Error)
 		}
-		log := must[[]probe.Record](t, m, "KernelLog", none{})
-		if !slices.ContainsFunc(log, func(r probe.Record) bool { return strings.Contains(r.Text, "dax can't be enabled") }) {
-			t.Error("the kernel does not speak of dax in its log: the option was not given")
+		tries := 0
+		for _, r := range must[[]probe.Record](t, m, "KernelLog", none{}) {
+			if strings.HasPrefix(r.Text, "virtio-fs: ") && strings.Contains(r.Text, reason) {
+				tries++
+			}
+		}
+		if tries != 1 {
+			t.Errorf("the kernel refused dax %d times, want once: the option was not given, or not alone", tries)
+		}
+		for _, mp := range start.Mounts {
+			if mp.Source == "arcbox-dax" {
+				t.Errorf("the share is mounted on %s", mp.Path)
+			}
 		}
 	})
 	t.Run("log", func(t *testing.T) { testLog(t, m) })
@@ -419,6 +433,51 @@ func testRows(t *rows, m *machine) {
 			t.Errorf("the report was saved at %v, the agent started at %v", saved.End, agent.Start)
 		}
 	})
+}
+
+// testCache compares the CPU's caches with what sysfs itself says of them.
+func testCache(t *testing.T, m *machine, start probe.AtStart) {
+	const caches = "/sys/devices/system/cpu/cpu0/cache"
+	mounted := map[string]*probe.Mount{}
+	for i, mp := range start.Mounts {
+		if strings.HasPrefix(mp.Path, "/sys/devices/") {
+			mounted[mp.Path] = &start.Mounts[i]
+		}
+	}
+	got := steps(t, start.Report)["cache"]
+	if arch() != "arm64" {
+		if len(mounted) > 0 || got.Outcome != "already" && got.Outcome != "unavailable" {
+			t.Errorf("step cache ended %q; mounted are %v", got.Outcome, mounted)
+		}
+		return
+	}
+	if got.Outcome != "ok" {
+		t.Errorf("step cache ended %q: %s", got.Outcome, got.Error)
+	}
+	dirs := must[[]string](t, m, "Glob", caches+"/index*")
+	if len(dirs) < 3 || len(mounted) != len(dirs) {
+		t.Fatalf("the caches are %v, mounted on them are %v", dirs, mounted)
+	}
+	for i, dir := range dirs {
+		if mounted[dir] == nil {
+			t.Fatalf("nothing is mounted on %s", dir)
+		}
+		without := must[probe.Result](t, m, "RunWithout", probe.Without{Mount: dir, Argv: []string{"/arcbox/bin/arcbox-agent", "files", dir}})
+		var want map[string]string
+		if err := json.Unmarshal([]byte(without.Stdout), &want); err != nil || want["level"] == "" || want["shared_cpu_list"] == "" {
+			t.Fatalf("%s below the mount: %v, %+v", dir, err, without)
+		}
+		filled := [][3]string{{"64K", "64", "256"}, {"64K", "64", "256"}, {"1024K", "64", "2048"}, {"8192K", "64", "8192"}}[min(i, 3)]
+		for j, name := range []string{"size", "coherency_line_size", "number_of_sets"} {
+			if value, ok := want[name]; ok {
+				t.Errorf("%s/%s is %q without arcinit: nothing is proved", dir, name, value)
+			}
+			want[name] = filled[j] + "\n"
+		}
+		if got := must[map[string]string](t, m, "Files", dir); !maps.Equal(got, want) {
+			t.Errorf("%s has %q, want %q", dir, got, want)
+		}
+	}
 }
 
 // hostsTable is /etc/hosts as addresses and names.
@@ -611,6 +670,39 @@ func testReport(t *testing.T, m *machine) {
 	for _, want := range []string{" early ", " agent ", "agent started ", "eth0  primary  bound  [10.0.2.15/24]", "eth1  bridge   bound  [192.168.64.15/24]"} {
 		if !strings.Contains(r.Stdout, want) {
 			t.Errorf("no %q in\n%s", want, r.Stdout)
+		}
+	}
+}
+
+// testPlan has uinit say what the kernel lacks: for which steps, and which symbols.
+func testPlan(t *testing.T, m *machine, want map[string][]string) {
+	t.Helper()
+	r := m.run(t, "/run/arcbox/bin/uinit", "plan")
+	_, table, found := strings.Cut(r.Stdout, "WHAT THIS KERNEL LACKS FOR IT\n")
+	if r.Code != 0 || !found {
+		t.Fatalf("uinit plan ended with code %d: %s%s", r.Code, r.Stdout, r.Stderr)
+	}
+	got := map[string][]string{}
+	for line := range strings.Lines(table) {
+		step, lacks, _ := strings.Cut(line, " ")
+		got[step] = append(got[step], lacks)
+	}
+	if len(want) == 0 {
+		want = map[string][]string{"none": {"nothing"}}
+	}
+	for step, symbols := range want {
+		if len(got[step]) != len(symbols) {
+			t.Errorf("for %s lacks %q, want %q", step, got[step], symbols)
+		}
+		for _, symbol := range symbols {
+			if !strings.Contains(strings.Join(got[step], ""), symbol) {
+				t.Errorf("for %s lacks %q, want %s", step, got[step], symbol)
+			}
+		}
+	}
+	for step := range got {
+		if want[step] == nil {
+			t.Errorf("for %s lacks %q", step, got[step])
 		}
 	}
 }

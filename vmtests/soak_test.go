@@ -78,8 +78,8 @@ func TestSoak(t *testing.T) {
 		shared: map[string]string{"etc/arcinit.toml": "[[service]]\n" +
 			"name = \"probe\"\nargv = [\"/arcbox/bin/probe\"]\nrestart = \"always\"\n"},
 	})
-	m.install(built(t, "arcbox-agent"), "probe", 0o755)
-	m.install(crasher(t), "arcbox-agent", 0o755)
+	m.install(built(t, "arcbox-agent"), "arcbox", "bin/probe", 0o755)
+	m.install(crasher(t), "arcbox", "bin/arcbox-agent", 0o755)
 	address(t, m, "eth0", primaryAddress)
 	address(t, m, "eth1", bridgeAddress)
 

@@ -37,6 +37,11 @@ func ignoreMissing(err error) error {
 	return err
 }
 
+func (g *Guest) exists(path string) bool {
+	_, err := os.Stat(g.path(path))
+	return err == nil
+}
+
 // readFile reads a file of the guest; one that is not there is empty.
 func (g *Guest) readFile(path string) (string, error) {
 	text, err := os.ReadFile(g.path(path))

@@ -15,6 +15,8 @@ import (
 type Guest struct {
 	// Root is where the guest's files are: "/", or a directory in tests.
 	Root string
+	// Arch is the guest's processor, as in GOARCH; empty is that of this program.
+	Arch string
 	// OwnRoot says that the root is this process's to change: it is PID 1.
 	OwnRoot bool
 	// Program is a file that is the program which looks after the guest, such

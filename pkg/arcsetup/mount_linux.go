@@ -35,7 +35,7 @@ func (g *Guest) mount(m mountPoint) (changed bool, err error) {
 	if !mounted {
 		makeDir := func() error { return os.MkdirAll(m.path, 0o755) }
 		if _, err := mount.Mount(m.device, m.path, m.fsType, m.options(), m.flags, makeDir); err != nil {
-			return false, err
+			return false, explainType(m.fsType, err)
 		}
 		return true, nil
 	}
@@ -70,7 +70,7 @@ func (m mountPoint) detached() (fd int, err error) {
 	}()
 	context, err := unix.Fsopen(m.fsType, unix.FSOPEN_CLOEXEC)
 	if err != nil {
-		return 0, err
+		return 0, explainType(m.fsType, err)
 	}
 	defer unix.Close(context) //nolint:errcheck // its mount holds what matters
 	if err := unix.FsconfigSetString(context, "source", m.device); err != nil {
@@ -90,6 +90,24 @@ func (m mountPoint) detached() (fd int, err error) {
 	// MOUNT_ATTR_RDONLY, _NOSUID, _NODEV and _NOEXEC have the values of their
 	// MS_ namesakes.
 	return unix.Fsmount(context, unix.FSMOUNT_CLOEXEC, int(m.flags&permissionFlags))
+}
+
+// mountMade is mount for a file system that is made before its mount point: one
+// that a root which is read-only may lack, and that no one needs where the host
+// offers nothing to mount there; or one that comes with the file system's module.
+func (g *Guest) mountMade(m mountPoint) (changed bool, err error) {
+	if _, mounted, err := m.mounted(g.Root); err != nil || mounted {
+		return false, err
+	}
+	fd, err := m.detached()
+	if err != nil {
+		return false, err
+	}
+	defer unix.Close(fd) //nolint:errcheck // attached by now, or of no use
+	if err := attach(fd, g.path(m.path)); err != nil {
+		return false, fmt.Errorf("%s %s: %w", m.fsType, m.device, err)
+	}
+	return true, nil
 }
 
 // attach mounts the file system with the root fd on path.

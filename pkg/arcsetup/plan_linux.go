@@ -17,7 +17,7 @@ func Plan(g *Guest) []plan.Step {
 		// From here on, the times in the log are right.
 		{Name: "root", Run: g.moveRoot, Needs: []string{"clock"},
 			Doc: "the initramfs is a root that pivot_root works on"},
-		{Name: "early", Run: g.early, Needs: []string{"root"},
+		{Name: "early", Run: g.early, Needs: []string{"root"}, Wants: []string{"CONFIG_SYSFS", "CONFIG_DEVTMPFS"},
 			Doc: "/proc, /sys and /dev are mounted, the kernel command line is read"},
 		{Name: "nofile", Run: g.openFiles, Needs: []string{"early"},
 			Doc: "1048576 open files for PID 1 and every child"},
@@ -42,23 +42,23 @@ func Plan(g *Guest) []plan.Step {
 
 		// What the host shares and says. /private may hold the VMM's
 		// configuration.
-		{Name: "share", Run: g.mainShare, Needs: []string{"switchroot"},
+		{Name: "share", Run: g.mainShare, Needs: []string{"switchroot"}, Wants: []string{"CONFIG_VIRTIO_FS"},
 			Doc: "/arcbox is the virtiofs share arcbox"},
-		{Name: "private", Run: g.privateShare, Needs: []string{"switchroot"},
+		{Name: "private", Run: g.privateShare, Needs: []string{"switchroot"}, Wants: []string{"CONFIG_VIRTIO_FS"},
 			Doc: "optional virtiofs share private on /private"},
 		{Name: "config", Run: g.configure, Needs: []string{"share", "private"},
 			Doc: "arcinit.toml and the VMM's configuration are read"},
 		{Name: "hostname", Run: g.hostname, Needs: []string{"config"},
 			Doc: "the host has a name"},
-		{Name: "network", Run: g.startNetwork, Needs: []string{"forward", "hostname"},
+		{Name: "network", Run: g.startNetwork, Needs: []string{"forward", "hostname"}, Wants: []string{"CONFIG_PACKET", "CONFIG_VIRTIO_NET"},
 			Doc: "the network daemon runs: primary, bridge and proxyarp are its work"},
 		{Name: "log", Run: g.openLog, Needs: []string{"share"},
 			Doc: "the log goes to the share as well"},
 		{Name: "netfilter", Run: g.netfilter, Needs: []string{"switchroot"},
 			Doc: "the modules of the firewall's rules are loaded"},
-		{Name: "fwbridge", Run: g.bridgeRules, Needs: []string{"netfilter", "config"},
+		{Name: "fwbridge", Run: g.bridgeRules, Needs: []string{"netfilter", "config"}, Wants: []string{"CONFIG_NF_TABLES"},
 			Doc: "forwarding is accepted from the bridge NIC, and answers to it"},
-		{Name: "fwsandbox", Run: g.sandboxRules, Needs: []string{"config", "fwbridge"},
+		{Name: "fwsandbox", Run: g.sandboxRules, Needs: []string{"config", "fwbridge"}, Wants: []string{"CONFIG_NF_TABLES"},
 			Doc: "forwarding is accepted from and to the sandbox subnet"},
 
 		{Name: "devlinks", Run: g.devLinks, Needs: []string{"switchroot"},
@@ -68,12 +68,14 @@ func Plan(g *Guest) []plan.Step {
 		// When there are other processes, and before the agent is one.
 		{Name: "signals", Run: g.takeSignals, Needs: []string{"network"},
 			Doc: "no signal ends this process"},
-		{Name: "powerbutton", Run: g.powerButton, Needs: []string{"switchroot"},
+		{Name: "powerbutton", Run: g.powerButton, Needs: []string{"switchroot"}, Wants: []string{"CONFIG_INPUT_EVDEV", "CONFIG_KEYBOARD_GPIO"},
 			Doc: "the power button powers the guest off"},
-		{Name: "users", Run: g.usersShare, Needs: []string{"switchroot"},
+		{Name: "users", Run: g.usersShare, Needs: []string{"switchroot"}, Wants: []string{"CONFIG_VIRTIO_FS"},
 			Doc: "optional virtiofs share users on /Users"},
-		{Name: "dax", Run: g.daxShare, Needs: []string{"switchroot"},
+		{Name: "dax", Run: g.daxShare, Needs: []string{"switchroot"}, Wants: []string{"CONFIG_VIRTIO_FS", "CONFIG_FUSE_DAX"},
 			Doc: "optional virtiofs share arcbox-dax on /run/arcbox-dax, dax=always"},
+		{Name: "rosetta", Run: g.rosetta, Needs: []string{"switchroot"}, Wants: []string{"CONFIG_VIRTIO_FS", "CONFIG_BINFMT_MISC"},
+			Doc: "optional virtiofs share rosetta on /media/rosetta; it runs x86-64 programs on arm64"},
 
 		// Writable layers over a root that may be read-only. /private comes
 		// before: its mount point may have to be made on a root that /etc and
@@ -99,12 +101,16 @@ func Plan(g *Guest) []plan.Step {
 			Doc: "optional: the image's /cacerts is where TLS programs look"},
 
 		// Kernel file systems.
-		{Name: "cgroup", Run: g.cgroup, Needs: []string{"switchroot"},
+		{Name: "cgroup", Run: g.cgroup, Needs: []string{"switchroot"}, Wants: []string{"CONFIG_CGROUPS"},
 			Doc: "cgroup2 on /sys/fs/cgroup"},
-		{Name: "devpts", Run: g.devpts, Needs: []string{"switchroot"},
+		{Name: "devpts", Run: g.devpts, Needs: []string{"switchroot"}, Wants: []string{"CONFIG_UNIX98_PTYS"},
 			Doc: "devpts on /dev/pts, /dev/ptmx usable"},
 		{Name: "shm", Run: g.sharedMemory, Needs: []string{"switchroot"},
 			Doc: "tmpfs on /dev/shm"},
+		{Name: "cache", Run: g.cache, Needs: []string{"switchroot"},
+			Doc: "the attributes of the first CPU's caches are complete"},
+		{Name: "binfmt", Run: g.binfmt, Needs: []string{"rosetta", "share", "config"}, Wants: []string{"CONFIG_BINFMT_MISC"},
+			Doc: "optional: FEX, and the handlers that arcinit.toml names, run other machines' programs"},
 	}...)
 	steps = append(steps, plan.Step{Name: "propagation", Run: g.share, Needs: plan.Names(steps),
 		Doc: "/ and all that is mounted below it are shared"})

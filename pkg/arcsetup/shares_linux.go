@@ -32,7 +32,7 @@ const (
 // can appear after init has started, so one look is not enough.
 func (g *Guest) mainShare() (bool, error) {
 	m := virtiofs("arcbox", "/arcbox")
-	changed, err := g.retryShare(func() (bool, error) { return g.mountShare(m) })
+	changed, err := g.retryShare(func() (bool, error) { return g.mountMade(m) })
 	if err != nil {
 		return false, fmt.Errorf("share arcbox not mounted on /arcbox: %w", g.whyNoShare(m, err))
 	}
@@ -74,25 +74,8 @@ func (g *Guest) daxShare() (bool, error) {
 	return g.optionalShare(m)
 }
 
-// mountShare makes a share's file system before its mount point, which a root
-// that is read-only may lack and no one needs where the share is not there.
-func (g *Guest) mountShare(m mountPoint) (changed bool, err error) {
-	if _, mounted, err := m.mounted(g.Root); err != nil || mounted {
-		return false, err
-	}
-	fd, err := m.detached()
-	if err != nil {
-		return false, err
-	}
-	defer unix.Close(fd) //nolint:errcheck // attached by now, or of no use
-	if err := attach(fd, g.path(m.path)); err != nil {
-		return false, fmt.Errorf("share %s: %w", m.device, err)
-	}
-	return true, nil
-}
-
 func (g *Guest) optionalShare(m mountPoint) (bool, error) {
-	changed, err := g.mountShare(m)
+	changed, err := g.mountMade(m)
 	if shareMissing(err) {
 		err = plan.Absent(g.whyNoShare(m, err))
 	}
@@ -108,9 +91,6 @@ func shareMissing(err error) bool {
 
 // whyNoShare says in words what the error number of a failed mount means.
 func (g *Guest) whyNoShare(m mountPoint, err error) error {
-	if errors.Is(err, unix.ENODEV) {
-		return fmt.Errorf("the kernel has no virtiofs (CONFIG_VIRTIO_FS): %w", err)
-	}
 	if !errors.Is(err, unix.EINVAL) {
 		return err
 	}
@@ -120,6 +100,11 @@ func (g *Guest) whyNoShare(m mountPoint, err error) error {
 	for _, f := range files {
 		if tag, err := os.ReadFile(f); err == nil {
 			tags = append(tags, strings.TrimSpace(string(tag)))
+		}
+	}
+	if m.data != "" {
+		if said := kernelSaid("virtio-fs: dax"); said != "" {
+			return fmt.Errorf("not with %s: the kernel says %q: %w", m.data, said, err)
 		}
 	}
 	switch {

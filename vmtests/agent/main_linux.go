@@ -52,6 +52,10 @@ func mode(args []string) func() error {
 	switch {
 	case len(args) == 2 && args[1] == "pivot":
 		return pivot
+	case len(args) > 3 && args[1] == "without":
+		return func() error { return without(args[2], args[3:]) }
+	case len(args) == 3 && args[1] == "files":
+		return func() error { return printFiles(args[2]) }
 	case len(args) == 3 && args[1] == "orphans":
 		return func() error { return orphans(args[2]) }
 	case len(args) == 5 && args[1] == "storm":
@@ -196,6 +200,10 @@ func (g *Guest) Run(c probe.Command, reply *probe.Result) error {
 	cmd := exec.Command(c.Argv[0], c.Argv[1:]...)
 	cmd.Env = append(os.Environ(), c.Env...)
 	cmd.Stdin = strings.NewReader(c.Stdin)
+	return run(cmd, reply)
+}
+
+func run(cmd *exec.Cmd, reply *probe.Result) error {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()

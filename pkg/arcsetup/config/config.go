@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/arcinit/arcinit/pkg/arcsetup/binfmt"
 	"github.com/arcinit/arcinit/pkg/arcsetup/notify"
 )
 
@@ -37,6 +38,9 @@ type Config struct {
 	Notify notify.Address
 	// Services run beside the agent, in the order of their start.
 	Services []Service
+	// Handlers have programs of other kinds run by an interpreter, beside those
+	// that arcinit knows itself.
+	Handlers []*binfmt.Handler
 }
 
 // DefaultFile is where the host's configuration is looked for.

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/arcinit/arcinit/pkg/arcsetup/binfmt"
 )
 
 // files reads from a map as os.ReadFile does from the guest.
@@ -144,6 +146,60 @@ restart = "often"
 				`7 (no path): name "no path"`, `8 (relative): argv: path "sh": not absolute`, "9 (nothing): argv: missing",
 				`10 (often): restart "often"`,
 			},
+		},
+		{
+			name: "handlers of other programs",
+			files: files{DefaultFile: `
+[[binfmt]]
+name = "riscv64"
+interpreter = "/arcbox/bin/qemu"
+magic = '\x7fELF\x02'
+mask = '\xff\xff\xff\xff\xfe'
+flags = "F"
+[[binfmt]]
+name = "text"
+interpreter = "/bin/cat"
+magic = "TEXT"
+offset = 4
+[[binfmt]]
+name = "text"
+interpreter = "/bin/cat"
+magic = "OTHER"
+[[binfmt]]
+name = "rosetta"
+interpreter = "/bin/cat"
+magic = "X"
+[[binfmt]]
+name = "bytes"
+interpreter = "/bin/cat"
+magic = "\u00ff"
+[[binfmt]]
+name = "short"
+interpreter = "/bin/cat"
+magic = "AB"
+mask = '\xff'
+[[binfmt]]
+name = "escape"
+interpreter = "/bin/cat"
+magic = "AB"
+mask = '\n'
+`},
+			want: func(c *Config) {
+				c.Handlers = []*binfmt.Handler{
+					{Name: "riscv64", Interpreter: "/arcbox/bin/qemu", Magic: []byte("\x7fELF\x02"), Mask: []byte("\xff\xff\xff\xff\xfe"), Flags: "F"},
+					{Name: "text", Interpreter: "/bin/cat", Magic: []byte("TEXT"), Offset: 4},
+				}
+			},
+			errs: []string{
+				"binfmt: 3 (text): this name is there already", "4 (rosetta): this name is there already",
+				`5 (bytes): "ÿ": not ASCII`, "6 (short): mask: 1 bytes for a magic of 2", `7 (escape): "\\n": not ASCII`,
+			},
+		},
+		{
+			name:  "handlers of the wrong type",
+			files: files{DefaultFile: "hostname = \"x\"\n[[binfmt]]\noffset = \"4\"\n"},
+			want:  func(*Config) {},
+			errs:  []string{DefaultFile, "line 3", "binfmt"},
 		},
 		{
 			name: "network",
@@ -297,9 +353,15 @@ func FuzzMerge(f *testing.F) {
 	f.Add("[network]\nprimary = \"eth0\"\nbridge = \"52:54:00:00:00:02\"\nprobe_address = true\n")
 	f.Add("[network]\nbridge = \"eth1\"\n[[network.nic]]\nnic = \"eth1\"\nrole = \"dhcp\"\n[[network.nic]]\nnic = \"eth2\"\nrole = \"static\"\naddress = \"192.0.2.5/24\"\n")
 	f.Add("[[network.nic]]\nnic = \"../x\"\nrole = \"static\"\naddress = \"::ffff:1.2.3.4/96\"\n[[network.nic]]\nnic = \"eth2\"\nrole = \"off\"\naddress = \"192.0.2.5/24\"\n")
+	f.Add("[[binfmt]]\nname = \"a\"\ninterpreter = \"/a\"\nmagic = '\\x7fELF'\nmask = '\\xff\\xff\\xff\\xfe'\noffset = 1\nflags = \"OC\"\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		c := Default()
 		_ = c.merge("fuzz.toml", text)
+		for _, h := range c.Handlers {
+			if err := h.Check(); err != nil {
+				t.Errorf("%q has a handler %+v: %v", text, h, err)
+			}
+		}
 		if c.Agent == "" || len(c.Nameservers) == 0 || c.Grace < 0 {
 			t.Errorf("%q left the configuration unusable: %+v", text, c)
 		}

@@ -24,6 +24,7 @@ type file struct {
 		WithoutPowerOff *string `toml:"without_poweroff"`
 	}
 	Service []Service
+	Binfmt  []binfmtFile
 }
 
 // mergeFile takes over what the configuration file says. A file that is not
@@ -78,6 +79,9 @@ func (c *Config) merge(path, text string) error {
 	}
 	for _, err := range c.setServices(f.Service) {
 		check("service", err)
+	}
+	for _, err := range c.setHandlers(f.Binfmt) {
+		check("binfmt", err)
 	}
 	c.DockerDaemon = f.Docker.Daemon
 	return errors.Join(errs...)

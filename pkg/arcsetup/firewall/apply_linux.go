@@ -59,6 +59,28 @@ func inTurn(rules []Rule, do func(*nftables.Conn, *nftables.Chain, bool, []*nfta
 	return changed, errors.Join(errs...)
 }
 
+// Lacks says what the kernel lacks for any of these rules, nil for nothing. It is
+// asked with a batch that it must refuse in the end, so that nothing changes.
+func Lacks() error {
+	conn, err := nftables.New()
+	if err != nil {
+		return fmt.Errorf("open netfilter netlink: %w", err)
+	}
+	chain := filterChains()[0]
+	chain.Table.Name = "arcinit-lacks"
+	if _, _, err := list(conn, chain); err != nil {
+		return err
+	}
+	conn.AddTable(chain.Table)
+	conn.AddChain(chain)
+	conn.InsertRule(&nftables.Rule{Table: chain.Table, Chain: chain, Exprs: Rule{out: "lo", established: true}.exprs()})
+	conn.CreateTable(chain.Table) // EEXIST, since it does by now
+	if err := conn.Flush(); !errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOENT) {
+		return explain(err, true)
+	}
+	return nil
+}
+
 // filterChains are the chains that get the rules, as iptables-nft makes them.
 func filterChains() []*nftables.Chain {
 	table := &nftables.Table{Name: "filter", Family: nftables.TableFamilyIPv4}

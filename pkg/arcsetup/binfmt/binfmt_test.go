@@ -1,0 +1,211 @@
+package binfmt
+
+import (
+	"bytes"
+	"encoding/binary"
+	"strings"
+	"testing"
+)
+
+// rosetta is the handler that the specification describes.
+func rosetta() *Handler {
+	h := &Handler{Name: "rosetta", Interpreter: "/media/rosetta/rosetta", Flags: "CF"}
+	h.Magic, h.Mask = Program(X8664)
+	return h
+}
+
+func TestRegistration(t *testing.T) {
+	const want = `:rosetta:M:0:` +
+		`\x7f\x45\x4c\x46\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x3e\x00:` +
+		`\xff\xff\xff\xff\xff\xfe\xfe\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:` +
+		`/media/rosetta/rosetta:CF`
+	if got := rosetta().Registration(); got != want {
+		t.Errorf("Registration() = %s, want %s", got, want)
+	}
+	bare := &Handler{Name: "x", Interpreter: "/x", Magic: []byte(":x"), Offset: 3}
+	if got, want := bare.Registration(), `:x:M:3:\x3a\x78::/x:`; got != want {
+		t.Errorf("Registration() = %s, want %s", got, want)
+	}
+}
+
+// entry is what Linux 6.12 says of rosetta.
+const entry = `enabled
+interpreter /media/rosetta/rosetta
+flags: OCF
+offset 0
+magic 7f454c4602010100000000000000000002003e00
+mask fffffffffffefe00fffffffffffffffffeffffff
+`
+
+func TestParseEntry(t *testing.T) {
+	h, enabled, err := ParseEntry("rosetta", entry)
+	if err != nil || !enabled || !h.Same(rosetta()) || !rosetta().Same(h) {
+		t.Errorf("ParseEntry = %+v, %v, %v", h, enabled, err)
+	}
+	if h, enabled, err := ParseEntry("rosetta", strings.Replace(entry, "enabled", "disabled", 1)); err != nil || enabled || !h.Same(rosetta()) {
+		t.Errorf("disabled: %+v, %v, %v", h, enabled, err)
+	}
+	for what, change := range map[string][2]string{
+		"interpreter": {"/media", "/other"},
+		"flags":       {"OCF", "OC"},
+		"more flags":  {"OCF", "POCF"},
+		"offset":      {"offset 0", "offset 1"},
+		"magic":       {"3e00", "b700"},
+		"mask":        {"fffffe", "ffffff"},
+		"no mask":     {"mask ", "note "},
+	} {
+		h, _, err := ParseEntry("rosetta", strings.Replace(entry, change[0], change[1], 1))
+		if err != nil || h.Same(rosetta()) {
+			t.Errorf("%s: %+v is rosetta; %v", what, h, err)
+		}
+	}
+	if h, _, _ := ParseEntry("other", entry); h.Same(rosetta()) {
+		t.Error("an entry of another name is rosetta")
+	}
+	for _, text := range []string{
+		"", "enabled\n", "enabled\ninterpreter /x\nflags: \nextension .x\n",
+		strings.Replace(entry, "offset 0", "offset x", 1), strings.Replace(entry, "7f", "7g", 1),
+	} {
+		if _, _, err := ParseEntry("rosetta", text); err == nil {
+			t.Errorf("ParseEntry(%q) has no error", text)
+		}
+	}
+}
+
+func TestCheck(t *testing.T) {
+	if err := rosetta().Check(); err != nil {
+		t.Error(err)
+	}
+	for want, change := range map[string]func(*Handler){
+		"name \"\"":       func(h *Handler) { h.Name = "" },
+		"name \"a/b\"":    func(h *Handler) { h.Name = "a/b" },
+		"name \"a:b\"":    func(h *Handler) { h.Name = "a:b" },
+		"kernel's own":    func(h *Handler) { h.Name = "register" },
+		"not an absolute": func(h *Handler) { h.Interpreter = "sh" },
+		"longer than 127": func(h *Handler) { h.Interpreter = "/" + strings.Repeat("x", 127) },
+		"colon":           func(h *Handler) { h.Interpreter = "/a:b" },
+		"line end":        func(h *Handler) { h.Interpreter = "/a\nb" },
+		"magic: missing":  func(h *Handler) { h.Magic = nil },
+		"first 128 bytes": func(h *Handler) { h.Offset = 109 },
+		"beyond":          func(h *Handler) { h.Offset = -1 },
+		"mask: 3 bytes":   func(h *Handler) { h.Mask = h.Mask[:3] },
+		"every file":      func(h *Handler) { h.Mask = make([]byte, 20) },
+		"flags \"CX\"":    func(h *Handler) { h.Flags = "CX" },
+		"flags \"CC\"":    func(h *Handler) { h.Flags = "CC" },
+	} {
+		h := rosetta()
+		change(h)
+		if err := h.Check(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v, want %q in it", h, err, want)
+		}
+	}
+}
+
+func TestUnescape(t *testing.T) {
+	for text, want := range map[string]string{"": "", `\x7fELF\x02`: "\x7fELF\x02", `a\xFFb`: "a\xffb", "\x00": "\x00"} {
+		if got, err := Unescape(text); err != nil || string(got) != want {
+			t.Errorf("Unescape(%q) = %q, %v, want %q", text, got, err, want)
+		}
+	}
+	for _, text := range []string{`\`, `\x`, `\x1`, `\xg0`, `\n12`, "\u00ff"} {
+		if got, err := Unescape(text); err == nil {
+			t.Errorf("Unescape(%q) = %q", text, got)
+		}
+	}
+}
+
+func TestTakes(t *testing.T) {
+	i386 := rosetta()
+	i386.Magic, i386.Mask = bytes.Clone(i386.Magic), nil
+	i386.Magic[4], i386.Magic[18] = 1, 3
+	for _, tt := range []struct {
+		name           string
+		h              *Handler
+		x8664, aarch64 bool
+	}{
+		{"rosetta", rosetta(), true, false},
+		{"32 bits", i386, false, false},
+		{"any ELF", &Handler{Magic: []byte("\x7fELF")}, true, true},
+		{"any script", &Handler{Magic: []byte("#!")}, false, false},
+		{"position-independent x86-64", &Handler{Magic: []byte("\x03\x00\x3e\x00"), Offset: 16}, true, false},
+		{"position-independent AArch64, and more", &Handler{Magic: []byte("\x03\x00\xb7\x00\x01\x00\x00\x00\x99"), Offset: 16}, false, true},
+		{"big-endian", &Handler{Magic: []byte("\x02"), Offset: 5}, false, false},
+		{"only masked bytes", &Handler{Magic: []byte("##"), Mask: []byte{0, 0}}, true, true},
+		{"later in the file", &Handler{Magic: []byte("ARCINIT"), Offset: 64}, false, false},
+	} {
+		if got := tt.h.Takes(X8664); got != tt.x8664 {
+			t.Errorf("%s takes x86-64 programs: %v", tt.name, got)
+		}
+		if got := tt.h.Takes(AArch64); got != tt.aarch64 {
+			t.Errorf("%s takes AArch64 programs: %v", tt.name, got)
+		}
+	}
+}
+
+// program is an ELF file with program headers of these types.
+func program(types ...uint32) []byte {
+	b := make([]byte, headerSize+programSize*len(types))
+	copy(b, identity)
+	binary.LittleEndian.PutUint64(b[32:], headerSize)
+	binary.LittleEndian.PutUint16(b[54:], programSize)
+	binary.LittleEndian.PutUint16(b[56:], uint16(len(types)))
+	for i, p := range types {
+		binary.LittleEndian.PutUint32(b[headerSize+i*programSize:], p)
+	}
+	return b
+}
+
+func TestCheckStatic(t *testing.T) {
+	const load, dynamic = 1, 2
+	edit := func(b []byte, at int, value uint64, size int) []byte {
+		binary.LittleEndian.PutUint64(b[at:], binary.LittleEndian.Uint64(b[at:])&^(1<<(8*size)-1)|value)
+		return b
+	}
+	for _, tt := range []struct {
+		name string
+		file []byte
+		want string // in the error; empty for none
+	}{
+		{"static", program(load, load), ""},
+		{"static and position-independent", program(load, dynamic), ""},
+		{"dynamic", program(load, ptInterp), "dynamic loader"},
+		{"empty", nil, "not a 64-bit"},
+		{"script", []byte("#!/bin/sh\n" + strings.Repeat("#", 100)), "not a 64-bit"},
+		{"header alone", program(load)[:headerSize], "program headers"},
+		{"cut off", program(load, load)[:headerSize+programSize], "program headers"},
+		{"no program headers", program(), "program headers"},
+		{"too many", edit(program(load), 56, maxPrograms+1, 2), "does not take"},
+		{"of another size", edit(program(load), 54, 32, 2), "does not take"},
+		{"far beyond the end", edit(program(load), 32, 1<<40, 8), "program headers"},
+		{"below zero", edit(program(load), 32, 1<<63, 8), "does not take"},
+	} {
+		err := CheckStatic(bytes.NewReader(tt.file))
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+		}
+	}
+}
+
+func FuzzCheckStatic(f *testing.F) {
+	f.Add(program(1, ptInterp))
+	f.Add([]byte("#!"))
+	f.Fuzz(func(t *testing.T, file []byte) { _ = CheckStatic(bytes.NewReader(file)) })
+}
+
+// FuzzParseEntry has what was read registered again as it was.
+func FuzzParseEntry(f *testing.F) {
+	f.Add(entry)
+	f.Add("disabled\ninterpreter /x\nflags: P\noffset 2\nmagic 00\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		h, _, err := ParseEntry("x", text)
+		if err != nil {
+			return
+		}
+		parts := strings.Split(h.Registration(), ":")
+		magic, errMagic := Unescape(parts[4])
+		mask, errMask := Unescape(parts[5])
+		if len(parts) != 8 || errMagic != nil || errMask != nil || !bytes.Equal(magic, h.Magic) || !bytes.Equal(mask, h.Mask) {
+			t.Errorf("%+v is registered as %q", h, parts)
+		}
+	})
+}

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+
+	"github.com/arcinit/arcinit/vmtests/probe"
+	"golang.org/x/sys/unix"
+)
+
+// RunWithout runs a program in a mount name space of its own in which a mount is
+// not there.
+func (g *Guest) RunWithout(w probe.Without, reply *probe.Result) error {
+	cmd := exec.Command("/proc/self/exe", append([]string{"without", w.Mount}, w.Argv...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
+	return run(cmd, reply)
+}
+
+// without takes a mount away and becomes another program.
+func without(mount string, argv []string) error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make the mounts private: %w", err)
+	}
+	if err := unix.Unmount(mount, unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("unmount %s: %w", mount, err)
+	}
+	return fmt.Errorf("run %s: %w", argv[0], unix.Exec(argv[0], argv, os.Environ()))
+}
+
+// Files reads the files of a directory, by name; those that can be.
+func (g *Guest) Files(dir string, reply *map[string]string) error {
+	paths, err := filepath.Glob(dir + "/*")
+	*reply = map[string]string{}
+	for _, path := range paths {
+		st, e := os.Lstat(path)
+		if e != nil || !st.Mode().IsRegular() {
+			err = errors.Join(err, e)
+			continue
+		}
+		text, e := os.ReadFile(path)
+		err = errors.Join(err, e)
+		(*reply)[filepath.Base(path)] = string(text)
+	}
+	return err
+}
+
+// printFiles prints what Files says of a directory.
+func printFiles(dir string) error {
+	var files map[string]string
+	if err := (&Guest{}).Files(dir, &files); err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(files)
+}
