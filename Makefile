@@ -2,9 +2,12 @@
 #
 #   make run         boot a guest: with a terminal you get a shell in it, else it shows the boot and powers off;
 #                    AGENT=path starts a program of yours in place of the example agent
-#   make test        everything that can be tested: unit and vmtest; with FULL=1 check, too
+#   make test        everything that can be tested: unit, and vmtest for both architectures or the one that ARCH says; with
+#                    FULL=1 on every kernel, which builds two, and check, too
 #   make unit        the tests that need no guest
-#   make vmtest      the tests in booted guests
+#   make vmtest      the tests in booted guests: all on this machine's architecture, on another one those of the set-up;
+#                    RUN=pattern chooses
+#   make matrix      writes into README what holds on which kernel
 #   make soak        a guest with a crash-looping agent, orphans and short leases, for 30 minutes (SOAK=3m: for 3)
 #   make fuzz        each fuzz test for 10 minutes; with FUZZTIME=1m: for one
 #   make check       formatting and linters
@@ -15,9 +18,15 @@
 # ARCH=amd64 or arm64 is the guest's architecture, this machine's by default. What is missing is installed by apt, with
 # sudo where need be. Downloads are kept in ~/.cache/arcinit, or where ARCINIT_CACHE says.
 
-ARCH ?= $(shell go env GOARCH)
+HOST := $(shell go env GOHOSTARCH)
+# What is tested without ARCH: this machine's, and where the distribution's mirrors have more than that, the other one.
+TESTED := $(or $(ARCH),$(HOST) $(if $(shell . /etc/os-release && [ "$$ID" != debian ] || echo all),$(filter-out $(HOST),amd64 arm64)))
+ARCH ?= $(HOST)
 BUILD := build/$(ARCH)
 export ARCH
+
+# Where the distribution's kernels are: the one that stands for all, and those of other releases of Debian.
+STOCK := $(BUILD) $(addprefix $(BUILD)/kernels/,$(if $(filter amd64,$(ARCH)),bookworm trixie-backports))
 
 IMAGES := $(addprefix $(BUILD)/initramfs,.cpio .cpio.zst -modules.cpio -debug.cpio -uinit.cpio)
 GUEST := $(BUILD)/vmlinuz-stock $(BUILD)/initramfs.cpio $(BUILD)/initramfs-modules.cpio
@@ -25,7 +34,7 @@ GUEST := $(BUILD)/vmlinuz-stock $(BUILD)/initramfs.cpio $(BUILD)/initramfs-modul
 # What a program is built from. Directories change when a file in them comes or goes.
 SOURCES := go.mod go.sum $(shell find cmd pkg -type d -o -name '*.go' ! -name '*_test.go')
 
-.PHONY: help run test unit vmtest soak fuzz check initramfs kernel clean force
+.PHONY: help run test unit vmtest matrix soak fuzz check initramfs kernel clean force
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -36,19 +45,37 @@ run: $(GUEST) $(BUILD)/initramfs-debug.cpio
 	@scripts/need-guests.sh
 	go run ./vmtests/run -arch $(ARCH) -build $(BUILD) -agent "$(AGENT)"
 
-test: unit vmtest $(if $(FULL),check)
+test: unit $(TESTED:%=vmtest-%) $(if $(FULL),check)
 
 # Without the cache of results, which does not know of what a test builds itself.
 unit:
 	go vet ./...
 	go test -count=1 ./...
 
-# A package at a time, since each boots guests.
-vmtest: $(GUEST) $(addprefix $(BUILD)/initramfs-,debug.cpio uinit.cpio fault.cpio) $(BUILD)/tools $(BUILD)/swapin
+ifeq ($(ARCH),$(HOST))
+RUN ?= .
+vmtest: $(addprefix $(BUILD)/initramfs-,debug.cpio uinit.cpio fault.cpio) $(BUILD)/swapin
+else
+RUN ?= ^(TestRows|TestVirtioConsole|TestOwnKernel.*)$$
+endif
+ifdef FULL
+vmtest: $(STOCK:=/vmlinuz-stock) $(STOCK:=/initramfs-modules.cpio) $(BUILD)/kernel
+endif
+
+# A package at a time, since each boots guests. The tests find ARCH, FULL and UPDATE in the environment.
+vmtest: $(GUEST) $(BUILD)/tools
 	@scripts/need-guests.sh
 	@scripts/need-disks.sh
 	GOOS=linux GOARCH=$(ARCH) CGO_ENABLED=0 go build -o $(BUILD)/arcbox-agent ./vmtests/agent
-	ARCINIT_BUILD=$(abspath $(BUILD)) go test -tags vmtest -count=1 -p 1 -timeout 30m ./vmtests/...
+	ARCINIT_BUILD=$(abspath $(BUILD)) go test -tags vmtest -count=1 -p 1 -timeout 40m -run '$(RUN)' ./vmtests/...
+
+vmtest-%:
+	$(MAKE) vmtest ARCH=$*
+
+matrix: $(TESTED:%=matrix-%)
+
+matrix-%:
+	$(MAKE) vmtest ARCH=$* FULL=1 UPDATE=1 RUN='^TestRows$$$$'
 
 soak: $(GUEST)
 	@scripts/need-guests.sh
@@ -81,17 +108,17 @@ clean:
 	rm -rf build
 
 # The distribution's kernel and its modules as packed, then as they go into an image.
-$(BUILD)/stock: scripts/kernel.sh scripts/debs.sh
-	scripts/kernel.sh $@
+$(STOCK:=/stock): scripts/kernel.sh scripts/debs.sh
+	scripts/kernel.sh $@ $(patsubst $(BUILD)/kernels/%/stock,%,$(filter-out $(BUILD)/stock,$@))
 	@touch $@
 
-$(BUILD)/vmlinuz-stock: $(BUILD)/stock
+$(STOCK:=/vmlinuz-stock): %/vmlinuz-stock: %/stock
 	cp $</vmlinuz $@
 
 $(BUILD)/kernel: scripts/own-kernel.sh scripts/debs.sh $(addprefix kernel-config/,common $(ARCH) bootconfig)
 	scripts/own-kernel.sh $(BUILD)
 
-$(BUILD)/modules: $(BUILD)/stock kernel-config/modules scripts/modules.sh
+$(STOCK:=/modules): %/modules: %/stock kernel-config/modules scripts/modules.sh
 	scripts/modules.sh $< kernel-config/modules $@
 	@touch $@
 
@@ -110,7 +137,7 @@ $(BUILD)/built: force
 	@scripts/built.sh >$@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
-$(IMAGES) $(BUILD)/initramfs-fault.cpio: scripts/initramfs.sh
+$(IMAGES) $(BUILD)/initramfs-fault.cpio $(STOCK:=/initramfs-modules.cpio): scripts/initramfs.sh
 
 $(BUILD)/initramfs.cpio: $(SOURCES) $(BUILD)/built
 	scripts/initramfs.sh plain $@
@@ -118,8 +145,8 @@ $(BUILD)/initramfs.cpio: $(SOURCES) $(BUILD)/built
 $(BUILD)/initramfs.cpio.zst: $(BUILD)/initramfs.cpio
 	scripts/compress.sh $< $@
 
-$(BUILD)/initramfs-modules.cpio: $(BUILD)/initramfs.cpio $(BUILD)/modules
-	scripts/initramfs.sh modules $@ $< $(BUILD)/modules
+$(STOCK:=/initramfs-modules.cpio): %/initramfs-modules.cpio: $(BUILD)/initramfs.cpio %/modules
+	scripts/initramfs.sh modules $@ $< $(@D)/modules
 
 $(BUILD)/initramfs-debug.cpio: $(BUILD)/initramfs-modules.cpio
 	scripts/initramfs.sh debug $@ $<

@@ -1,18 +1,21 @@
 #!/usr/bin/env bash
-# kernel.sh DIR puts the distribution's kernel for virtual machines into DIR: vmlinuz, config, and lib/modules as packed.
+# kernel.sh DIR [SUITE] puts the distribution's kernel for virtual machines into DIR: vmlinuz, config, and lib/modules as
+# packed. SUITE is another of Debian's releases to take it from.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/debs.sh"
 
-dir=$1
+dir=$1 suite=${2:-}
 
 # The package whose dependencies are the kernel: of several, the first that there is.
-case $DISTRIBUTION in
+case $DISTRIBUTION${suite:+-}$suite in
+debian-*) candidates=linux-image-cloud-$ARCH ;;
+*-*) die "the kernel of $suite is Debian's, and this is $DISTRIBUTION" ;;
 ubuntu) candidates="linux-image-virtual linux-image-generic" ;;
 # Debian 12 has a newer kernel beside its own.
 *) candidates="linux-image-6.12-cloud-$ARCH linux-image-cloud-$ARCH linux-image-$ARCH" ;;
 esac
 
-update_apt
+if [ -n "$suite" ]; then use_suite "$suite"; else update_apt; fi
 for meta in $candidates; do
 	known "$meta" && break
 	meta=
@@ -20,7 +23,7 @@ done
 [ -n "$meta" ] || die "apt knows none of these kernels for $ARCH: $candidates"
 
 # The kernel may be in one package or spread over several, which depend on each other.
-mapfile -t packages < <(with_dependencies "$meta" | grep -E '^linux-(image|binary|modules)-[0-9]' | grep -vx "$meta")
+mapfile -t packages < <(with_dependencies "$meta" | grep -E '^linux-(image|base|binary|modules)-[0-9]' | grep -vx "$meta")
 say "stock kernel: ${packages[*]}"
 temp=$dir.tmp
 rm -rf "$temp" "$dir"

@@ -212,7 +212,9 @@ func TestBrokenFiles(t *testing.T) {
 	t.Run("bad value", func(t *testing.T) { said(t, m, "arcbox.log", "loud") })
 	t.Run("no such NIC", func(t *testing.T) {
 		said(t, m, "eth7")
+		// Which is to be the primary NIC; the bridge one is the first that there is.
 		address(t, m, "eth0", "10.0.2.15/24")
+		defaultRoutes(t, m)
 	})
 }
 

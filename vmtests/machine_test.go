@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -46,10 +47,16 @@ func built(t testing.TB, name string) string {
 	return path
 }
 
+// arch is the guests' architecture.
+func arch() string {
+	return cmp.Or(os.Getenv("ARCH"), runtime.GOARCH)
+}
+
 // image is a guest to boot.
 type image struct {
-	kernel string // file name in the build directory; vmlinuz-stock if empty
-	initrd string // likewise; initramfs-modules.cpio if empty
+	// kernel and initrd are file names in the build directory, by default
+	// vmlinuz-stock and initramfs-modules.cpio.
+	kernel, initrd string
 	// files are put into the initramfs beside what it has; a mode in
 	// executable makes them programs.
 	files      map[string]string
@@ -60,11 +67,13 @@ type image struct {
 	// noShare leaves out the share arcbox itself; tags are the other shares.
 	noShare bool
 	tags    []string
-	nics    []guest.NIC
-	disks   []guest.Disk
-	qemu    []string // further arguments
-	ports   []guest.Port
-	cmdline []string
+	// virtioConsole has the console be a virtio device, not a serial port.
+	virtioConsole bool
+	nics          []guest.NIC
+	disks         []guest.Disk
+	qemu          []string // further arguments
+	ports         []guest.Port
+	cmdline       []string
 	// timeout is how long the guest may run, by default 3 minutes.
 	timeout time.Duration
 	// tools puts the real iptables and ip on the share.
@@ -85,6 +94,7 @@ func boot(t *testing.T, im image) *machine {
 	t.Helper()
 	m := &machine{t: t, dirs: map[string]string{}}
 	config := guest.Config{
+		Arch: arch(), VirtioConsole: im.virtioConsole,
 		Kernel: built(t, cmp.Or(im.kernel, "vmlinuz-stock")), Initrd: built(t, cmp.Or(im.initrd, "initramfs-modules.cpio")),
 		Cmdline: im.cmdline, NICs: im.nics, Disks: im.disks, ExtraQEMU: im.qemu, Timeout: cmp.Or(im.timeout, 3*time.Minute),
 	}
@@ -256,7 +266,7 @@ func ask[Reply any](m *machine, method string, args any) (reply Reply, err error
 	case <-call.Done:
 		return reply, call.Error
 	case <-m.Ended():
-		return reply, fmt.Errorf("%s: the guest has ended: %w", method, m.Wait())
+		return reply, fmt.Errorf("%s: the guest has ended: %v", method, m.Wait())
 	case <-time.After(90 * time.Second):
 		return reply, fmt.Errorf("%s: the test agent does not answer", method)
 	}

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -317,81 +318,148 @@ role = "off"
 	})
 }
 
-// TestNICAppears plugs the bridge NIC in late, and then both NICs out and in again.
-func TestNICAppears(t *testing.T) {
-	_, peers := dhcpPeers(t, time.Hour)
-	device := func(i int) string {
-		return fmt.Sprintf("virtio-net-pci,id=card%d,bus=hot%d,romfile=,netdev=net%d,mac=%s", i, i, i, macs[i])
-	}
+// cards are NICs that can be plugged in and out while the guest runs.
+type cards []*dhcppeer.Peer
+
+func (c cards) device(i int) string {
+	return fmt.Sprintf("virtio-net-pci,id=card%d,bus=hot%d,romfile=,netdev=net%d,mac=%s", i, i, i, macs[i])
+}
+
+// boot boots a guest that has the first of the cards that are named.
+func (c cards) boot(t *testing.T, first int, cmdline ...string) *machine {
+	t.Helper()
 	var qemu []string
-	for i, p := range peers {
+	for i, p := range c {
 		qemu = append(qemu, "-device", fmt.Sprintf("pcie-root-port,id=hot%d,chassis=%d,slot=%d", i, i+1, i+1),
 			"-netdev", fmt.Sprintf("%s,id=net%d", p.Netdev(), i))
 	}
-	m := boot(t, image{cmdline: []string{quiet}, tools: true, qemu: append(qemu, "-device", device(0))})
-	add := func(i int) {
-		arguments := map[string]any{}
-		for j, a := range strings.Split(device(i), ",") {
-			if key, value, found := strings.Cut(a, "="); found {
-				arguments[key] = value
-			} else if j == 0 {
-				arguments["driver"] = a
-			}
-		}
-		m.qmp(t, "device_add", arguments)
-	}
-	// works checks that both NICs are what they are to be, whatever their names.
-	works := func(t *testing.T) {
-		t.Helper()
-		names := map[netd.Role]string{}
-		for i, p := range peers {
-			answers(t, &p.Host, leased[i])
-		}
-		eventually(t, func() string {
-			for name, n := range network(t, m) {
-				names[n.Role] = name
-				if i := slices.Index(macs, n.MAC); i < 0 || n.State != netd.StateBound || n.Role != []netd.Role{netd.RolePrimary, netd.RoleBridge}[i] {
-					return fmt.Sprintf("net.json has %+v", n)
-				}
-			}
-			return ""
-		})
-		primary, bridge := names[netd.RolePrimary], names[netd.RoleBridge]
-		defaultRoutes(t, m, probe.Route{Gateway: "10.9.0.1", Link: primary})
-		for name, want := range map[string]string{primary: "0\n", bridge: "1\n"} {
-			if got := m.read(t, "/proc/sys/net/ipv4/conf/"+name+"/proxy_arp"); got != want {
-				t.Errorf("proxy_arp of %s is %q", name, got)
-			}
-		}
-		if got := m.read(t, "/proc/sys/net/ipv4/neigh/"+bridge+"/proxy_delay"); got != "0\n" {
-			t.Errorf("proxy_delay of %s is %q", bridge, got)
-		}
-		testRules(t, m, "-i "+bridge+" -j ACCEPT", "-o "+bridge+" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT")
-	}
+	return boot(t, image{cmdline: append(cmdline, quiet), tools: true, qemu: append(qemu, "-device", c.device(first))})
+}
 
+func (c cards) plugIn(t *testing.T, m *machine, i int) {
+	t.Helper()
+	arguments := map[string]any{}
+	for j, a := range strings.Split(c.device(i), ",") {
+		if key, value, found := strings.Cut(a, "="); found {
+			arguments[key] = value
+		} else if j == 0 {
+			arguments["driver"] = a
+		}
+	}
+	m.qmp(t, "device_add", arguments)
+}
+
+func (c cards) plugOut(t *testing.T, m *machine, i int) {
+	t.Helper()
+	m.qmp(t, "device_del", map[string]any{"id": fmt.Sprintf("card%d", i)})
+	eventually(t, func() string {
+		for name, n := range network(t, m) {
+			if n.MAC == macs[i] {
+				return fmt.Sprintf("net.json still has %s: %+v", name, n)
+			}
+		}
+		return ""
+	})
+}
+
+// work checks that the first card is the primary NIC and the second the bridge one,
+// and nothing else, whatever their names.
+func (c cards) work(t *testing.T, m *machine) {
+	t.Helper()
+	names := map[netd.Role]string{}
+	for i, p := range c {
+		answers(t, &p.Host, leased[i])
+	}
+	eventually(t, func() string {
+		for name, n := range network(t, m) {
+			names[n.Role] = name
+			if i := slices.Index(macs, n.MAC); i < 0 || n.State != netd.StateBound || n.Role != []netd.Role{netd.RolePrimary, netd.RoleBridge}[i] {
+				return fmt.Sprintf("net.json has %+v", n)
+			}
+		}
+		return ""
+	})
+	primary, bridge := names[netd.RolePrimary], names[netd.RoleBridge]
+	t.Logf("the primary NIC is %s, the bridge %s", primary, bridge)
+	defaultRoutes(t, m, probe.Route{Gateway: "10.9.0.1", Link: primary})
+	for name, want := range map[string]string{primary: "0\n", bridge: "1\n"} {
+		if got := m.read(t, "/proc/sys/net/ipv4/conf/"+name+"/proxy_arp"); got != want {
+			t.Errorf("proxy_arp of %s is %q", name, got)
+		}
+	}
+	if got := m.read(t, "/proc/sys/net/ipv4/neigh/"+bridge+"/proxy_delay"); got != "0\n" {
+		t.Errorf("proxy_delay of %s is %q", bridge, got)
+	}
+	testRules(t, m, "-i "+bridge+" -j ACCEPT", "-o "+bridge+" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT")
+	if rules := m.ruleset(t); strings.Contains(rules, primary) {
+		t.Errorf("the firewall is open for %s, the primary NIC:\n%s", primary, rules)
+	}
+}
+
+// TestNICAppears plugs the bridge NIC in late, and then both NICs out and in again,
+// each in the other's place.
+func TestNICAppears(t *testing.T) {
+	_, peers := dhcpPeers(t, time.Hour)
+	c := cards(peers)
+	m := c.boot(t, 0)
 	answers(t, &peers[0].Host, leased[0])
 	m.waitReport(t)
 	t.Run("late", func(t *testing.T) {
-		add(1)
-		works(t)
+		c.plugIn(t, m, 1)
+		c.work(t, m)
 	})
-	t.Run("again", func(t *testing.T) {
-		for i := range peers {
-			m.qmp(t, "device_del", map[string]any{"id": fmt.Sprintf("card%d", i)})
-		}
-		eventually(t, func() string {
-			if nics := network(t, m); len(nics) > 0 {
-				return fmt.Sprintf("net.json still has %+v", nics)
+	for _, order := range [][]int{{1, 0}, {0, 1}} {
+		t.Run(fmt.Sprintf("again %v", order), func(t *testing.T) {
+			for i := range peers {
+				c.plugOut(t, m, i)
 			}
-			return ""
+			for _, i := range order {
+				s := since(peers[i])
+				c.plugIn(t, m, i)
+				askedAgain(t, s, leased[i]) // by then it has its name
+			}
+			c.work(t, m)
+			if name := fmt.Sprintf("eth%d", order[1]); network(t, m)[name].MAC != macs[1] {
+				t.Errorf("%s is %+v", name, network(t, m)[name])
+			}
 		})
-		for i, p := range peers {
-			s := since(p)
-			add(i)
-			askedAgain(t, s, leased[i]) // by then it has its name
+	}
+	t.Run("again, all of it", func(t *testing.T) {
+		c.plugOut(t, m, 0)
+		c.plugOut(t, m, 1)
+		c.plugIn(t, m, 1)
+		answers(t, &peers[1].Host, leased[1])
+		before := m.ruleset(t)
+		// Roles are kept by a daemon that is started again, and by a second run.
+		must[none](t, m, "Kill", probe.Signal{PID: daemon(t, m), Number: int(syscall.SIGKILL)})
+		c.plugIn(t, m, 0)
+		answers(t, &peers[0].Host, leased[0])
+		if r := m.run(t, arcsetup.ProgramPath); r.Code != 0 {
+			t.Errorf("uinit ended with code %d: %s", r.Code, r.Stderr)
 		}
-		works(t)
+		c.work(t, m)
+		if after := m.ruleset(t); after != before {
+			t.Errorf("before:\n%safter:\n%s", before, after)
+		}
 	})
+}
+
+// TestNamedNICAppears has the primary NIC named, and plugs it in late: no other gets
+// its role.
+func TestNamedNICAppears(t *testing.T) {
+	_, peers := dhcpPeers(t, time.Hour)
+	c := cards(peers)
+	m := c.boot(t, 1, "arcbox.primary="+macs[0])
+	answers(t, &peers[1].Host, leased[1])
+	m.waitReport(t)
+	said(t, m, "netd: NIC roles", "primary NIC", macs[0], "not found", "eth0 ("+macs[1]+")")
+	defaultRoutes(t, m)
+	if got := network(t, m); len(got) != 1 || got["eth0"].Role != netd.RoleBridge {
+		t.Errorf("net.json has %+v", got)
+	}
+	testRules(t, m, "-i eth0 -j ACCEPT", "-o eth0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT")
+	c.plugIn(t, m, 0)
+	c.work(t, m)
 }
 
 // TestProbe has the daemon look for an address before it uses it, and somebody

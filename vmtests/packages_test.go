@@ -42,7 +42,7 @@ func packageTests(t *testing.T, m *machine, path string) (program string) {
 	t.Helper()
 	name := filepath.Base(path) + ".test"
 	build := exec.Command("go", "test", "-c", "-tags", "guesttest", "-o", filepath.Join(m.dirs["arcbox"], name), "../pkg/"+path)
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build.Env = append(os.Environ(), "GOARCH="+arch(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the tests: %v\n%s", err, out)
 	}

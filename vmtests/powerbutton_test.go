@@ -36,16 +36,22 @@ func TestPowerButton(t *testing.T) {
 			must[none](t, m, "WriteFile", writeFile{Path: driver + "/bind", Data: []byte(name)})
 			waitButton(t, m, start.PPID)
 
-			if err := m.PowerButton(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			m.waitEnd(t, "guest-shutdown")
-			log := m.get("log/arcinit.log")
-			_, after, ok := strings.Cut(log, "power button pressed device=/dev/input/event")
-			if !ok || !strings.Contains(after, `shutting down to="power off"`) || strings.Contains(log, "power button err") {
-				t.Errorf("the log on the share:\n%s", log)
-			}
+			pressButton(t, m)
 		})
+	}
+}
+
+// pressButton presses the button and waits for the end.
+func pressButton(t *testing.T, m *machine) {
+	t.Helper()
+	if err := m.PowerButton(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	m.waitEnd(t, "guest-shutdown")
+	log := m.get("log/arcinit.log")
+	_, after, ok := strings.Cut(log, "power button pressed device=/dev/input/event")
+	if !ok || !strings.Contains(after, `shutting down to="power off"`) || strings.Contains(log, "power button err") {
+		t.Errorf("the log on the share:\n%s", log)
 	}
 }
 
@@ -55,20 +61,20 @@ type writeFile struct {
 	Data []byte
 }
 
-// waitButton waits for a process to have the ACPI power button open, and returns
-// the device's directory in /sys.
+// waitButton waits for a process to have the power button open, which is ACPI's or
+// a key on a GPIO, and returns the device's directory in /sys.
 func waitButton(t *testing.T, m *machine, pid int) (button string) {
 	t.Helper()
 	eventually(t, func() string {
 		for _, input := range must[[]string](t, m, "Glob", "/sys/class/input/event*") {
 			// It may be one that is about to go.
 			name, err := ask[[]byte](m, "ReadFile", input+"/device/name")
-			if err == nil && string(name) == "Power Button\n" {
+			if err == nil && (string(name) == "Power Button\n" || string(name) == "gpio-keys\n") {
 				button = input
 			}
 		}
 		if button == "" {
-			return "there is no device called Power Button"
+			return "there is no power button"
 		}
 		if open := inputsOpen(t, m, pid); !slices.Contains(open, path.Base(button)) {
 			return fmt.Sprintf("process %d has %v open, not %s", pid, open, button)

@@ -58,7 +58,7 @@ func TestSwapIn(t *testing.T) {
 	im.disks = []guest.Disk{{File: erofsDisk(t, swapinTree(t, files))}}
 	im.files = ballast()
 	m := boot(t, im)
-	testRows(t, m)
+	testRows(&rows{T: t, m: m}, m)
 	t.Run("root", func(t *testing.T) {
 		mp := root(t, m)
 		if mp.FSType != "erofs" || mp.Source != "/dev/vda" || !slices.Contains(mp.Options, "ro") {

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -36,15 +38,83 @@ func fullGuest() image {
 	}
 }
 
-// TestRows boots one guest and looks at every row of the specification in it.
+// TestRows boots each kernel and looks at every row of the specification.
 func TestRows(t *testing.T) {
-	m := boot(t, fullGuest())
-	testRows(t, m)
-	t.Run("root", func(t *testing.T) { testPivot(t, m) })
-	t.Run("again", func(t *testing.T) { testAgain(t, m) })
-	t.Run("report", func(t *testing.T) { testReport(t, m) })
-	t.Run("agent/restarted", func(t *testing.T) { testRestart(t, m) })
-	t.Run("poweroff", func(t *testing.T) { testPowerOff(t, m) })
+	eachKernel(t, func(t *testing.T, k kernel) {
+		im := fullGuest()
+		im.kernel, im.initrd = k.image, k.initrd
+		m := boot(t, im)
+		r := &rows{T: t, kernel: k, m: m}
+		testRows(r, m)
+		t.Run("root", func(t *testing.T) { testPivot(t, m) })
+		t.Run("again", func(t *testing.T) { testAgain(t, m) })
+		t.Run("report", func(t *testing.T) { testReport(t, m) })
+		t.Run("agent/restarted", func(t *testing.T) { testRestart(t, m) })
+		if k.name == "own" {
+			t.Run("features", func(t *testing.T) { testFeatures(t, m) })
+		}
+		linux := regexp.MustCompile(`^\d+\.\d+`).FindString(m.read(t, "/proc/sys/kernel/osrelease"))
+		r.Run("powerbutton", func(t *testing.T) {
+			waitButton(t, m, must[probe.AtStart](t, m, "AtStart", none{}).PPID)
+			pressButton(t, m)
+		})
+		if _, lacks := k.lacks["powerbutton"]; lacks {
+			t.Run("poweroff", func(t *testing.T) { testPowerOff(t, m) })
+		}
+		if !t.Failed() {
+			checkREADME(t, seen{kernel: k, linux: linux, proved: r.proved})
+		}
+	})
+}
+
+// eachKernel runs a test with each kernel of the guests' architecture that is to
+// be booted.
+func eachKernel(t *testing.T, test func(*testing.T, kernel)) {
+	for _, k := range kernels() {
+		if k.arch == arch() && (k.name == "stock" || os.Getenv("FULL") != "") {
+			t.Run(k.name, func(t *testing.T) { test(t, k) })
+		}
+	}
+}
+
+// rows is a test of rows: it counts those that hold, and of those that the kernel
+// cannot have it proves that.
+type rows struct {
+	*testing.T
+	kernel kernel
+	m      *machine
+	proved int
+}
+
+func (r *rows) Run(row string, test func(*testing.T)) bool {
+	r.Helper()
+	if why, lacks := r.kernel.lacks[row]; lacks {
+		return r.T.Run(row, func(t *testing.T) { testLacks(t, r.m, r.kernel, row, why) })
+	}
+	ok := r.T.Run(row, test)
+	if ok {
+		r.proved++
+	}
+	return ok
+}
+
+// testLacks looks for a row that the kernel is said not to have.
+func testLacks(t *testing.T, m *machine, k kernel, row, why string) {
+	config, err := os.ReadFile(built(t, k.config))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.HasPrefix(why, "CONFIG_") && !strings.Contains(string(config), "\n# "+why+"\n") {
+		t.Errorf("%s does not say: %s", k.config, why)
+	}
+	switch row {
+	case "powerbutton":
+		if inputs := must[[]string](t, m, "Glob", "/sys/class/input/event*"); len(inputs) > 0 {
+			t.Errorf("there are input devices: %v", inputs)
+		}
+	default:
+		t.Errorf("nothing here knows how to look for %s where it is not", row)
+	}
 }
 
 // TestUnderAnotherInit boots u-root's init, with uinit as its uinit: all rows
@@ -56,7 +126,7 @@ func TestUnderAnotherInit(t *testing.T) {
 	if comm := strings.TrimSpace(m.read(t, "/proc/1/comm")); comm != "init" {
 		t.Errorf("PID 1 is %q, want u-root's init", comm)
 	}
-	testRows(t, m)
+	testRows(&rows{T: t, m: m}, m)
 	t.Run("again", func(t *testing.T) { testAgain(t, m) })
 	t.Run("poweroff", func(t *testing.T) { testPowerOff(t, m) })
 }
@@ -73,8 +143,8 @@ func testPivot(t *testing.T, m *machine) {
 }
 
 // testRows looks at what must hold when the agent starts.
-func testRows(t *testing.T, m *machine) {
-	start := must[probe.AtStart](t, m, "AtStart", none{})
+func testRows(t *rows, m *machine) {
+	start := must[probe.AtStart](t.T, m, "AtStart", none{})
 	mounted := func(t *testing.T, path, fsType string, options ...string) *probe.Mount {
 		t.Helper()
 		mp := mount(start.Mounts, path)

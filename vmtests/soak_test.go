@@ -163,7 +163,7 @@ func crasher(t *testing.T) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "crasher")
 	build := exec.Command("go", "build", "-o", program, "./crasher")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build.Env = append(os.Environ(), "GOARCH="+arch(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the crasher: %v\n%s", err, out)
 	}

@@ -42,6 +42,7 @@ type caretaker struct {
 	isReady sync.Once                       // it has been told
 
 	saving   sync.Mutex    // one report is written at a time
+	saved    bool          // the last one; what it is written on is unmounted next
 	changed  chan struct{} // has one in it when it is to be written again
 	watching sync.Map      // by name, what goes on for as long as the system runs
 }
@@ -72,8 +73,9 @@ func lookAfter(role string, out io.Writer) error {
 		Waiting:    c.waiting,
 		Configured: c.configure,
 		OpenLog:    func() (bool, error) { return true, c.log.start(true) },
-		SaveReport: func() (bool, error) { return true, c.saveReport() },
+		SaveReport: func() (bool, error) { return true, c.writeReport(arcsetup.ReportPath) },
 
+		TakeSignals:      func() (bool, error) { signals.takeOthers(); return true, nil },
 		WatchPowerButton: c.watchPowerButton, WatchDevices: c.watchDevices,
 		// What runs there is on the initramfs, which is no more.
 		RootChanged:  func() { c.services.Again("console") },
@@ -122,9 +124,7 @@ func (c *caretaker) waiting(what string, taken time.Duration, there string) {
 func (c *caretaker) boot() {
 	c.runner.Run(arcsetup.Plan(c.guest))
 	c.ready.Store(int64(uptime()))
-	if err := c.saveReport(); err != nil {
-		c.log.Error("boot report", "err", err)
-	}
+	c.reportChanged()
 	r := c.report()
 	c.tellBoot(r)
 	c.log.Log(context.Background(), pid1.LevelNotice, "guest is up",
@@ -147,7 +147,7 @@ func (c *caretaker) runAgain(out io.Writer) error {
 	c.guest.OpenLog = func() (bool, error) { return false, c.log.start(false) }
 	c.guest.StartConsole, c.guest.StartNetwork, c.guest.ConfigureNetwork = leave, leave, leave
 	c.guest.SaveReport, c.guest.StartAgent, c.guest.StartServices = leave, leave, leave
-	c.guest.WatchPowerButton, c.guest.WatchDevices = leave, leave
+	c.guest.TakeSignals, c.guest.WatchPowerButton, c.guest.WatchDevices = leave, leave, leave
 	// The score is for the process that stays, which this one is not.
 	c.runner.Run(plan.Without(arcsetup.Plan(c.guest), "oom"))
 	c.log.flush()
@@ -181,39 +181,57 @@ func (c *caretaker) report() arcsetup.Report {
 	}
 }
 
-// saveReport writes the report into the guest and onto the share.
-func (c *caretaker) saveReport() error {
-	c.saving.Lock()
-	defer c.saving.Unlock()
-	data, err := json.MarshalIndent(c.report(), "", "  ")
+// writeReport writes the report as it is, unless its last state has been written.
+func (c *caretaker) writeReport(paths ...string) error {
+	data, err := json.Marshal(c.report())
 	if err != nil {
 		return fmt.Errorf("boot report: %w", err)
 	}
 	data = append(data, '\n')
-	err = wholefile.Write(arcsetup.ReportPath, data, 0o644)
-	if c.guest.HasShare() {
-		err = errors.Join(err, wholefile.Write(arcsetup.HostReportPath, data, 0o644))
+	c.saving.Lock()
+	defer c.saving.Unlock()
+	if c.saved {
+		return nil
+	}
+	for _, path := range paths {
+		err = errors.Join(err, wholefile.Write(path, data, 0o644))
 	}
 	return err
+}
+
+// saveReport writes the report into the guest and onto the share.
+func (c *caretaker) saveReport() error {
+	if c.guest.HasShare() {
+		return c.writeReport(arcsetup.ReportPath, arcsetup.HostReportPath)
+	}
+	return c.writeReport(arcsetup.ReportPath)
 }
 
 // servicesChanged has the report written again, once the boot has written it,
 // and the host told.
 func (c *caretaker) servicesChanged() {
 	c.tellReady()
-	if c.ready.Load() == 0 {
-		return
-	}
-	select {
-	case c.changed <- struct{}{}:
-	default: // it will be
+	if c.ready.Load() != 0 {
+		c.reportChanged()
 	}
 }
 
-// keepReport writes the report when it has changed. Nothing else waits for that:
-// the share may be slow, or its host gone.
+func (c *caretaker) reportChanged() {
+	select {
+	case c.changed <- struct{}{}:
+	default: // it will be written
+	}
+}
+
+// reportDelay is how long a change waits for others, to be written with them. The
+// agent, which is starting, has the processor first.
+const reportDelay = 100 * time.Millisecond
+
+// keepReport writes the report, to the share too, when it has changed. Nothing
+// else waits for that: the share may be slow, or its host gone.
 func (c *caretaker) keepReport() {
 	for range c.changed {
+		<-time.After(reportDelay)
 		if err := c.saveReport(); err != nil {
 			c.log.Error("boot report", "err", err)
 		}

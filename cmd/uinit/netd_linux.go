@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	stdlog "log"
 	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -36,6 +36,9 @@ type daemonConfig struct {
 func (c *caretaker) startNetwork() (bool, error) {
 	s := service("netd", "/proc/self/exe", "netd", arcsetup.NetworkConfigPath)
 	s.Args[0] = "uinit"
+	// Leases are renewed, and the boot has its network soon, however busy the
+	// processors are. It takes little of their time.
+	s.Nice = -20
 	s.EndSignal = func() syscall.Signal {
 		if c.config.Load().ReleaseOnPowerOff && c.shutdown.Action() == pid1.PowerOff {
 			return releaseSignal
@@ -67,6 +70,10 @@ func (c *caretaker) configureNetwork() (bool, error) {
 	return true, errors.Join(err, wholefile.Write(arcsetup.NetworkConfigPath, append(data, '\n'), 0o644))
 }
 
+// logFileDelay is how long the network daemon's lines wait for their file at first:
+// longer than a lease takes where a server answers.
+const logFileDelay = 100 * time.Millisecond
+
 // releaseSignal ends the network daemon, which gives its leases back before.
 const releaseSignal = syscall.SIGUSR2
 
@@ -75,6 +82,10 @@ func netDaemon(args []string) error {
 	if len(args) != 1 {
 		return errors.New("netd takes one file")
 	}
+	// A socket's close, and a share's file, can take some ms in the kernel, which
+	// on one processor nothing else here would run in: the Go scheduler notices
+	// late.
+	runtime.GOMAXPROCS(max(2, runtime.NumCPU()))
 	log := newLogging("netd")
 	ctx, end := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
@@ -85,10 +96,6 @@ func netDaemon(args []string) error {
 		}
 		end(nil)
 	})
-	// The DHCP library prints whole packets to the standard logger.
-	stdlog.SetFlags(0)
-	stdlog.SetOutput(slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer())
-
 	cfg, err := awaitConfig(ctx, args[0])
 	if ctx.Err() != nil {
 		return nil // it was asked to end
@@ -98,15 +105,17 @@ func netDaemon(args []string) error {
 	}
 	log.level.Set(cfg.Log)
 	if cfg.LogFile != "" {
-		if err := log.file.Start(log.Logger, cfg.LogFile, false); err != nil {
-			log.Warn("log", "err", err)
-		}
+		// The network need not wait for the share, nor share the processor
+		// with it. What is said until then is written then.
+		guarded.Go(log.Logger, "log file", func() {
+			<-time.After(logFileDelay)
+			if err := log.file.Start(log.Logger, cfg.LogFile, false); err != nil {
+				log.Warn("log", "err", err)
+			}
+		})
 	}
 	defer log.file.Flush()
-	cfg.NewBridge = func(link string) error {
-		_, err := arcsetup.OpenBridge(link)
-		return err
-	}
+	cfg.NewBridge = arcsetup.MoveBridge
 	err = netd.Run(ctx, cfg.Config, log.Logger)
 	if ctx.Err() != nil {
 		return nil
@@ -118,34 +127,43 @@ func netDaemon(args []string) error {
 }
 
 // awaitConfig reads the configuration in the file path as soon as it is there.
-func awaitConfig(ctx context.Context, path string) (cfg daemonConfig, err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("read %s: %w", path, err)
-		}
-	}()
+func awaitConfig(ctx context.Context, path string) (daemonConfig, error) {
+	cfg, err := readConfig(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return cfg, err
+	}
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
-		return cfg, err
+		return cfg, fmt.Errorf("wait for %s: %w", path, err)
 	}
+	// It stays open: to close it the kernel waits for an SRCU grace period
+	// (fsnotify_destroy_group, fs/notify/group.c), and so would the network.
 	events := os.NewFile(uintptr(fd), "inotify")
-	defer events.Close() //nolint:errcheck // only read from
-	defer context.AfterFunc(ctx, func() { _ = events.SetReadDeadline(time.Unix(1, 0)) })()
-	if _, err := unix.InotifyAddWatch(fd, filepath.Dir(path), unix.IN_MOVED_TO); err != nil {
-		return cfg, err
+	context.AfterFunc(ctx, func() { _ = events.SetReadDeadline(time.Unix(1, 0)) })
+	watch, err := unix.InotifyAddWatch(fd, filepath.Dir(path), unix.IN_MOVED_TO)
+	if err != nil {
+		return cfg, fmt.Errorf("wait for %s: %w", path, err)
 	}
+	defer unix.InotifyRmWatch(fd, uint32(watch)) //nolint:errcheck // the directory may be gone
 	for {
-		data, err := os.ReadFile(path)
-		if err == nil {
-			return cfg, json.Unmarshal(data, &cfg)
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
+		if cfg, err = readConfig(path); !errors.Is(err, fs.ErrNotExist) {
 			return cfg, err
 		}
 		if _, err := events.Read(make([]byte, unix.SizeofInotifyEvent+unix.NAME_MAX+1)); err != nil {
-			return cfg, err
+			return cfg, fmt.Errorf("wait for %s: %w", path, err)
 		}
 	}
+}
+
+func readConfig(path string) (cfg daemonConfig, err error) {
+	data, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(data, &cfg)
+	}
+	if err != nil {
+		return cfg, fmt.Errorf("read %s: %w", path, err)
+	}
+	return cfg, nil
 }
 
 // printNetwork prints what the network daemon says of the NICs; start is when

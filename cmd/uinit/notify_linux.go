@@ -77,6 +77,9 @@ func (c *caretaker) flush() {
 	if err := c.saveReport(); err != nil {
 		c.log.Error("boot report", "err", err)
 	}
+	c.saving.Lock()
+	c.saved = true
+	c.saving.Unlock()
 	c.flushNotifier()
 	c.log.flush()
 }

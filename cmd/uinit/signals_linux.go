@@ -17,23 +17,30 @@ type signals struct {
 	ended, requests, others chan os.Signal
 }
 
-// takeSignals takes every signal that a process can. Even SIGSEGV, sent by
-// another one, would end this one.
+// takeSignals takes those that this process heeds.
 func takeSignals() signals {
 	s := signals{make(chan os.Signal, 1), make(chan os.Signal, 16), make(chan os.Signal, 1)}
+	signal.Notify(s.ended, syscall.SIGCHLD)
+	for n := syscall.Signal(1); n <= lastSignal; n++ {
+		if pid1.ActionFor(n) != 0 {
+			signal.Notify(s.requests, n)
+		}
+	}
+	return s
+}
+
+// takeOthers takes every other signal that a process can. Even SIGSEGV, sent by
+// another one, would end this one. To take them all is a millisecond's work, so
+// it is done when there is somebody to send them.
+func (s signals) takeOthers() {
 	for n := syscall.Signal(1); n <= lastSignal; n++ {
 		switch {
 		case n == syscall.SIGKILL, n == syscall.SIGSTOP, n == syscall.SIGURG:
 			// The kernel's, and the Go scheduler's, which ignores it otherwise.
-		case n == syscall.SIGCHLD:
-			signal.Notify(s.ended, n)
-		case pid1.ActionFor(n) != 0:
-			signal.Notify(s.requests, n)
-		default:
+		case n != syscall.SIGCHLD && pid1.ActionFor(n) == 0:
 			signal.Notify(s.others, n)
 		}
 	}
-	return s
 }
 
 // lastSignal is SIGRTMAX (signal(7)).

@@ -1,6 +1,7 @@
 package arcsetup
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -21,35 +22,36 @@ func (g *Guest) resolvConf() (bool, error) {
 	return g.writeFile("/etc/resolv.conf", text.String())
 }
 
-// hosts gives the guest its name and writes /etc/hosts.
-func (g *Guest) hosts() (bool, error) {
-	named, name, err := g.hostname()
-	old, errOld := g.readFile("/etc/hosts")
-	written, errWrite := g.writeFile("/etc/hosts", hostsFile(old, name))
-	return named || written, errors.Join(err, errOld, errWrite)
-}
-
-// hostname sets the configured name, or the fallback where the kernel has none.
-func (g *Guest) hostname() (changed bool, name string, err error) {
+// hostname gives the guest the configured name, or the fallback where the kernel
+// has none.
+func (g *Guest) hostname() (changed bool, err error) {
 	now, err := os.Hostname()
 	if err != nil {
-		return false, config.FallbackHostname, fmt.Errorf("read the host name: %w", err)
+		return false, fmt.Errorf("read the host name: %w", err)
 	}
-	name = g.Config.Hostname
-	if name == "" {
-		name = now
-	}
+	name := cmp.Or(g.Config.Hostname, now)
 	// The kernel's name for no name (include/linux/uts.h) is no valid one.
 	if config.CheckHostname(name) != nil {
 		name = config.FallbackHostname
 	}
 	if name == now {
-		return false, name, nil
+		return false, nil
 	}
 	if err := unix.Sethostname([]byte(name)); err != nil {
-		return false, name, fmt.Errorf("set the host name %q: %w", name, err)
+		return false, fmt.Errorf("set the host name %q: %w", name, err)
 	}
-	return true, name, nil
+	return true, nil
+}
+
+// hosts writes /etc/hosts.
+func (g *Guest) hosts() (bool, error) {
+	name, err := os.Hostname()
+	if err != nil || config.CheckHostname(name) != nil {
+		name = config.FallbackHostname
+	}
+	old, errOld := g.readFile("/etc/hosts")
+	changed, errWrite := g.writeFile("/etc/hosts", hostsFile(old, name))
+	return changed, errors.Join(errOld, errWrite)
 }
 
 // hostsFile is old with the guest's own lines first, and without other lines for

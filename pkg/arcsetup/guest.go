@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
+	"github.com/arcinit/arcinit/pkg/arcsetup/kmod"
 )
 
 // Guest is the system that the plan sets up, and what the plan wants of the
@@ -38,6 +39,8 @@ type Guest struct {
 	Configured func(config.Config)
 	// OpenLog starts the log files on the share, which is mounted.
 	OpenLog func() (changed bool, err error)
+	// TakeSignals keeps signals that mean nothing from ending this process.
+	TakeSignals func() (changed bool, err error)
 	// WatchPowerButton shuts the guest down when its power button is pressed.
 	WatchPowerButton func() (changed bool, err error)
 	// WatchDevices keeps LoadDrivers running.
@@ -50,7 +53,7 @@ type Guest struct {
 	// do.
 	StartNetwork     func() (changed bool, err error)
 	ConfigureNetwork func() (changed bool, err error)
-	// SaveReport writes what has come of the steps so far.
+	// SaveReport writes what has come of the steps so far into ReportPath.
 	SaveReport func() (changed bool, err error)
 	// StartAgent starts the agent, StartServices those that the host configures.
 	StartAgent    func() (changed bool, err error)
@@ -65,7 +68,7 @@ type Guest struct {
 	commandLine config.CommandLine
 
 	// loader is set by the step "modules", if there are any.
-	loader *moduleLoader
+	loader *kmod.Loader
 }
 
 // path returns where the guest's file p is.

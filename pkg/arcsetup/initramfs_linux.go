@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 
+	"github.com/arcinit/arcinit/pkg/arcsetup/kmod"
 	"golang.org/x/sys/unix"
 )
 
@@ -51,9 +52,10 @@ func (i *initramfs) keepModules() error {
 	if i.modules == nil {
 		return nil
 	}
-	if own, err := openAliases("/"); err == nil {
-		i.modules, err = nil, errors.Join(own.Close(), i.modules.Close())
-		return err
+	if _, err := kmod.Open("/", "/sys"); err == nil {
+		unneeded := i.modules
+		i.modules = nil
+		return unneeded.Close()
 	}
 	return attach(int(i.modules.Fd()), keptInitramfs+"/lib/modules")
 }

@@ -60,23 +60,34 @@ func NICRoles(n config.Network) netd.Roles {
 // bridgeRules opens the firewall for the bridge NIC. The rules stand before the
 // link has an address, so that nothing waits for DHCP.
 func (g *Guest) bridgeRules() (bool, error) {
-	assigned, err := netd.FindRoles(g.path("/sys"), NICRoles(g.Config.Network))
-	if err != nil {
-		err = plan.Fallback(err)
-	}
-	bridge := netd.Bridge(assigned)
+	bridge, err := g.bridgeNIC()
 	if bridge == "" {
-		return false, errors.Join(err, plan.Absent(errors.New("no second NIC")))
+		return false, plan.Absent(errors.Join(errors.New("no bridge NIC"), err))
 	}
-	changed, errApply := OpenBridge(bridge)
-	return changed, errors.Join(err, errApply)
+	return firewall.Apply(firewall.BridgeRules(bridge))
 }
 
-// OpenBridge opens the firewall for the bridge NIC of this name, which need not be
-// there yet, and reports whether it had to change anything. It is for PID 1 and
-// the network daemon, which may call it at the same time.
-func OpenBridge(link string) (changed bool, err error) {
-	return firewall.Apply(firewall.BridgeRules(link))
+// bridgeNIC is the link name of the bridge NIC, empty where there is none. The
+// network daemon knows, where it is further than this: a NIC keeps its role when it
+// returns under another name.
+func (g *Guest) bridgeNIC() (string, error) {
+	if r, err := netd.ReadReport(g.path(netd.DefaultReport)); err == nil {
+		return r.Bridge(), nil
+	}
+	assigned, err := netd.FindRoles(g.path("/sys"), NICRoles(g.Config.Network))
+	return netd.Bridge(assigned), err
+}
+
+// MoveBridge opens the firewall for the bridge NIC of this name, and closes it for
+// the old name, if there is one, which may be another NIC's by now. It is for the
+// network daemon, which may call it while PID 1 does its own.
+func MoveBridge(link, old string) error {
+	_, err := firewall.Apply(firewall.BridgeRules(link))
+	if old != "" {
+		_, errOld := firewall.Remove(firewall.BridgeRules(old))
+		err = errors.Join(err, errOld)
+	}
+	return err
 }
 
 func (g *Guest) sandboxRules() (bool, error) {

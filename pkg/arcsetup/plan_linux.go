@@ -8,7 +8,8 @@ import (
 
 // Plan is the boot, from top to bottom. Steps that need nothing of each other
 // run side by side. Each step is named for the one thing it sees to; run,
-// modules, config, network, netfilter and report are there for other steps' sake.
+// modules, config, hostname, network, netfilter and report are there for other
+// steps' sake.
 func Plan(g *Guest) []plan.Step {
 	steps := []plan.Step{
 		{Name: "clock", Run: g.clock,
@@ -18,13 +19,9 @@ func Plan(g *Guest) []plan.Step {
 			Doc: "the initramfs is a root that pivot_root works on"},
 		{Name: "early", Run: g.early, Needs: []string{"root"},
 			Doc: "/proc, /sys and /dev are mounted, the kernel command line is read"},
-		{Name: "devlinks", Run: g.devLinks, Needs: []string{"early"},
-			Doc: "/dev/fd, stdin, stdout and stderr link into /proc/self/fd"},
 		{Name: "nofile", Run: g.openFiles, Needs: []string{"early"},
 			Doc: "1048576 open files for PID 1 and every child"},
-		{Name: "oom", Run: g.protect, Needs: []string{"early"},
-			Doc: "the kernel short of memory spares this process, not its children"},
-		{Name: "console", Run: g.startConsole, Needs: []string{"devlinks", "oom"},
+		{Name: "console", Run: g.startConsole, Needs: []string{"nofile"},
 			Doc: "optional: a root shell on the console (arcbox.debug_console)"},
 		{Name: "run", Run: g.run, Needs: []string{"early"},
 			Doc: "tmpfs on /run, where what follows keeps its state; this program is " + ProgramPath},
@@ -37,44 +34,27 @@ func Plan(g *Guest) []plan.Step {
 		Doc: "with root= on the kernel command line: it is mounted on /, the initramfs freed"})
 
 	steps = append(steps, []plan.Step{
-		// First of all, since to start takes it a while.
+		// Leases take longest. So what the network daemon needs comes first.
 		{Name: "netdaemon", Run: g.startNetwork, Needs: []string{"switchroot"},
 			Doc: "the network daemon runs, and waits for the step network"},
-		{Name: "powerbutton", Run: g.powerButton, Needs: []string{"switchroot"},
-			Doc: "the power button powers the guest off"},
-
-		// What the host shares and says.
-		{Name: "share", Run: g.mainShare, Needs: []string{"switchroot"},
-			Doc: "/arcbox is the virtiofs share arcbox"},
-		{Name: "log", Run: g.openLog, Needs: []string{"share"},
-			Doc: "the log goes to the share as well"},
-		{Name: "private", Run: g.privateShare, Needs: []string{"switchroot"},
-			Doc: "optional virtiofs share private on /private"},
-		{Name: "users", Run: g.usersShare, Needs: []string{"switchroot"},
-			Doc: "optional virtiofs share users on /Users"},
-		{Name: "dax", Run: g.daxShare, Needs: []string{"switchroot"},
-			Doc: "optional virtiofs share arcbox-dax on /run/arcbox-dax, dax=always"},
-
-		// Writable layers over a root that may be read-only. /private comes
-		// first: its mount point may have to be made on a root that /etc and
-		// /tmp symlink into.
-		{Name: "layers", Run: g.layers, Needs: []string{"private"},
-			Doc: "tmpfs on /tmp, /var and /etc; what the image has in /etc survives"},
-		{Name: "config", Run: g.configure, Needs: []string{"share", "layers"},
-			Doc: "arcinit.toml and the VMM's configuration are read"},
-		{Name: "jailer", Run: g.jailer, Needs: []string{"layers"},
-			Doc: "tmpfs that allows device nodes on /var/lib/arcbox/jailer"},
-		{Name: "dirs", Run: g.directories, Needs: []string{"layers"},
-			Doc: "/var/run is /run; directories of docker and containerd"},
-
-		// The network: forwarding before any interface is configured, since
-		// changing it resets their settings; the name before a DHCP server is
-		// told it.
-		{Name: "hosts", Run: g.hosts, Needs: []string{"layers", "config"},
-			Doc: "the host has a name, and /etc/hosts has it and localhost"},
+		// Before any interface is configured, since it resets their settings.
 		{Name: "forward", Run: g.forwarding, Needs: []string{"switchroot"},
 			Doc: "IPv4 is forwarded, lo is up"},
-		{Name: "network", Run: g.configureNetwork, Needs: []string{"netdaemon", "forward", "hosts", "log"},
+
+		// What the host shares and says. /private may hold the VMM's
+		// configuration.
+		{Name: "share", Run: g.mainShare, Needs: []string{"switchroot"},
+			Doc: "/arcbox is the virtiofs share arcbox"},
+		{Name: "private", Run: g.privateShare, Needs: []string{"switchroot"},
+			Doc: "optional virtiofs share private on /private"},
+		{Name: "config", Run: g.configure, Needs: []string{"share", "private"},
+			Doc: "arcinit.toml and the VMM's configuration are read"},
+		{Name: "log", Run: g.openLog, Needs: []string{"share"},
+			Doc: "the log goes to the share as well"},
+
+		{Name: "hostname", Run: g.hostname, Needs: []string{"config"},
+			Doc: "the host has a name"},
+		{Name: "network", Run: g.configureNetwork, Needs: []string{"netdaemon", "forward", "hostname", "log"},
 			Doc: "the network daemon knows what to do: primary, bridge and proxyarp are its work"},
 		{Name: "netfilter", Run: g.netfilter, Needs: []string{"switchroot"},
 			Doc: "the modules of the firewall's rules are loaded"},
@@ -83,12 +63,39 @@ func Plan(g *Guest) []plan.Step {
 		{Name: "fwsandbox", Run: g.sandboxRules, Needs: []string{"config", "fwbridge"},
 			Doc: "forwarding is accepted from and to the sandbox subnet"},
 
+		{Name: "devlinks", Run: g.devLinks, Needs: []string{"switchroot"},
+			Doc: "/dev/fd, stdin, stdout and stderr link into /proc/self/fd"},
+		{Name: "oom", Run: g.protect, Needs: []string{"switchroot"},
+			Doc: "the kernel short of memory spares this process, not its children"},
+		// When there are other processes, and before the agent is one.
+		{Name: "signals", Run: g.takeSignals, Needs: []string{"netdaemon"},
+			Doc: "no signal ends this process"},
+		{Name: "powerbutton", Run: g.powerButton, Needs: []string{"switchroot"},
+			Doc: "the power button powers the guest off"},
+		{Name: "users", Run: g.usersShare, Needs: []string{"switchroot"},
+			Doc: "optional virtiofs share users on /Users"},
+		{Name: "dax", Run: g.daxShare, Needs: []string{"switchroot"},
+			Doc: "optional virtiofs share arcbox-dax on /run/arcbox-dax, dax=always"},
+
+		// Writable layers over a root that may be read-only. /private comes
+		// before: its mount point may have to be made on a root that /etc and
+		// /tmp symlink into. So does what the image itself has to say, which
+		// they cover.
+		{Name: "layers", Run: g.layers, Needs: []string{"private", "config"},
+			Doc: "tmpfs on /tmp, /var and /etc; what the image has in /etc survives"},
+		{Name: "jailer", Run: g.jailer, Needs: []string{"layers"},
+			Doc: "tmpfs that allows device nodes on /var/lib/arcbox/jailer"},
+		{Name: "dirs", Run: g.directories, Needs: []string{"layers"},
+			Doc: "/var/run is /run; directories of docker and containerd"},
+
 		// Files that programs expect.
-		{Name: "resolv", Run: g.resolvConf, Needs: []string{"layers", "config"},
+		{Name: "hosts", Run: g.hosts, Needs: []string{"layers", "hostname"},
+			Doc: "/etc/hosts has the host's name and localhost"},
+		{Name: "resolv", Run: g.resolvConf, Needs: []string{"layers"},
 			Doc: "/etc/resolv.conf names the local server"},
 		{Name: "accounts", Run: g.accounts, Needs: []string{"layers"},
 			Doc: "/etc/passwd has root and nobody, /etc/group root, tty and nobody"},
-		{Name: "docker", Run: g.dockerDaemon, Needs: []string{"layers", "config"},
+		{Name: "docker", Run: g.dockerDaemon, Needs: []string{"layers"},
 			Doc: "/etc/docker/daemon.json"},
 		{Name: "ca", Run: g.certificates, Needs: []string{"layers"},
 			Doc: "optional: the image's /cacerts is where TLS programs look"},
@@ -105,7 +112,7 @@ func Plan(g *Guest) []plan.Step {
 		Doc: "/ and all that is mounted below it are shared"})
 	// The agent finds the set-up done, and the report of it written.
 	steps = append(steps, plan.Step{Name: "report", Run: g.saveReport, Needs: plan.Names(steps),
-		Doc: "the report is in " + ReportPath + " and on the share"})
+		Doc: "the report is in " + ReportPath + ", and soon on the share"})
 	return append(steps,
 		plan.Step{Name: "agent", Run: g.startAgent, Needs: []string{"report"},
 			Doc: "the agent runs, and is started again when it ends"},
@@ -117,6 +124,7 @@ func Plan(g *Guest) []plan.Step {
 }
 
 // These steps are done by the program around the plan.
+func (g *Guest) takeSignals() (bool, error)      { return g.TakeSignals() }
 func (g *Guest) powerButton() (bool, error)      { return g.WatchPowerButton() }
 func (g *Guest) startNetwork() (bool, error)     { return g.StartNetwork() }
 func (g *Guest) configureNetwork() (bool, error) { return g.ConfigureNetwork() }

@@ -294,24 +294,6 @@ func TestCopyTree(t *testing.T) {
 	}
 }
 
-func TestModuleAliases(t *testing.T) {
-	l := &moduleLoader{aliases: []moduleAlias{
-		{"virtio:d00000001v*", "virtio_net"},
-		{"net-pf-16-proto-12", "nfnetlink"},
-		{"fs-erofs", "erofs"},
-	}}
-	for name, want := range map[string]string{
-		"virtio:d00000001v00001AF4": "virtio_net",
-		"net-pf-16-proto-12":        "nfnetlink",
-		"erofs":                     "erofs", // a module's own name
-		"virtio:d00000099v00001AF4": "",
-	} {
-		if got := strings.Join(l.resolve(name), " "); got != want {
-			t.Errorf("resolve(%s) = %q, want %q", name, got, want)
-		}
-	}
-}
-
 func FuzzDockerDaemon(f *testing.F) {
 	f.Add(`{"debug": true}`)
 	f.Add(`{"features": 5, "default-ulimits": []}`)

@@ -21,6 +21,3 @@ func Plan(*Guest) []plan.Step {
 		},
 	}}
 }
-
-// moduleLoader is for the kernel's modules, which Linux alone has.
-type moduleLoader struct{}

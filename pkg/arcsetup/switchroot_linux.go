@@ -47,7 +47,7 @@ func (g *Guest) switchRoot() (changed bool, err error) {
 	if errFree != nil {
 		errFree = plan.Fallback(fmt.Errorf("free the initramfs: %w", errFree))
 	}
-	g.loader, _ = newModuleLoader(g.Root)
+	g.loader, _ = openModules(g.Root)
 	if g.RootChanged != nil {
 		g.RootChanged()
 	}

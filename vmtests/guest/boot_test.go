@@ -3,6 +3,7 @@
 package guest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -17,12 +18,17 @@ import (
 	"github.com/u-root/mkuimage/cpio"
 )
 
+// arch is the guests' architecture.
+func arch() string {
+	return cmp.Or(os.Getenv("ARCH"), runtime.GOARCH)
+}
+
 // image builds an initramfs of testdata/init alone.
 func image(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	build := exec.Command("go", "build", "-o", dir+"/init", "./testdata/init")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build.Env = append(os.Environ(), "GOARCH="+arch(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the guest's init: %v\n%s", err, out)
 	}
@@ -49,13 +55,13 @@ func testConfig(t *testing.T) Config {
 	t.Helper()
 	build := os.Getenv("ARCINIT_BUILD")
 	if build == "" {
-		build = filepath.Join("..", "..", "build", runtime.GOARCH)
+		build = filepath.Join("..", "..", "build", arch())
 	}
 	kernel, err := filepath.Abs(filepath.Join(build, "vmlinuz-stock"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Config{Kernel: kernel, Initrd: image(t), Cmdline: []string{"quiet"}}
+	return Config{Arch: arch(), Kernel: kernel, Initrd: image(t), Cmdline: []string{"quiet"}}
 }
 
 // assertNothingLeft fails the test if a program that works for the directory still runs, or a socket is still there.

@@ -27,8 +27,11 @@ type Config struct {
 	// Ports are virtio-serial ports on which the guest reports to the host.
 	Ports []Port
 
-	// Console, if any, is sent what the guest writes on its serial console, as it comes. The VM keeps a copy in any case.
+	// Console, if any, is sent what the guest writes on its console, as it comes. The VM keeps a copy in any case.
 	Console io.Writer
+	// VirtioConsole has the console be a virtio device, hvc0, in place of a serial port: so it is on hypervisors that have
+	// virtio devices alone. What the kernel says before that device's driver is there is not shown.
+	VirtioConsole bool
 	// Input, if any, is what is typed on the console.
 	Input io.Reader
 
@@ -111,20 +114,28 @@ func (c Config) withDefaults(hostArch string) (Config, error) {
 
 // machine is what differs between architectures.
 type machine struct {
-	qemu, machine, console, tcgCPU string
+	qemu, machine, serial, tcgCPU string
 }
 
 func machineFor(arch string) (machine, error) {
 	switch arch {
 	case "amd64":
 		// Without graphics=on the firmware takes the serial console for its own display, and clears the screen.
-		return machine{qemu: "qemu-system-x86_64", machine: "q35,graphics=on", console: "ttyS0", tcgCPU: "max"}, nil
+		return machine{qemu: "qemu-system-x86_64", machine: "q35,graphics=on", serial: "ttyS0", tcgCPU: "max"}, nil
 	case "arm64":
 		// QARMA, the architected pointer authentication, is slow to emulate.
-		return machine{qemu: "qemu-system-aarch64", machine: "virt", console: "ttyAMA0", tcgCPU: "max,pauth-impdef=on"}, nil
+		return machine{qemu: "qemu-system-aarch64", machine: "virt", serial: "ttyAMA0", tcgCPU: "max,pauth-impdef=on"}, nil
 	default:
 		return machine{}, fmt.Errorf("guest architecture %q: only amd64 and arm64 are known", arch)
 	}
+}
+
+// console is the guest's name of the console.
+func (c Config) console(m machine) string {
+	if c.VirtioConsole {
+		return "hvc0"
+	}
+	return m.serial
 }
 
 // sockets are the paths that QEMU connects to, the launcher being the listener: so nothing need wait for QEMU to listen.
@@ -140,25 +151,28 @@ func (s sockets) port(i int) string  { return s.dir + "/port" + strconv.Itoa(i) 
 // kernel command line are vmtest's to add.
 func (c Config) qemuArgs(m machine, accel Accel, s sockets) []string {
 	memory := strconv.Itoa(c.MemoryMiB) + "M"
-	cpu := m.tcgCPU
-	if accel == KVM {
-		cpu = "host"
-	}
 	args := []string{
 		// No default devices: each one costs the firmware time.
 		"-nodefaults",
 		"-machine", m.machine,
 		"-m", memory,
 		"-smp", strconv.Itoa(c.CPUs),
-		"-accel", string(accel),
-		"-cpu", cpu,
+	}
+	args = append(args, accel.args(m.tcgCPU)...)
+	args = append(args,
 		// signal=off: control-C is the guest's.
 		"-chardev", "stdio,id=console,signal=off",
-		"-serial", "chardev:console",
-		"-chardev", "socket,id=qmp,path=" + s.qmp(),
+		"-chardev", "socket,id=qmp,path="+s.qmp(),
 		"-mon", "chardev=qmp,mode=control",
 		// Without it, programs in the guest wait for entropy.
 		"-device", "virtio-rng-pci",
+	)
+	if c.VirtioConsole {
+		args = append(args, "-serial", "none",
+			"-device", "virtio-serial-pci,id=consoles",
+			"-device", "virtconsole,bus=consoles.0,chardev=console")
+	} else {
+		args = append(args, "-serial", "chardev:console")
 	}
 	if len(c.Shares) > 0 {
 		// The virtiofs daemons work on the guest's memory.

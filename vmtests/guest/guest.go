@@ -113,7 +113,7 @@ func Start(ctx context.Context, config Config, extra ...qemu.Fn) (_ *VM, err err
 		qemuCommand(m),
 		qemu.WithKernel(config.Kernel),
 		qemu.WithInitramfs(config.Initrd),
-		qemu.WithAppendKernel("console=" + m.console),
+		qemu.WithAppendKernel("console=" + config.console(m)),
 		qemu.HaltOnKernelPanic(),
 		qemu.WithAppendKernel(config.Cmdline...),
 		qemu.WithQEMUArgs(config.qemuArgs(m, accel, sockets)...),

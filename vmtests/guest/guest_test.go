@@ -26,6 +26,12 @@ func TestArguments(t *testing.T) {
 		},
 		"KVM":   {config: Config{Arch: "amd64"}, accel: KVM, want: []string{"-accel kvm", "-cpu host"}},
 		"arm64": {config: Config{Arch: "arm64"}, accel: TCG, want: []string{"-machine virt", "-cpu max,pauth-impdef=on"}},
+		"a virtio console": {
+			config: Config{Arch: "arm64", VirtioConsole: true},
+			accel:  TCG,
+			want:   []string{"-serial none", "virtio-serial-pci,id=consoles", "virtconsole,bus=consoles.0,chardev=console"},
+			never:  []string{"-serial chardev"},
+		},
 		"shares": {
 			config: Config{Arch: "amd64", MemoryMiB: 768, Shares: []Share{{Tag: "arcbox", Dir: "/a"}, {Tag: "users", Dir: "/b"}}},
 			accel:  TCG,

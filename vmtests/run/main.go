@@ -28,8 +28,11 @@ import (
 // upMark is in the line that arcinit writes on the console when the set-up is done, and after the report is written.
 const upMark = "guest is up"
 
-// bootTime is how long a boot may take without a terminal.
-const bootTime = 2 * time.Minute
+// bootTime is how long a boot may take without a terminal, buttonTime how long until the power button is heeded.
+const (
+	bootTime   = 2 * time.Minute
+	buttonTime = 15 * time.Second
+)
 
 func main() {
 	var o options
@@ -173,13 +176,22 @@ func unattended(ctx context.Context, config guest.Config, report reportFile, exa
 	} else {
 		err = pressPowerButton(ctx, vm)
 	}
+	if errors.Is(err, errNotHeeded) {
+		// The person's agent cannot be asked, and the set-up was seen to be done.
+		fmt.Printf("%v: its plug was pulled.\n", err)
+		return errors.Join(vm.Stop(ctx), failedSteps(r))
+	}
 	if err := errors.Join(err, vm.Wait()); err != nil {
 		return err
 	}
 	if reason := vm.ShutdownReason(); reason != "guest-shutdown" {
 		return fmt.Errorf("the guest did not power itself off: %s", reason)
 	}
+	return failedSteps(r)
+}
 
+// failedSteps names the steps of a boot that failed, if any did.
+func failedSteps(r arcsetup.Report) error {
 	var failed []string
 	for _, step := range r.Steps {
 		if step.Outcome == plan.Failed {
@@ -192,9 +204,14 @@ func unattended(ctx context.Context, config guest.Config, report reportFile, exa
 	return nil
 }
 
+// errNotHeeded is of a kernel without a driver for the power button, as Debian's for arm64.
+var errNotHeeded = errors.New("the guest does not heed its power button")
+
 // pressPowerButton presses the button until it is heeded, and no more, since a second press hurries the shutdown: the
 // button's driver may be a module that is loaded after the agent has been started.
 func pressPowerButton(ctx context.Context, vm *guest.VM) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, buttonTime, errNotHeeded)
+	defer cancel()
 	for ctx.Err() == nil {
 		if err := vm.PowerButton(ctx); err != nil {
 			return err

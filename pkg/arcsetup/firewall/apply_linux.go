@@ -21,7 +21,14 @@ import (
 //
 // DOCKER-USER is where Docker 28 and later look before they drop what comes for
 // a container from elsewhere; an engine keeps the chain that it finds.
-func Apply(rules []Rule) (changed bool, err error) {
+func Apply(rules []Rule) (changed bool, err error) { return inTurn(rules, applyTo) }
+
+// Remove sees to it that rules are not in these chains, and reports whether it had
+// to change anything. All else that is in them stays.
+func Remove(rules []Rule) (changed bool, err error) { return inTurn(rules, removeFrom) }
+
+// inTurn does to each of the chains what is to be done with rules.
+func inTurn(rules []Rule, do func(*nftables.Conn, *nftables.Chain, bool, []*nftables.Rule, []Rule) (bool, error)) (changed bool, err error) {
 	for _, r := range rules {
 		if err := r.check(); err != nil {
 			return false, err
@@ -29,13 +36,15 @@ func Apply(rules []Rule) (changed bool, err error) {
 	}
 	unlock, err := lock()
 	if err != nil {
-		return false, fmt.Errorf("apply forwarding rules: %w", err)
+		return false, fmt.Errorf("change forwarding rules: %w", err)
 	}
 	defer unlock()
-	conn, err := nftables.New()
+	// One socket for all: the library seeds a random generator for each.
+	conn, err := nftables.New(nftables.AsLasting())
 	if err != nil {
-		return false, fmt.Errorf("open netfilter netlink: %w", err)
+		return false, fmt.Errorf("open netfilter netlink: %w", explainList(err))
 	}
+	defer conn.CloseLasting() //nolint:errcheck // all has been answered
 	var errs []error
 	for _, chain := range filterChains() {
 		have, exists, err := list(conn, chain)
@@ -43,7 +52,7 @@ func Apply(rules []Rule) (changed bool, err error) {
 			// A kernel that does not list one chain does not list the other.
 			return changed, errors.Join(append(errs, err)...)
 		}
-		did, err := applyTo(conn, chain, exists, have, rules)
+		did, err := do(conn, chain, exists, have, rules)
 		changed = changed || did
 		errs = append(errs, err)
 	}
@@ -67,11 +76,35 @@ func filterChains() []*nftables.Chain {
 	}}
 }
 
-// applyTo puts those of rules into chain that are not among the keys it has.
-func applyTo(conn *nftables.Conn, chain *nftables.Chain, exists bool, have []string, rules []Rule) (changed bool, err error) {
+// removeFrom takes those of rules out of chain that it has, however often.
+func removeFrom(conn *nftables.Conn, chain *nftables.Chain, _ bool, have []*nftables.Rule, rules []Rule) (changed bool, err error) {
+	for _, h := range have {
+		if !slices.ContainsFunc(rules, func(r Rule) bool { return key(r.exprs()) == key(h.Exprs) }) {
+			continue
+		}
+		if err := conn.DelRule(h); err != nil {
+			return false, fmt.Errorf("remove %q from chain %s: %w", rules, chain.Name, err)
+		}
+		changed = true
+	}
+	if !changed {
+		return false, nil
+	}
+	if err := conn.Flush(); err != nil {
+		return false, fmt.Errorf("remove %q from chain %s: %w", rules, chain.Name, err)
+	}
+	return true, nil
+}
+
+// applyTo puts those of rules into chain that it does not have.
+func applyTo(conn *nftables.Conn, chain *nftables.Chain, exists bool, have []*nftables.Rule, rules []Rule) (changed bool, err error) {
+	var keys []string
+	for _, h := range have {
+		keys = append(keys, key(h.Exprs))
+	}
 	var missing []Rule
 	for _, r := range rules {
-		if !slices.Contains(have, key(r.exprs())) && !slices.Contains(missing, r) {
+		if !slices.Contains(keys, key(r.exprs())) && !slices.Contains(missing, r) {
 			missing = append(missing, r)
 		}
 	}
@@ -82,6 +115,8 @@ func applyTo(conn *nftables.Conn, chain *nftables.Chain, exists bool, have []str
 	if errAll == nil || len(missing) == 0 {
 		return errAll == nil, errAll
 	}
+	// Answers to the refused batch may still be on their way to that socket.
+	_ = conn.CloseLasting()
 	var errs []error
 	for _, r := range slices.Backward(missing) {
 		if err := insert(conn, chain, exists, []Rule{r}); err != nil {
@@ -93,8 +128,8 @@ func applyTo(conn *nftables.Conn, chain *nftables.Chain, exists bool, have []str
 	return changed, errors.Join(errs...)
 }
 
-// list returns the keys of the rules in chain, and whether it exists.
-func list(conn *nftables.Conn, chain *nftables.Chain) (keys []string, exists bool, err error) {
+// list returns the rules in chain, and whether it exists.
+func list(conn *nftables.Conn, chain *nftables.Chain) (rules []*nftables.Rule, exists bool, err error) {
 	chains, err := conn.ListChainsOfTableFamily(chain.Table.Family)
 	if err != nil {
 		return nil, false, fmt.Errorf("list nf_tables chains: %w", explainList(err))
@@ -105,14 +140,10 @@ func list(conn *nftables.Conn, chain *nftables.Chain) (keys []string, exists boo
 	if !exists {
 		return nil, false, nil
 	}
-	rules, err := conn.GetRules(chain.Table, chain)
-	if err != nil {
+	if rules, err = conn.GetRules(chain.Table, chain); err != nil {
 		return nil, true, fmt.Errorf("list rules of chain %s: %w", chain.Name, err)
 	}
-	for _, r := range rules {
-		keys = append(keys, key(r.Exprs))
-	}
-	return keys, true, nil
+	return rules, true, nil
 }
 
 // insert sends one batch: table and chain unless they exist, then rules, so

@@ -12,3 +12,6 @@ import (
 func Apply(rules []Rule) (changed bool, err error) {
 	return false, fmt.Errorf("forwarding rules only work on Linux: %w", errors.ErrUnsupported)
 }
+
+// Remove is as Apply is.
+func Remove(rules []Rule) (changed bool, err error) { return Apply(rules) }

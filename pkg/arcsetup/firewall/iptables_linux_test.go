@@ -198,6 +198,39 @@ func TestFwAddsOnlyWhatIsMissing(t *testing.T) {
 	}
 }
 
+// TestFwRemoves has a NIC's rules removed, and those alone.
+func TestFwRemoves(t *testing.T) {
+	inNamespace(t)
+	remove := func(wantChanged bool) {
+		t.Helper()
+		if changed, err := Remove(BridgeRules("eth1")); err != nil || changed != wantChanged {
+			t.Errorf("Remove = %v, %v, want %v", changed, err, wantChanged)
+		}
+	}
+	remove(false)
+	if got := iptables(t, "-S"); strings.Contains(got, "DOCKER-USER") {
+		t.Errorf("removing made a chain:\n%s", got)
+	}
+	stay := append(BridgeRules("eth10"), SandboxRules(netip.MustParsePrefix("172.20.0.0/16"))...)
+	apply(t, append(BridgeRules("eth1"), stay...), true)
+	for _, rule := range []string{"-i eth1+ -j ACCEPT", "-i eth1 -p tcp -j ACCEPT", "-i eth1 -j DROP", "-o eth1 -j ACCEPT"} {
+		iptables(t, append([]string{"-A", "FORWARD"}, strings.Fields(rule)...)...)
+	}
+	before := iptables(t, "-S")
+	iptables(t, args("-A", "FORWARD", BridgeRules("eth1")[1])...) // once more
+	remove(true)
+	want := before
+	for _, chain := range []string{"FORWARD", "DOCKER-USER"} {
+		for _, r := range BridgeRules("eth1") {
+			want = strings.Replace(want, "-A "+chain+" "+r.String()+"\n", "", 1)
+		}
+	}
+	if got := iptables(t, "-S"); got != want {
+		t.Errorf("got:\n%swant:\n%s", got, want)
+	}
+	remove(false)
+}
+
 func TestFwRefusedRulesChangeNothing(t *testing.T) {
 	inNamespace(t)
 	if changed, err := Apply(append(BridgeRules("eth1"), BridgeRules("")...)); err == nil || changed {

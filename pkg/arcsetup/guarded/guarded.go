@@ -6,6 +6,7 @@ package guarded
 import (
 	"fmt"
 	"log/slog"
+	"os"
 	"runtime/debug"
 	"time"
 )
@@ -14,6 +15,7 @@ import (
 // and ends that goroutine alone.
 func Go(log *slog.Logger, name string, f func()) {
 	go func() {
+		reserve()
 		err := Call(name, func() error { f(); return nil })
 		if err != nil {
 			log.Error("goroutine ended", "goroutine", name, "err", err)
@@ -32,6 +34,7 @@ const (
 // which is logged with its stack, it is run again. after is a timer (time.After).
 func Keep(log *slog.Logger, name string, after func(time.Duration) <-chan time.Time, f func()) {
 	go func() {
+		reserve()
 		for wait := minWait; ; wait = min(2*wait, maxWait) {
 			err := Call(name, func() error { f(); return nil })
 			if err == nil {
@@ -53,4 +56,14 @@ func Call(name string, f func() error) (err error) {
 	}()
 	Fault(name)
 	return f()
+}
+
+// reserve makes the stack of a goroutine as large as what runs on it needs, while
+// there is nothing on it. A stack begins with 2 KB and is copied, frame by frame,
+// each time that it doubles.
+//
+//go:noinline
+func reserve() byte {
+	var room [6 << 10]byte
+	return room[len(os.Args)]
 }

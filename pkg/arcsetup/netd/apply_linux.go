@@ -84,6 +84,15 @@ func setAddress(link netlink.Link, own netip.Prefix, lifetime time.Duration, pre
 	return errors.Join(errs...)
 }
 
+// hasAddress reports whether link has the address own.
+func hasAddress(link netlink.Link, own netip.Prefix) (bool, error) {
+	have, err := netlink.AddrList(link, netlink.FAMILY_V4)
+	if err != nil {
+		return false, fmt.Errorf("list addresses: %w", err)
+	}
+	return slices.ContainsFunc(have, func(a netlink.Addr) bool { return prefix(a.IPNet) == own }), nil
+}
+
 // removeAddress takes p away from link. That it is gone already is fine: the
 // kernel removes an address at the end of its lifetime.
 func removeAddress(link netlink.Link, p netip.Prefix) error {
@@ -96,12 +105,12 @@ func removeAddress(link netlink.Link, p netip.Prefix) error {
 
 // setRoutes makes want the routes by DHCP on link, whose own address is own.
 // With a default route among them it is the only one that there is; the others'
-// go. Default routes on link go in any case.
-func setRoutes(link netlink.Link, own netip.Prefix, want []Route) error {
+// go. Default routes on link go in any case. It reports whether it changed any.
+func setRoutes(link netlink.Link, own netip.Prefix, want []Route) (changed bool, err error) {
 	main := &netlink.Route{Table: unix.RT_TABLE_MAIN}
 	have, err := netlink.RouteListFiltered(netlink.FAMILY_V4, main, netlink.RT_FILTER_TABLE)
 	if err != nil {
-		return fmt.Errorf("list routes: %w", err)
+		return false, fmt.Errorf("list routes: %w", err)
 	}
 	index := link.Attrs().Index
 	var errs []error
@@ -121,6 +130,7 @@ func setRoutes(link netlink.Link, own netip.Prefix, want []Route) error {
 		if slices.ContainsFunc(have, func(h netlink.Route) bool { return sameRoute(h, w) }) {
 			continue
 		}
+		changed = true
 		if err := netlink.RouteReplace(&w); err != nil {
 			errs = append(errs, fmt.Errorf("set route to %s via %s: %w", r.Dst, r.Gateway, err))
 		}
@@ -132,12 +142,13 @@ func setRoutes(link netlink.Link, own netip.Prefix, want []Route) error {
 		if (!ours && !rival) || slices.ContainsFunc(wanted, func(w netlink.Route) bool { return sameRoute(h, w) }) {
 			continue
 		}
+		changed = true
 		// A route that was replaced above is gone by now.
 		if err := netlink.RouteDel(&h); err != nil && !errors.Is(err, unix.ESRCH) {
 			errs = append(errs, fmt.Errorf("remove route to %s via %s: %w", h.Dst, h.Gw, err))
 		}
 	}
-	return errors.Join(errs...)
+	return changed, errors.Join(errs...)
 }
 
 // netOfLink returns the network that a link has by its address and that a lease on

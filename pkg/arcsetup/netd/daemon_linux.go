@@ -1,16 +1,18 @@
 package netd
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"sync"
+	"syscall"
+	"time"
 
 	"github.com/arcinit/arcinit/pkg/arcsetup/guarded"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -28,52 +30,53 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 type daemon struct {
 	cfg       Config
 	log       *slog.Logger
-	dhcp      exchanger
-	findRoles func(sys string, want Roles) ([]Assignment, error)
+	newClient func(*counter) exchanger
 	fail      context.CancelCauseFunc // ends the daemon with an error
 	wg        sync.WaitGroup          // all goroutines
 
-	began   bool            // with the NICs that there were
-	holder  map[Role]string // the primary and bridge NICs, also while they are gone
+	posts   posts
 	workers map[int]*worker // by link index
+	// isLate says that a NIC found now was not there when the system began.
+	isLate bool
 
 	// before is what there was: the last Run's report, and then what NICs
 	// that are gone have left.
 	before Report
 
-	mu        sync.Mutex // guards what follows, which the workers change
-	report    Report
-	reportErr string // what was last logged of writing the report
+	mu     sync.Mutex // guards report, which the workers change
+	report Report
+
+	changed   chan struct{} // has one where the report is to be written
+	reportErr said          // of writing it
 }
 
 func newDaemon(cfg Config, log *slog.Logger) *daemon {
 	cfg.setDefaults()
-	return &daemon{
-		cfg:       cfg,
-		log:       log,
-		dhcp:      dhcpClient{cfg.Hostname},
-		findRoles: FindRoles,
-		holder:    make(map[Role]string),
-		workers:   make(map[int]*worker),
-		report:    Report{NICs: []NIC{}},
+	d := &daemon{
+		cfg:     cfg,
+		log:     log,
+		posts:   cfg.posts(),
+		workers: make(map[int]*worker),
+		report:  Report{NICs: []NIC{}},
+		changed: make(chan struct{}, 1),
 	}
+	d.newClient = func(c *counter) exchanger { return dhcpClient{cfg.Hostname, c, d.spawn} }
+	return d
 }
 
 func (d *daemon) run(ctx context.Context) error {
 	ctx, d.fail = context.WithCancelCause(ctx)
 	defer d.fail(nil)
 	// First subscribe, then look: nothing falls between.
-	updates := make(chan netlink.LinkUpdate, 64)
-	options := netlink.LinkSubscribeOptions{ErrorCallback: func(err error) {
-		if ctx.Err() == nil {
-			d.log.Warn("link subscription", "err", err)
-		}
-	}}
-	if err := netlink.LinkSubscribeWithOptions(updates, ctx.Done(), options); err != nil {
-		return fmt.Errorf("subscribe to links: %w", err)
+	news, err := d.subscribe(ctx)
+	if err != nil {
+		return err
 	}
-	var err error
-	if d.before, err = ReadReport(d.cfg.ReportPath); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	switch d.before, err = ReadReport(d.cfg.ReportPath); {
+	case err == nil:
+		d.isLate = true
+		d.posts.restore(d.before)
+	case !errors.Is(err, fs.ErrNotExist):
 		d.log.Warn("what was leased before is not known", "err", err)
 	}
 	if d.cfg.IPv6Router {
@@ -84,10 +87,12 @@ func (d *daemon) run(ctx context.Context) error {
 	if err := d.assign(ctx); err != nil {
 		d.log.Warn("NIC roles", "err", err)
 	}
-	d.began = true
+	d.isLate = true
 	if len(d.workers) == 0 {
 		d.log.Warn("there is no NIC; waiting for one")
+		d.updateReport(func(*Report) {})
 	}
+	d.spawn("report", func() { d.keepReport(ctx) })
 	clock := make(chan struct{}, 1)
 	if err := watchClock(ctx, func(f func()) { d.spawn("clock", f) }, func() { signal(clock) }); err != nil {
 		d.log.Warn("a jump of the wall clock will not be noticed", "err", err)
@@ -100,15 +105,12 @@ func (d *daemon) run(ctx context.Context) error {
 				w.clockSet.Store(true)
 				signal(w.wake)
 			}
-		case u, ok := <-updates:
-			if !ok {
-				d.fail(errors.New("the subscription to links ended"))
-				continue
-			}
-			d.linkChanged(ctx, u)
+		case messages := <-news:
+			d.heard(ctx, messages)
 		}
 	}
 	d.wg.Wait()
+	d.writeReport()
 	if cause := context.Cause(ctx); cause != ctx.Err() && !errors.Is(cause, ErrRelease) {
 		return cause
 	}
@@ -135,46 +137,86 @@ func (d *daemon) spawn(name string, f func()) {
 	})
 }
 
-// linkChanged tells the worker of a link that it changed, or that it is gone. A
-// new link may be a NIC that is to have a role.
-func (d *daemon) linkChanged(ctx context.Context, u netlink.LinkUpdate) {
-	// A bridge's message about one of its ports is not one about the link.
-	if u.Family != unix.AF_UNSPEC {
-		return
+// heard tells the workers what the kernel's messages say that is theirs.
+func (d *daemon) heard(ctx context.Context, messages []syscall.NetlinkMessage) {
+	if messages == nil {
+		d.look(ctx)
 	}
-	w := d.workers[int(u.Index)]
-	switch {
-	case w != nil && u.Header.Type == unix.RTM_DELLINK:
-		w.log.Info("NIC is gone")
-		d.stop(w)
-	case w != nil:
-		w.linkChanged(u.Link)
-	case u.Header.Type == unix.RTM_NEWLINK:
-		if err := d.assign(ctx); err != nil {
-			d.log.Debug("NIC roles", "err", err)
+	for _, m := range messages {
+		switch m.Header.Type {
+		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+			// A bridge's about one of its ports is not about the link.
+			if nl.DeserializeIfInfomsg(m.Data).Family == unix.AF_UNSPEC {
+				d.linkChanged(ctx, m)
+			}
+		case unix.RTM_DELADDR:
+			if w := d.workers[int(nl.DeserializeIfAddrmsg(m.Data).Index)]; w != nil {
+				w.disturb()
+			}
+		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
+			if !isDisturbing(m) {
+				continue
+			}
+			for _, w := range d.workers {
+				w.disturb()
+			}
 		}
 	}
 }
 
-// assign starts a worker for each NIC that has a role and no worker. A role stays
-// with the NIC that had it first, also while that is gone.
-func (d *daemon) assign(ctx context.Context) error {
-	want := d.cfg.Roles
-	want.Primary = cmp.Or(d.holder[RolePrimary], want.Primary)
-	want.Bridge = cmp.Or(d.holder[RoleBridge], want.Bridge)
-	found, err := d.findRoles(d.cfg.Sys, want)
-	changed := !d.began
-	for _, a := range found {
-		if a.Role == RolePrimary || a.Role == RoleBridge {
-			if held := d.holder[a.Role]; held != "" && held != a.Name {
-				continue
-			}
-			d.holder[a.Role] = a.Name
+// look finds out what messages that were lost may have said.
+func (d *daemon) look(ctx context.Context) {
+	d.log.Debug("messages of the kernel were lost")
+	for _, w := range d.workers {
+		link, err := netlink.LinkByIndex(w.index)
+		if err != nil || link.Attrs().Name != w.Name {
+			d.gone(w)
+			continue
 		}
-		changed = d.start(ctx, a) || changed
+		w.linkChanged(link)
+		w.disturb()
 	}
-	// Containers come and go with links that are none of our NICs.
-	if changed {
+	d.assignLate(ctx)
+}
+
+// linkChanged tells the worker of a link that it changed, or that it is gone. A
+// new link may be a NIC that is to have a role.
+func (d *daemon) linkChanged(ctx context.Context, m syscall.NetlinkMessage) {
+	header := unix.NlMsghdr(m.Header)
+	link, err := netlink.LinkDeserialize(&header, m.Data)
+	if err != nil {
+		d.log.Warn("message about a link", "err", err)
+		return
+	}
+	name, isThere := link.Attrs().Name, header.Type == unix.RTM_NEWLINK
+	w := d.workers[link.Attrs().Index]
+	if w != nil && isThere && name == w.Name {
+		w.linkChanged(link)
+		return
+	}
+	if w != nil {
+		d.gone(w) // or it has another name now
+	}
+	// Containers come and go with links that are no NICs.
+	if isThere && isNIC(d.cfg.Sys, name) {
+		d.assignLate(ctx)
+	}
+}
+
+func (d *daemon) assignLate(ctx context.Context) {
+	if err := d.assign(ctx); err != nil {
+		d.log.Debug("NIC roles", "err", err)
+	}
+}
+
+// assign starts a worker for each NIC that has a role and no worker.
+func (d *daemon) assign(ctx context.Context) error {
+	found, err := d.posts.fill(d.cfg.Sys)
+	isNew := false
+	for _, a := range found {
+		isNew = d.start(ctx, a) || isNew
+	}
+	if isNew {
 		d.updateReport(func(*Report) {})
 	}
 	return err
@@ -206,15 +248,22 @@ func (d *daemon) start(ctx context.Context, a Assignment) (started bool) {
 		last:       d.before.leased(mac, d.cfg.Now()),
 		wasBridge:  d.before.hasRole(a.Name, RoleBridge),
 	}
+	w.link.set(link)
+	w.dhcp = d.newClient(&w.counter)
 	d.workers[index] = w
-	d.mu.Lock()
-	d.report.add(NIC{Role: a.Role, Name: a.Name, MAC: mac, State: StateDiscovering})
-	d.mu.Unlock()
-	if a.Role == RoleBridge && d.began && d.cfg.NewBridge != nil {
-		if err := d.cfg.NewBridge(a.Name); err != nil {
+	if a.Role == RoleBridge && d.isLate && d.cfg.NewBridge != nil {
+		old := d.before.Bridge()
+		if old == a.Name {
+			old = ""
+		}
+		if err := d.cfg.NewBridge(a.Name, old); err != nil {
 			w.log.Warn("new bridge NIC", "err", err)
 		}
 	}
+	d.before.forget(mac)
+	d.mu.Lock()
+	d.report.add(NIC{Role: a.Role, Name: a.Name, MAC: mac, State: StateDiscovering})
+	d.mu.Unlock()
 	d.spawn("worker "+a.Name, func() {
 		defer close(w.done)
 		w.run(ctx)
@@ -222,32 +271,60 @@ func (d *daemon) start(ctx context.Context, a Assignment) (started bool) {
 	return true
 }
 
-// stop ends the worker of a NIC that is gone, and remembers what it had.
-func (d *daemon) stop(w *worker) {
+// gone ends the worker of a NIC that is gone, and remembers what it had.
+func (d *daemon) gone(w *worker) {
+	w.log.Info("NIC is gone")
 	w.cancel()
 	<-w.done
 	delete(d.workers, w.index)
 	d.updateReport(func(r *Report) {
 		if n := r.nic(w.Name); n != nil {
-			d.before.remove(w.Name)
+			d.before.forget(n.MAC)
 			d.before.add(*n)
 		}
 		r.remove(w.Name)
 	})
 }
 
-// updateReport changes the report and writes it. That it cannot be written is
-// logged once for each reason.
+// updateReport changes the report and has it written.
 func (d *daemon) updateReport(change func(*Report)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	change(&d.report)
-	text := ""
-	if err := d.report.write(d.cfg.ReportPath); err != nil {
-		text = err.Error()
+	signal(d.changed)
+}
+
+// reportDelay is how long a change of the report waits for others, which come
+// close together, before they are written: it takes longer to write them than to
+// get a lease.
+const reportDelay = 20 * time.Millisecond
+
+// keepReport writes the report when it has changed, until ctx ends.
+func (d *daemon) keepReport(ctx context.Context) {
+	for {
+		select {
+		case <-d.changed:
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case <-d.cfg.After(reportDelay):
+		case <-ctx.Done():
+			return
+		}
+		d.writeReport()
 	}
-	if text != "" && text != d.reportErr {
-		d.log.Warn("network report", "err", text)
+}
+
+// writeReport writes the report as it is. That it cannot be written is logged
+// once for each reason.
+func (d *daemon) writeReport() {
+	d.mu.Lock()
+	err := d.report.write(d.cfg.ReportPath)
+	d.mu.Unlock()
+	if err == nil {
+		d.reportErr = said{}
+	} else if len(d.reportErr.news(err.Error())) > 0 {
+		d.log.Warn("network report", "err", err)
 	}
-	d.reportErr = text
 }

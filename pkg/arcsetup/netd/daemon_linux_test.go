@@ -25,25 +25,18 @@ type running struct {
 	end    func() error // ends it and returns its error
 }
 
-// startDaemon runs a daemon on the links eth0 and eth1, as far as they are
-// there. Its clock is speed times as fast as the real one.
+// startDaemon runs a daemon on the links eth0 and eth1, which the sysfs that it is
+// given has a device behind, as far as they are there. Its clock is speed times as
+// fast as the real one.
 func startDaemon(t *testing.T, cfg Config, speed time.Duration, change ...func(*daemon)) running {
 	t.Helper()
 	begin := time.Now()
+	cfg.Sys = fakeSys(t, map[string]string{"eth0": "52:54:00:00:00:0a", "eth1": "52:54:00:00:00:0b"})
 	cfg.ReportPath = filepath.Join(t.TempDir(), "run/net.json")
 	cfg.Now = func() time.Time { return begin.Add(time.Since(begin) * speed) }
 	cfg.After = func(d time.Duration) <-chan time.Time { return time.After(d / speed) }
 	logged := new(logLines)
 	d := newDaemon(cfg, slog.New(slog.NewTextHandler(logged, &slog.HandlerOptions{Level: slog.LevelDebug})))
-	// A veth has no device behind it; otherwise roles are as ever.
-	d.findRoles = func(string, Roles) (found []Assignment, err error) {
-		for _, a := range []Assignment{{Name: "eth0", Role: RolePrimary}, {Name: "eth1", Role: RoleBridge}} {
-			if _, err := netlink.LinkByName(a.Name); err == nil {
-				found = append(found, a)
-			}
-		}
-		return found, nil
-	}
 	for _, c := range change {
 		c(d)
 	}
@@ -315,6 +308,45 @@ func TestNICsComeAndGo(t *testing.T) {
 	}
 }
 
+// TestRenamed gives NICs other names, for one after the other.
+func TestRenamed(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	far := newNamespace(t)
+	addNIC(t, far, "eth0", "10.0.2.1/24")
+	addNIC(t, far, "eth1", "192.168.64.1/24")
+	serve(t, far, "eth0", granting(t, "10.0.2.15"))
+	serve(t, far, "eth1", granting(t, "192.168.64.7"))
+	type move struct{ link, old string }
+	moves := make(chan move, 10)
+	r := startDaemon(t, Config{NewBridge: func(link, old string) error { moves <- move{link, old}; return nil }}, 1)
+	eventually(t, "primary", r.bound(t, RolePrimary, "10.0.2.15/24"))
+	eventually(t, "bridge", r.bound(t, RoleBridge, "192.168.64.7/24"))
+	if len(moves) > 0 {
+		t.Errorf("the bridge NIC that was there is told of: %v", <-moves)
+	}
+	setLinks(t, r.cfg.Sys, map[string]string{"eth7": "52:54:00:00:00:0a", "eth0": "52:54:00:00:00:0b"})
+	ip(t, "link", "set", "eth0", "down")
+	ip(t, "link", "set", "eth0", "name", "eth7")
+	ip(t, "link", "set", "eth7", "up")
+	ip(t, "link", "set", "eth1", "down")
+	ip(t, "link", "set", "eth1", "name", "eth0")
+	ip(t, "link", "set", "eth0", "up")
+	eventually(t, "primary", func() bool { return r.bound(t, RolePrimary, "10.0.2.15/24")() && r.nic(t, RolePrimary).Name == "eth7" })
+	eventually(t, "bridge", func() bool { return r.bound(t, RoleBridge, "192.168.64.7/24")() && r.nic(t, RoleBridge).Name == "eth0" })
+	if got, want := <-moves, (move{"eth0", "eth1"}); got != want {
+		t.Errorf("the bridge NIC has moved: %v, want %v", got, want)
+	}
+	eventually(t, "default route", func() bool {
+		return strings.HasPrefix(ip(t, "route", "show", "default"), "default via 10.0.2.1 dev eth7")
+	})
+	if got := readTrimmed(t, "/proc/sys/net/ipv4/conf/eth7/proxy_arp") + readTrimmed(t, "/proc/sys/net/ipv4/conf/eth0/proxy_arp"); got != "01" {
+		t.Errorf("proxy_arp of the primary and bridge NIC: %q", got)
+	}
+	must(t, r.end())
+}
+
 func TestCarrierComesLate(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -368,7 +400,8 @@ func TestPanicEndsRun(t *testing.T) {
 	}
 	addNIC(t, newNamespace(t), "eth0", "10.0.2.1/24")
 	r := startDaemon(t, Config{}, 1, func(d *daemon) {
-		d.dhcp = faulty(func() (*dhcpv4.DHCPv4, error) { panic("malformed") })
+		client := faulty(func() (*dhcpv4.DHCPv4, error) { panic("malformed") })
+		d.newClient = func(*counter) exchanger { return client }
 	})
 	if err := <-r.result; err == nil || !strings.Contains(err.Error(), "malformed") {
 		t.Errorf("Run: %v, want the panic", err)
@@ -383,7 +416,8 @@ func TestFailingAtOnceDoesNotSpin(t *testing.T) {
 	const speed = 10
 	tries := make(chan time.Time, 1000)
 	r := startDaemon(t, Config{}, speed, func(d *daemon) {
-		d.dhcp = faulty(func() (*dhcpv4.DHCPv4, error) { tries <- time.Now(); return newACK(t, "0.0.0.0"), nil })
+		client := faulty(func() (*dhcpv4.DHCPv4, error) { tries <- time.Now(); return newACK(t, "0.0.0.0"), nil })
+		d.newClient = func(*counter) exchanger { return client }
 	})
 	first, fourth := <-tries, time.Time{}
 	for range 3 {

@@ -11,7 +11,6 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
-	"github.com/u-root/u-root/pkg/dhclient"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -54,9 +53,32 @@ type request struct {
 // errNAK is a server's refusal of the address that was asked for.
 var errNAK = errors.New("the server refuses the address (DHCPNAK)")
 
-// dhcpClient is the exchanger on real links.
+// dhcpClient is the exchanger on real links: the client that u-root's dhclient is
+// made of. dhclient itself would wait for its socket to be closed before it
+// returns a lease, and bring DHCPv6 along.
 type dhcpClient struct {
 	hostname string
+	counter  *counter
+	spawn    func(name string, f func())
+}
+
+// open returns a client that talks through conn and sends each message as often
+// as fits into wait.
+func (c dhcpClient) open(link netlink.Link, conn net.PacketConn, wait time.Duration) (*nclient4.Client, error) {
+	mac := link.Attrs().HardwareAddr
+	client, err := nclient4.NewWithConn(c.counter.of(conn, mac), mac,
+		nclient4.WithTimeout(firstPause(wait)), nclient4.WithRetry(sends))
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return client, nil
+}
+
+// close closes a client while the lease is already used: the kernel lets go of a
+// packet socket when all processors have done with it, which takes some ms
+// (packet_release, net/packet/af_packet.c).
+func (c dhcpClient) close(client *nclient4.Client) {
+	c.spawn("DHCP socket", func() { _ = client.Close() })
 }
 
 // bounded is a context for an exchange that takes so long at most: the library
@@ -85,23 +107,23 @@ func (c dhcpClient) discover(ctx context.Context, link netlink.Link, d discovery
 				m.UpdateOption(dhcpv4.OptRequestedIPAddress(d.wanted.AsSlice()))
 			}
 		})
-	results := dhclient.SendRequests(ctx, []netlink.Link{link}, true, false, dhclient.Config{
-		Timeout:    firstPause(d.wait),
-		Retries:    sends,
-		Modifiers4: modifiers,
-	}, time.Second)
-	result, ok := <-results
-	if !ok {
-		return nil, fmt.Errorf("get a lease on %s: the link is not up", name)
+	conn, err := listenDHCP(link)
+	if err != nil {
+		return nil, err
 	}
-	if nak := (*nclient4.ErrNak)(nil); errors.As(result.Err, &nak) {
+	client, err := c.open(link, conn, d.wait)
+	if err != nil {
+		return nil, fmt.Errorf("get a lease on %s: %w", name, err)
+	}
+	defer c.close(client)
+	lease, err := client.Request(ctx, modifiers...)
+	if nak := (*nclient4.ErrNak)(nil); errors.As(err, &nak) {
 		return nil, errNAK
 	}
-	if result.Err != nil {
-		return nil, fmt.Errorf("get a lease on %s: %w", name, outcome(result.Err))
+	if err != nil {
+		return nil, fmt.Errorf("get a lease on %s: %w", name, outcome(err))
 	}
-	ack, _ := result.Lease.Message()
-	return ack, nil
+	return lease.ACK, nil
 }
 
 func (c dhcpClient) request(ctx context.Context, link netlink.Link, r request) (ack *dhcpv4.DHCPv4, err error) {
@@ -127,15 +149,15 @@ func (c dhcpClient) request(ctx context.Context, link netlink.Link, r request) (
 	} else {
 		message.UpdateOption(dhcpv4.OptRequestedIPAddress(r.address.AsSlice()))
 	}
-	conn, to, err := r.open(name)
+	conn, to, err := r.listen(link)
 	if err != nil {
 		return nil, err
 	}
-	client, err := nclient4.NewWithConn(conn, link.Attrs().HardwareAddr, nclient4.WithTimeout(firstPause(r.wait)), nclient4.WithRetry(sends))
+	client, err := c.open(link, conn, r.wait)
 	if err != nil {
-		return nil, errors.Join(err, conn.Close())
+		return nil, err
 	}
-	defer client.Close() //nolint:errcheck // what it had to say has been said
+	defer c.close(client)
 	ctx, outcome, cancel := bounded(ctx, r.wait)
 	defer cancel()
 	answer, err := client.SendAndRead(ctx, to, message, nclient4.IsMessageType(dhcpv4.MessageTypeAck, dhcpv4.MessageTypeNak))
@@ -148,14 +170,14 @@ func (c dhcpClient) request(ctx context.Context, link netlink.Link, r request) (
 	return answer, nil
 }
 
-// open returns what the request is sent through, and where to: by the kernel's
+// listen returns what the request is sent through, and where to: by the kernel's
 // own UDP to the server that granted the lease, else to all.
-func (r request) open(link string) (net.PacketConn, *net.UDPAddr, error) {
+func (r request) listen(link netlink.Link) (net.PacketConn, *net.UDPAddr, error) {
 	if r.renewing && r.server.IsValid() {
-		conn, err := listenUDP(link)
+		conn, err := listenUDP(link.Attrs().Name)
 		return conn, &net.UDPAddr{IP: r.server.AsSlice(), Port: dhcpv4.ServerPort}, err
 	}
-	conn, err := nclient4.NewRawUDPConn(link, dhcpv4.ClientPort)
+	conn, err := listenDHCP(link)
 	return conn, nclient4.DefaultServers, err
 }
 
@@ -183,7 +205,7 @@ func listenUDP(link string) (conn net.PacketConn, err error) {
 }
 
 func (c dhcpClient) decline(link netlink.Link, ack *dhcpv4.DHCPv4) error {
-	conn, err := nclient4.NewRawUDPConn(link.Attrs().Name, dhcpv4.ClientPort)
+	conn, err := listenDHCP(link)
 	if err != nil {
 		return fmt.Errorf("decline %s: %w", ack.YourIPAddr, err)
 	}
@@ -220,7 +242,7 @@ func (c dhcpClient) tell(conn net.PacketConn, to net.Addr, link netlink.Link, ac
 	if err != nil {
 		return err
 	}
-	if _, err := conn.WriteTo(message.ToBytes(), to); err != nil {
+	if _, err := c.counter.of(conn, nil).WriteTo(message.ToBytes(), to); err != nil {
 		return fmt.Errorf("send %s for %s: %w", what, ack.YourIPAddr, err)
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -144,9 +145,10 @@ func FuzzFindRoles(f *testing.F) {
 			}
 			there[name] = true
 		}
-		found, _ := FindRoles(sys, Roles{Primary: primary, Bridge: bridge, Further: []Further{
+		posts := Roles{Primary: primary, Bridge: bridge, Further: []Further{
 			{NIC: further, Role: RoleDHCP}, {NIC: off, Role: RoleOff},
-		}})
+		}}.posts()
+		found, _ := posts.fill(sys)
 		has, names := make(map[Role]int), make(map[string]bool)
 		for _, a := range found {
 			if !there[a.Name] || names[a.Name] {
@@ -155,9 +157,13 @@ func FuzzFindRoles(f *testing.F) {
 			names[a.Name] = true
 			has[a.Role]++
 		}
-		// A NIC is free only where both roles are taken.
-		if has[RolePrimary] > 1 || has[RoleBridge] > 1 || has[RolePrimary]+has[RoleBridge] < 2 && len(there) > len(found) {
+		// A NIC is free only where both roles are taken, or kept for another.
+		lacks := func(r Role, name string) bool { return name == "" && has[r] == 0 }
+		if has[RolePrimary] > 1 || has[RoleBridge] > 1 || len(there) > len(found) && (lacks(RolePrimary, primary) || lacks(RoleBridge, bridge)) {
 			t.Errorf("of %v: %+v", there, found)
+		}
+		if again, _ := posts.fill(sys); !slices.Equal(again, found) {
+			t.Errorf("of %v: %+v, and then %+v", there, found, again)
 		}
 	})
 }

@@ -25,8 +25,9 @@ type Config struct {
 	// ReportPath is where the Report is kept; empty for DefaultReport.
 	ReportPath string `json:"-"`
 	// NewBridge, if any, is told the link name of a bridge NIC that was not
-	// there when the daemon began.
-	NewBridge func(link string) error `json:"-"`
+	// there when the system began, and that of the bridge NIC before, if it was
+	// another.
+	NewBridge func(link, old string) error `json:"-"`
 	// Now and After are the clock; nil for that of package time. A Time with a
 	// monotonic reading shows that the wall clock has been set.
 	Now   func() time.Time                     `json:"-"`

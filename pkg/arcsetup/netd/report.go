@@ -123,6 +123,11 @@ func (r *Report) remove(name string) {
 	r.NICs = slices.DeleteFunc(r.NICs, func(n NIC) bool { return n.Name == name })
 }
 
+// forget removes what is known of the NIC with that MAC address.
+func (r *Report) forget(mac string) {
+	r.NICs = slices.DeleteFunc(r.NICs, func(n NIC) bool { return n.MAC == mac })
+}
+
 // leased returns the address that the NIC with that MAC address has leased, if
 // its time is not over. The file may have been written by anyone.
 func (r *Report) leased(mac string, now time.Time) netip.Prefix {
@@ -142,6 +147,25 @@ func (r *Report) hasRole(name string, role Role) bool {
 	return n != nil && n.Role == role
 }
 
+// withRole returns the first NIC that has, or had, the role, nil where there is
+// none.
+func (r *Report) withRole(role Role) *NIC {
+	for i := range r.NICs {
+		if r.NICs[i].Role == role {
+			return &r.NICs[i]
+		}
+	}
+	return nil
+}
+
+// Bridge is the link name of the bridge NIC; empty where there is none.
+func (r *Report) Bridge() string {
+	if n := r.withRole(RoleBridge); n != nil {
+		return n.Name
+	}
+	return ""
+}
+
 // ReadReport reads the Report in the file path.
 func ReadReport(path string) (Report, error) {
 	var r Report
@@ -158,7 +182,7 @@ func ReadReport(path string) (Report, error) {
 // write replaces the file path with r, so that a reader sees the old or the new
 // one.
 func (r Report) write(path string) error {
-	b, err := json.MarshalIndent(r, "", "  ")
+	b, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("network report: %w", err)
 	}

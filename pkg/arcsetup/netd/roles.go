@@ -39,8 +39,8 @@ func (r Role) takesDefault() bool { return r == RolePrimary }
 // Roles is what the host says of the NICs' roles. Each is named by link name or
 // by MAC address, in upper or lower case.
 type Roles struct {
-	// Primary and Bridge name a NIC each; empty leaves the choice to the order
-	// of the NICs.
+	// Primary and Bridge name a NIC each, which then is the only one that can
+	// have the role; empty leaves the choice to the order of the NICs.
 	Primary string `json:"primary,omitempty"`
 	Bridge  string `json:"bridge,omitempty"`
 	// Further are the roles of other NICs.
@@ -63,56 +63,106 @@ type Assignment struct {
 }
 
 // FindRoles gives the NICs in the sysfs mounted at sys their roles. A NIC is a
-// link with a device behind it. Where the primary or bridge one is not named, or
-// no NIC has that name, it is the first NIC without a role, eth2 before eth10.
-// The assignments, primary and bridge first, can be used even where the error,
-// which says what was not found and what there is, is not nil.
+// link with a device behind it. Where the primary or bridge one is not named, it
+// is the first NIC without a role, eth2 before eth10; where one is named, the role
+// is for no other. The assignments, primary and bridge first, can be used even
+// where the error, which says what was not found and what there is, is not nil.
 func FindRoles(sys string, want Roles) ([]Assignment, error) {
-	nics, err := listNICs(filepath.Join(sys, "class/net"))
+	return want.posts().fill(sys)
+}
+
+// post is a role to be filled. It is kept for the NIC that filled it last, also
+// while that is gone.
+type post struct {
+	role    Role
+	address netip.Prefix // of RoleStatic
+	// name is what the host calls the NIC, or the link name that it had last;
+	// empty where any will do.
+	name string
+	// mac tells the NIC that filled it, whatever its name; empty where it has none.
+	mac string
+	nic *nic // that fills it now
+}
+
+type posts []post
+
+// posts are the roles that r is about, primary and bridge first.
+func (r Roles) posts() posts {
+	all := posts{{role: RolePrimary, name: r.Primary}, {role: RoleBridge, name: r.Bridge}}
+	for _, f := range r.Further {
+		all = append(all, post{role: f.Role, name: f.NIC, address: f.Address})
+	}
+	return all
+}
+
+// restore has the NICs of the last Run keep the roles that any could have.
+func (ps posts) restore(before Report) {
+	for i := range ps {
+		p := &ps[i]
+		if n := before.withRole(p.role); n != nil && p.name == "" {
+			p.name, p.mac = n.Name, n.MAC
+		}
+	}
+}
+
+// fill finds a NIC for each post: first the one that had it, then the one that is
+// called so, which may be another in its place, and last any that is left.
+func (ps posts) fill(sys string) ([]Assignment, error) {
+	nics, err := listNICs(sys)
 	if err != nil {
 		return nil, fmt.Errorf("find NICs: %w", err)
 	}
-	var found, further []Assignment
+	for i := range ps {
+		p := &ps[i]
+		p.nic = nil
+		p.take(nics, func(n *nic) bool { return n.mac != "" && n.mac == p.mac })
+	}
 	var errs []error
-	taken := func(name string) bool {
-		return slices.ContainsFunc(slices.Concat(found, further), func(a Assignment) bool { return a.Name == name })
-	}
-	// Those that are named come first, lest one is taken for lack of a name.
-	named := func(list *[]Assignment, role Role, name string, address netip.Prefix) {
-		link, err := findNamed(nics, role, name)
-		if err == nil && taken(link) {
-			err = fmt.Errorf("%s NIC %q: %s has a role already", role, name, link)
-		}
-		if err != nil {
-			errs = append(errs, err)
-			return
-		}
-		*list = append(*list, Assignment{Name: link, Role: role, Address: address})
-	}
-	unnamed := func(role Role) {
-		if slices.ContainsFunc(found, func(a Assignment) bool { return a.Role == role }) {
-			return
-		}
-		for _, n := range nics {
-			if !taken(n.name) {
-				found = append(found, Assignment{Name: n.name, Role: role})
-				return
-			}
+	for i := range ps {
+		p := &ps[i]
+		if p.nic == nil && p.name != "" && !p.take(nics, func(n *nic) bool { return n.isCalled(p.name) }) {
+			errs = append(errs, p.notFound(nics))
 		}
 	}
-	if want.Primary != "" {
-		named(&found, RolePrimary, want.Primary, netip.Prefix{})
+	var found []Assignment
+	for i := range ps {
+		p := &ps[i]
+		if p.nic != nil || p.name == "" && p.take(nics, func(*nic) bool { return true }) {
+			found = append(found, Assignment{Name: p.nic.name, Role: p.role, Address: p.address})
+		}
 	}
-	if want.Bridge != "" {
-		named(&found, RoleBridge, want.Bridge, netip.Prefix{})
+	return found, errors.Join(errs...)
+}
+
+// take fills p with the first NIC without a post that suits, if there is one.
+func (p *post) take(nics []nic, suits func(*nic) bool) bool {
+	for i := range nics {
+		n := &nics[i]
+		if n.post != nil || !suits(n) {
+			continue
+		}
+		n.post, p.nic, p.mac = p, n, n.mac
+		if n.mac == "" || !strings.EqualFold(p.name, n.mac) { // else the host means that one alone
+			p.name = n.name
+		}
+		return true
 	}
-	for _, f := range want.Further {
-		named(&further, f.Role, f.NIC, f.Address)
+	return false
+}
+
+// notFound says why no NIC fills p, and which there are.
+func (p *post) notFound(nics []nic) error {
+	var there []string
+	for _, n := range nics {
+		if n.isCalled(p.name) {
+			return fmt.Errorf("%s NIC %q: %s has a role already", p.role, p.name, n.name)
+		}
+		there = append(there, n.name+" ("+n.mac+")")
 	}
-	unnamed(RolePrimary)
-	unnamed(RoleBridge)
-	slices.SortStableFunc(found, func(a, b Assignment) int { return -strings.Compare(string(a.Role), string(b.Role)) })
-	return append(found, further...), errors.Join(errs...)
+	if len(there) == 0 {
+		return fmt.Errorf("%s NIC %q: not found, there is no NIC", p.role, p.name)
+	}
+	return fmt.Errorf("%s NIC %q: not found, there are %s", p.role, p.name, strings.Join(there, ", "))
 }
 
 // Bridge is the name of the bridge NIC among those assigned; empty where there
@@ -126,42 +176,44 @@ func Bridge(assigned []Assignment) string {
 	return ""
 }
 
-type nicID struct {
-	name, mac string
+// nic is a NIC that is there.
+type nic struct {
+	name, mac string // the MAC address may be empty
+	post      *post
 }
 
-// listNICs returns the links in dir that have a device, in natural order.
-func listNICs(dir string) ([]nicID, error) {
+func (n *nic) isCalled(name string) bool {
+	return n.name == name || n.mac != "" && strings.EqualFold(n.mac, name)
+}
+
+// isNIC reports whether the link of that name has a device.
+func isNIC(sys, name string) bool {
+	_, err := os.Lstat(filepath.Join(sys, "class/net", name, "device"))
+	return err == nil
+}
+
+// listNICs returns the NICs in natural order.
+func listNICs(sys string) ([]nic, error) {
+	dir := filepath.Join(sys, "class/net")
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	var nics []nicID
+	var nics []nic
 	for _, e := range entries {
-		link := filepath.Join(dir, e.Name())
-		if _, err := os.Lstat(filepath.Join(link, "device")); err != nil {
+		if !isNIC(sys, e.Name()) {
 			continue
 		}
 		// A NIC without a readable address can still be named by its link.
-		mac, _ := os.ReadFile(filepath.Join(link, "address"))
-		nics = append(nics, nicID{e.Name(), strings.TrimSpace(string(mac))})
-	}
-	slices.SortFunc(nics, func(a, b nicID) int { return compareNatural(a.name, b.name) })
-	return nics, nil
-}
-
-func findNamed(nics []nicID, role Role, name string) (string, error) {
-	var there []string
-	for _, n := range nics {
-		if n.name == name || n.mac != "" && strings.EqualFold(n.mac, name) {
-			return n.name, nil
+		text, _ := os.ReadFile(filepath.Join(dir, e.Name(), "address"))
+		mac := strings.TrimSpace(string(text))
+		if strings.Trim(mac, "0:") == "" {
+			mac = "" // as of links that have none
 		}
-		there = append(there, n.name+" ("+n.mac+")")
+		nics = append(nics, nic{name: e.Name(), mac: mac})
 	}
-	if len(there) == 0 {
-		return "", fmt.Errorf("%s NIC %q: not found, there is no NIC", role, name)
-	}
-	return "", fmt.Errorf("%s NIC %q: not found, there are %s", role, name, strings.Join(there, ", "))
+	slices.SortFunc(nics, func(a, b nic) int { return compareNatural(a.name, b.name) })
+	return nics, nil
 }
 
 // compareNatural orders names by their runs of digits as numbers and by the

@@ -14,9 +14,22 @@ import (
 func fakeSys(t *testing.T, links map[string]string) string {
 	t.Helper()
 	sys := t.TempDir()
+	setLinks(t, sys, links)
+	return sys
+}
+
+// setLinks changes which links a fakeSys has.
+func setLinks(t *testing.T, sys string, links map[string]string) {
+	t.Helper()
+	if err := os.RemoveAll(filepath.Join(sys, "class")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(sys, "class/net"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for name, mac := range links {
 		dir := filepath.Join(sys, "class/net", name)
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+		if err := os.Mkdir(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
 		if mac == "virtual" {
@@ -29,7 +42,6 @@ func fakeSys(t *testing.T, links map[string]string) string {
 			t.Fatal(err)
 		}
 	}
-	return sys
 }
 
 func TestFindRoles(t *testing.T) {
@@ -54,10 +66,10 @@ func TestFindRoles(t *testing.T) {
 		{name: "by MAC", links: ten, primary: "52:54:00:00:00:10", want: "eth10:primary eth2:bridge"},
 		{name: "by upper-case MAC", links: two, bridge: "52:54:00:00:00:0A", want: "eth1:primary eth0:bridge"},
 		{name: "only bridge named and one NIC", links: map[string]string{"eth0": "52:54:00:00:00:0a"}, bridge: "eth0", want: "eth0:bridge"},
-		{name: "unknown primary", links: two, primary: "wlan0", want: "eth0:primary eth1:bridge", wantErr: `primary NIC "wlan0": not found, there are eth0 (52:54:00:00:00:0a), eth1`},
-		{name: "virtual primary", links: two, primary: "docker0", want: "eth0:primary eth1:bridge", wantErr: `"docker0"`},
-		{name: "unknown bridge", links: two, bridge: "52:54:00:00:00:ff", want: "eth0:primary eth1:bridge", wantErr: `bridge NIC "52:54:00:00:00:ff"`},
-		{name: "same NIC twice", links: two, primary: "eth1", bridge: "eth1", want: "eth1:primary eth0:bridge", wantErr: `bridge NIC "eth1": eth1 has a role already`},
+		{name: "unknown primary", links: two, primary: "wlan0", want: "eth0:bridge", wantErr: `primary NIC "wlan0": not found, there are eth0 (52:54:00:00:00:0a), eth1`},
+		{name: "virtual primary", links: two, primary: "docker0", want: "eth0:bridge", wantErr: `"docker0"`},
+		{name: "unknown bridge", links: two, bridge: "52:54:00:00:00:ff", want: "eth0:primary", wantErr: `bridge NIC "52:54:00:00:00:ff"`},
+		{name: "same NIC twice", links: two, primary: "eth1", bridge: "eth1", want: "eth1:primary", wantErr: `bridge NIC "eth1": eth1 has a role already`},
 		{
 			name: "further", links: ten, want: "eth10:primary eth9:static eth2:off",
 			further: []Further{{NIC: "eth9", Role: RoleStatic, Address: address}, {NIC: "52:54:00:00:00:02", Role: RoleOff}},
@@ -77,14 +89,12 @@ func TestFindRoles(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			found, err := FindRoles(fakeSys(t, test.links), Roles{Primary: test.primary, Bridge: test.bridge, Further: test.further})
-			var got []string
 			for _, a := range found {
-				got = append(got, a.Name+":"+string(a.Role))
 				if (a.Role == RoleStatic) != (a.Address == address) {
 					t.Errorf("%s has the address %v", a.Name, a.Address)
 				}
 			}
-			if strings.Join(got, " ") != test.want {
+			if got := inWords(found); got != test.want {
 				t.Errorf("got %v, want %v", got, test.want)
 			}
 			if test.wantErr == "" && err != nil {
@@ -94,6 +104,91 @@ func TestFindRoles(t *testing.T) {
 				t.Errorf("error %v, want %q in it", err, test.wantErr)
 			}
 		})
+	}
+}
+
+func inWords(found []Assignment) string {
+	var words []string
+	for _, a := range found {
+		words = append(words, a.Name+":"+string(a.Role))
+	}
+	return strings.Join(words, " ")
+}
+
+// TestRolesAreKept has NICs come and go, also under other names.
+func TestRolesAreKept(t *testing.T) {
+	const a, b, c = "52:54:00:00:00:0a", "52:54:00:00:00:0b", "52:54:00:00:00:0c"
+	type links map[string]string
+	type step struct {
+		links links
+		want  string
+	}
+	for _, test := range []struct {
+		name  string
+		roles Roles
+		steps []step
+	}{
+		{"the first two", Roles{}, []step{
+			{links{}, ""},
+			{links{"eth0": a, "eth1": b}, "eth0:primary eth1:bridge"},
+			{links{"eth1": b}, "eth1:bridge"},
+			{links{"eth1": b, "eth2": c}, "eth1:bridge"},
+			{links{}, ""},
+			{links{"eth0": b}, "eth0:bridge"},
+			{links{"eth0": b, "eth1": a}, "eth1:primary eth0:bridge"},
+			{links{"eth0": b, "eth1": c}, "eth1:primary eth0:bridge"}, // in the place of a
+			{links{"eth0": b, "eth1": c, "eth2": a}, "eth1:primary eth0:bridge"},
+			{links{"eth0": c, "eth1": b}, "eth0:primary eth1:bridge"},
+		}},
+		{"without MAC addresses", Roles{}, []step{
+			{links{"eth0": "", "eth1": "00:00:00:00:00:00"}, "eth0:primary eth1:bridge"},
+			{links{"eth1": ""}, "eth1:bridge"},
+			{links{"eth0": "", "eth1": ""}, "eth0:primary eth1:bridge"},
+		}},
+		{"the same MAC address twice", Roles{}, []step{
+			{links{"eth0": a, "eth1": a}, "eth0:primary eth1:bridge"},
+			{links{"eth0": a, "eth1": a}, "eth0:primary eth1:bridge"},
+		}},
+		{"named by MAC address", Roles{Primary: strings.ToUpper(a), Bridge: b}, []step{
+			{links{"eth0": c}, ""},
+			{links{"eth0": c, "eth1": a}, "eth1:primary"},
+			{links{"eth0": b, "eth1": a}, "eth1:primary eth0:bridge"},
+			{links{"eth0": b, "eth1": c}, "eth0:bridge"},
+		}},
+		{"primary named by link", Roles{Primary: "eth1"}, []step{
+			{links{"eth0": b}, "eth0:bridge"},
+			{links{"eth0": b, "eth1": a}, "eth1:primary eth0:bridge"},
+			{links{"eth0": a, "eth1": b}, "eth0:primary eth1:bridge"},
+		}},
+		{"further", Roles{Further: []Further{{NIC: "eth0", Role: RoleOff}, {NIC: "eth1", Role: RoleDHCP}}}, []step{
+			{links{"eth0": a, "eth1": b}, "eth0:off eth1:dhcp"},
+			{links{"eth0": b, "eth1": a}, "eth1:off eth0:dhcp"},
+			{links{"eth0": b, "eth1": c}, "eth1:off eth0:dhcp"},
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			sys, posts := t.TempDir(), test.roles.posts()
+			for i, step := range test.steps {
+				setLinks(t, sys, step.links)
+				found, _ := posts.fill(sys)
+				if got := inWords(found); got != step.want {
+					t.Fatalf("%d: of %v, got %q, want %q", i, step.links, got, step.want)
+				}
+			}
+		})
+	}
+}
+
+// TestRolesAreRestored has the daemon begin again while NICs have other names than
+// at first.
+func TestRolesAreRestored(t *testing.T) {
+	const a, b = "52:54:00:00:00:0a", "52:54:00:00:00:0b"
+	before := Report{NICs: []NIC{{Role: RolePrimary, Name: "eth1", MAC: a}, {Role: RoleBridge, Name: "eth0", MAC: b}}}
+	sys := fakeSys(t, map[string]string{"eth0": b, "eth1": a})
+	posts := Roles{}.posts()
+	posts.restore(before)
+	if found, _ := posts.fill(sys); inWords(found) != "eth1:primary eth0:bridge" {
+		t.Errorf("got %q", inWords(found))
 	}
 }
 

@@ -37,6 +37,9 @@ type Service struct {
 	Name    string
 	Restart Restart
 	Command
+	// Nice is its scheduling priority (setpriority(2)); those below 0 come
+	// before the usual 0.
+	Nice int
 	// EndSignal is what asks it to end; nil is for SIGTERM.
 	EndSignal func() syscall.Signal
 }
@@ -188,6 +191,12 @@ func (s *Services) start(v *supervised) error {
 		// There is no sense in trying at once what just failed.
 		v.backoff = max(v.backoff, minBackoff)
 		return err
+	}
+	if v.Nice != 0 {
+		// A session is a process group, too, so this is for all its threads.
+		if err := syscall.Setpriority(syscall.PRIO_PGRP, v.pid, v.Nice); err != nil {
+			s.Log.Warn("priority of service", "service", v.Name, "nice", v.Nice, "err", err)
+		}
 	}
 	v.complaint = ""
 	s.Log.Info("service started", "service", v.Name, "pid", v.pid)

@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -98,6 +101,51 @@ func TestIndependentStepsRunSideBySide(t *testing.T) {
 	case <-done:
 	case <-time.After(10 * time.Second):
 		t.Fatal("steps that need nothing of each other did not run side by side")
+	}
+}
+
+// What can begin at the same time begins in the plan's order.
+func TestOrder(t *testing.T) {
+	var mu sync.Mutex
+	var order []string
+	gate := make(chan struct{})
+	steps := []Step{{Name: "first", Run: does(true, nil)}}
+	for _, name := range []string{"a", "b", "c", "d", "e", "f"} {
+		steps = append(steps, Step{Name: name, Needs: []string{"first"}, Run: func() (bool, error) {
+			mu.Lock()
+			order = append(order, name)
+			if len(order) == 6 {
+				close(gate)
+			}
+			mu.Unlock()
+			<-gate // so that all run at once
+			return true, nil
+		}})
+	}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	runner().Run(steps)
+	if got := strings.Join(order, ""); got != "abcdef" {
+		t.Errorf("ran in the order %q", got)
+	}
+}
+
+// Whatever panics, what comes after it begins.
+func TestPanicBesideTheStep(t *testing.T) {
+	r := runner()
+	var asked atomic.Int32
+	r.Uptime = func() time.Duration {
+		if asked.Add(1) == 1 {
+			panic("no clock")
+		}
+		return 0
+	}
+	r.Run([]Step{
+		{Name: "a", Run: does(true, nil)},
+		{Name: "b", Needs: []string{"a"}, Run: does(true, nil)},
+		{Name: "c", Needs: []string{"a"}, Run: does(true, nil)},
+	})
+	if got := outcomes(r); got["b"] != OK || got["c"] != OK {
+		t.Errorf("after a panic: %v", got)
 	}
 }
 

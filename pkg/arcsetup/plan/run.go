@@ -3,6 +3,7 @@ package plan
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,35 +39,98 @@ type Runner struct {
 }
 
 // Run runs the steps, each as soon as what it needs has ended, however that
-// ended: a step that fails does not keep others from trying. It returns when
+// ended: a step that fails does not keep others from trying. Of steps that could
+// begin at the same time, those that come first in the plan do. Run returns when
 // all have ended. A need that names no earlier step is passed over with a
 // warning, so that a wrong plan still boots.
 func (r *Runner) Run(steps []Step) {
-	if err := Check(steps); err != nil {
-		r.Log.Warn("plan", "err", err)
-	}
-	ended := map[string]chan struct{}{}
-	var all sync.WaitGroup
-	for _, s := range steps {
-		var waits []chan struct{}
+	run := &run{Runner: r}
+	byName := make(map[string]*pending, len(steps))
+	for i, s := range steps {
+		p := &pending{Step: s, place: i}
 		for _, need := range s.Needs {
-			if done, ok := ended[need]; ok {
-				waits = append(waits, done)
+			if needed, ok := byName[need]; ok {
+				needed.followers = append(needed.followers, p)
+				p.needs++
+			} else {
+				r.Log.Warn("plan: a need is not before its step", "step", s.Name, "need", need)
 			}
 		}
-		done := make(chan struct{})
-		ended[s.Name] = done
-		all.Add(1)
-		guarded.Go(r.Log, "step "+s.Name, func() {
-			defer all.Done()
-			defer close(done)
-			for _, w := range waits {
-				<-w
+		byName[s.Name] = p
+		if p.needs == 0 {
+			run.ready = append(run.ready, p)
+		}
+	}
+	run.all.Add(len(steps))
+	run.begin(len(run.ready))
+	run.all.Wait()
+}
+
+// run is one run of a plan.
+type run struct {
+	*Runner
+	all sync.WaitGroup // steps
+
+	mu sync.Mutex // guards what follows, and what the steps still need
+	// ready are the steps that can begin, in the plan's order. As many
+	// goroutines are about to take one each, whatever order the scheduler has
+	// them run in.
+	ready []*pending
+}
+
+// pending is a step and what stands between it and its beginning.
+type pending struct {
+	Step
+	place     int        // in the plan
+	needs     int        // how many steps that it needs have not ended
+	followers []*pending // that need it
+}
+
+// begin has n more steps run side by side. Each goroutine goes on with another
+// step when it has ended one that others waited for.
+func (r *run) begin(n int) {
+	for range n {
+		guarded.Go(r.Log, "steps", func() {
+			for goOn := true; goOn; {
+				p := r.next()
+				err := guarded.Call("step "+p.Name, func() error { r.step(p.Step); return nil })
+				n := r.ended(p)
+				if goOn = n > 0 && err == nil; goOn {
+					n--
+				}
+				r.begin(n)
+				r.all.Done()
+				if err != nil {
+					// What panicked beside the step's own function may do so again.
+					r.Log.Error("step", "step", p.Name, "err", err)
+				}
 			}
-			r.step(s)
 		})
 	}
-	all.Wait()
+}
+
+// next takes the first of the steps that are ready.
+func (r *run) next() *pending {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.ready[0]
+	r.ready = slices.Delete(r.ready, 0, 1)
+	return p
+}
+
+// ended notes that p has, and returns how many steps are ready now that were not
+// before.
+func (r *run) ended(p *pending) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, f := range p.followers {
+		if f.needs--; f.needs == 0 {
+			r.ready = append(r.ready, f)
+			n++
+		}
+	}
+	slices.SortFunc(r.ready, func(a, b *pending) int { return a.place - b.place })
+	return n
 }
 
 // step runs one step and logs and keeps what came of it.

@@ -1,0 +1,33 @@
+package netd
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"runtime"
+	"testing"
+)
+
+// TestWhileUp has the link go down during something that fails for it, and during
+// something that does not: whoever waits next must hear of it.
+func TestWhileUp(t *testing.T) {
+	for _, does := range []error{nil, context.Canceled} {
+		w := &worker{d: newDaemon(Config{}, slog.New(slog.DiscardHandler)), wake: make(chan struct{}, 1)}
+		err := w.whileUp(t.Context(), func(ctx context.Context) error {
+			signal(w.wake) // for another reason
+			for len(w.wake) > 0 {
+				runtime.Gosched()
+			}
+			w.wasDown.Store(true)
+			signal(w.wake)
+			<-ctx.Done()
+			return does
+		})
+		if (does == nil) != (err == nil) || err != nil && !errors.Is(err, errLinkDown) {
+			t.Errorf("%v became %v", does, err)
+		}
+		if len(w.wake) != 1 || !w.wasDown.Load() {
+			t.Error("nobody will hear of it")
+		}
+	}
+}
