@@ -22,14 +22,21 @@ func fragments(t *testing.T, arch string) Config {
 }
 
 // TestFragmentsMeetMoby has the fragments themselves ask for all of the list, so that nothing of it is there by the grace of
-// another symbol.
+// another symbol, and the documentation say so.
 func TestFragmentsMeetMoby(t *testing.T) {
+	doc, err := os.ReadFile(filepath.Join("..", "..", "docs", "kernel.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, arch := range []string{"amd64", "arm64"} {
 		t.Run(arch, func(t *testing.T) {
 			table, wrong := Check(fragments(t, arch))
 			t.Log("\n" + table)
 			for _, w := range wrong {
 				t.Error(w)
+			}
+			if !strings.Contains(string(doc), table) {
+				t.Error("docs/kernel.md has another table")
 			}
 		})
 	}
