@@ -61,7 +61,7 @@ else
 RUN ?= ^(TestRows|TestVirtioConsole|TestRosetta|TestRosettaUnfit|TestFEX|TestHandlers|TestProductionImageBoots)$$
 endif
 ifdef FULL
-vmtest: $(STOCK:=/vmlinuz-stock) $(STOCK:=/initramfs-modules.cpio) $(BUILD)/kernel
+vmtest: $(STOCK:=/vmlinuz-stock) $(STOCK:=/initramfs-modules.cpio) $(if $(filter amd64,$(ARCH)),$(BUILD)/kernel)
 endif
 
 # A package at a time, since each boots guests. The tests find ARCH, FULL and UPDATE in the environment.

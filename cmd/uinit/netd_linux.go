@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -57,10 +56,6 @@ const releaseSignal = syscall.SIGUSR2
 
 // netDaemon is the role netd; its arguments are its configuration.
 func netDaemon(args []string) error {
-	// A socket's close, and a share's file, can take some ms in the kernel, which
-	// on one processor nothing else here would run in: the Go scheduler notices
-	// late.
-	runtime.GOMAXPROCS(max(2, runtime.NumCPU()))
 	log := newLogging("netd")
 	ctx, end := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)

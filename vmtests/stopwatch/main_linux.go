@@ -1,6 +1,6 @@
 // Command stopwatch is an agent that notes in the kernel log when it began and
-// when two NICs had their addresses, and copies the log to the share. It is as
-// small as can be, since it has one processor together with what it times.
+// that two NICs have their addresses, and copies the log to the share. It is as
+// small as can be, since it has one processor together with what is timed.
 package main
 
 import (
@@ -29,7 +29,8 @@ func main() {
 	select {}
 }
 
-func note(text string) { _ = os.WriteFile("/dev/kmsg", []byte(text), 0) }
+// note writes a whole line: one without an end could be continued, and is not read.
+func note(text string) { _ = os.WriteFile("/dev/kmsg", []byte(text+"\n"), 0) }
 
 // await returns when n addresses are there beside the loopback's.
 func await(n int) error {

@@ -60,6 +60,7 @@ type dhcpClient struct {
 	hostname string
 	counter  *counter
 	spawn    func(name string, f func())
+	after    func(time.Duration) <-chan time.Time
 }
 
 // open returns a client that talks through conn and sends each message as often
@@ -74,11 +75,19 @@ func (c dhcpClient) open(link netlink.Link, conn net.PacketConn, wait time.Durat
 	return client, nil
 }
 
-// close closes a client while the lease is already used: the kernel lets go of a
-// packet socket when all processors have done with it, which takes some ms
-// (packet_release, net/packet/af_packet.c).
+// closeDelay is for how long a client's socket outlives its exchange: longer than
+// it takes to configure all NICs.
+const closeDelay = 100 * time.Millisecond
+
+// close closes a client later, when nothing waits for the processor: the kernel
+// lets go of a packet socket when all processors have done with it, which takes
+// some ms (packet_release, net/packet/af_packet.c), and on a single one the Go
+// scheduler has nothing else run in them.
 func (c dhcpClient) close(client *nclient4.Client) {
-	c.spawn("DHCP socket", func() { _ = client.Close() })
+	c.spawn("DHCP socket", func() {
+		<-c.after(closeDelay)
+		_ = client.Close()
+	})
 }
 
 // bounded is a context for an exchange that takes so long at most: the library
