@@ -42,7 +42,7 @@ func programs(t *testing.T, path string) []string {
 }
 
 func TestProductionImages(t *testing.T) {
-	const limit = 6 << 20
+	const limit = 5 << 20
 	plain := built(t, "initramfs.cpio")
 	if st, err := os.Stat(plain); err != nil || st.Size() > limit {
 		t.Errorf("%s has %d bytes, more than %d", plain, st.Size(), limit)
