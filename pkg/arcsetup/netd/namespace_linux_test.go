@@ -23,13 +23,14 @@ import (
 )
 
 // inNamespace runs the rest of the test in a process with a network namespace
-// of its own, and reports whether this is that process.
+// of its own, beside other tests, and reports whether this is that process.
 func inNamespace(t *testing.T) bool {
 	t.Helper()
 	const mark = "NETD_TEST_NAMESPACE"
 	if os.Getenv(mark) == t.Name() {
 		return true
 	}
+	t.Parallel()
 	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=60s")
 	cmd.Env = append(os.Environ(), mark+"="+t.Name())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
