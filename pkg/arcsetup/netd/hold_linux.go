@@ -87,10 +87,17 @@ func (w *worker) hold(ctx context.Context, ack *dhcpv4.DHCPv4) error {
 // isInDoubt reports whether the link or the wall clock has given reason to ask
 // whether the lease still holds.
 func (w *worker) isInDoubt() bool {
-	before := w.skew
-	w.skew = wallSkew(w.obtained, w.d.cfg.Now())
-	jumped := w.clockSet.Swap(false) && (w.skew-before).Abs() >= jump
-	wasDown := w.wasDown.Swap(false) // before the look, lest a moment goes unnoticed
+	wasDown, jumped := w.wasDown.Swap(false), w.clockSet.Swap(false)
+	if jumped {
+		// Looked at for this reason alone: the clock may be set already while
+		// the word of it is still to come.
+		before := w.skew
+		w.skew = wallSkew(w.obtained, w.d.cfg.Now())
+		jumped = (w.skew - before).Abs() >= jump
+	}
+	if !wasDown && !jumped {
+		return false
+	}
 	link, err := netlink.LinkByIndex(w.index)
 	if err != nil || !isUp(link) {
 		w.wasDown.Store(true) // as it will be known when it is up again
