@@ -115,7 +115,7 @@ func TestNoNIC(t *testing.T) {
 	m := boot(t, image{cmdline: []string{quiet}})
 	comesUp(t, m)
 	said(t, m, "netd", "no NIC")
-	outcome(t, m, "fwbridge", "unavailable", "no second NIC")
+	outcome(t, m, "fwbridge", "unavailable", "no bridge NIC")
 	outcome(t, m, "fwsandbox", "ok")
 }
 
@@ -123,7 +123,7 @@ func TestOneNIC(t *testing.T) {
 	m := boot(t, image{nics: []guest.NIC{guest.PrimaryNIC()}, cmdline: []string{quiet}})
 	comesUp(t, m)
 	address(t, m, "eth0", "10.0.2.15/24")
-	outcome(t, m, "fwbridge", "unavailable", "no second NIC")
+	outcome(t, m, "fwbridge", "unavailable", "no bridge NIC")
 }
 
 func TestNoDHCPServer(t *testing.T) {

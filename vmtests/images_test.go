@@ -99,7 +99,7 @@ func TestProductionImageBoots(t *testing.T) {
 		button = append(button, "CONFIG_KEYBOARD_GPIO")
 	}
 	testPlan(t, m, map[string][]string{
-		"netdaemon":   {"CONFIG_VIRTIO_NET"},
+		"network":     {"CONFIG_VIRTIO_NET"},
 		"powerbutton": button,
 		"rosetta":     {"CONFIG_BINFMT_MISC"},
 		"binfmt":      {"CONFIG_BINFMT_MISC"},

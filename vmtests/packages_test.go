@@ -54,7 +54,7 @@ func runPackageTests(t *testing.T, m *machine, program, iptables string) {
 	t.Helper()
 	r := must[probe.Result](t, m, "Run", probe.Command{
 		// Those that can run beside each other wait most of the time.
-		Argv: []string{program, "-test.v", "-test.timeout=80s", "-test.parallel=4"},
+		Argv: []string{program, "-test.v", "-test.timeout=5m", "-test.parallel=4"},
 		Env: []string{
 			"XTABLES_LIBDIR=/arcbox/tools/" + iptables + "/lib/xtables",
 			"IPTABLES=" + strings.Join(tool(iptables, "xtables-nft-multi", "iptables"), " "),
