@@ -58,10 +58,10 @@ ifeq ($(ARCH),$(HOST))
 RUN ?= .
 vmtest: $(addprefix $(BUILD)/initramfs-,debug.cpio uinit.cpio fault.cpio) $(BUILD)/swapin
 else
-RUN ?= ^(TestRows|TestVirtioConsole|TestRosetta|TestRosettaUnfit|TestFEX|TestHandlers|TestProductionImageBoots)$$
+RUN ?= ^(TestRows|TestVirtioConsole|TestRosetta|TestRosettaUnfit|TestFEX|TestHandlers|TestProductionImageBoots|TestOwnKernelMeetsMoby)$$
 endif
 ifdef FULL
-vmtest: $(STOCK:=/vmlinuz-stock) $(STOCK:=/initramfs-modules.cpio) $(if $(filter amd64,$(ARCH)),$(BUILD)/kernel)
+vmtest: $(STOCK:=/vmlinuz-stock) $(STOCK:=/initramfs-modules.cpio) $(BUILD)/kernel
 endif
 
 # A package at a time, since each boots guests. The tests find ARCH, FULL and UPDATE in the environment.

@@ -49,6 +49,7 @@ func kernels() []kernel {
 		own("amd64"),
 		// Without ACPI, for which it takes UEFI firmware, QEMU's button is a key on a GPIO.
 		stock("stock", "arm64", "", map[string]string{"powerbutton": "CONFIG_KEYBOARD_GPIO is not set"}),
+		own("arm64"),
 	}
 }
 
