@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -17,12 +18,13 @@ import (
 // TestTimeToNetworks holds the boot of the production image to what it may cost,
 // counted in instructions: with three shares and two NICs whose servers answer at
 // once, on a kernel with everything built in. The times are the kernel's own, from
-// its line about /init on. The aim is 14 ms; the limit is a tenth above what it is.
+// its line about /init on. While the guest has nothing to do its clock jumps to the
+// next timer, however soon the host answers: hence the median of some boots.
 func TestTimeToNetworks(t *testing.T) {
 	if os.Getenv("FULL") == "" || arch() != "amd64" {
 		t.Skip("this is for FULL=1, which builds that kernel, on amd64")
 	}
-	const limit = 16500 * time.Microsecond
+	const limit, boots = 14 * time.Millisecond, 3
 	share := t.TempDir()
 	agent := filepath.Join(share, "bin", "arcbox-agent")
 	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", agent, "./stopwatch")
@@ -30,6 +32,23 @@ func TestTimeToNetworks(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the stopwatch: %v\n%s", err, out)
 	}
+	var took []time.Duration
+	for range boots {
+		networks, agent := timeToNetworks(t, share)
+		t.Logf("from /init to both networks %v, to the agent's first instructions %v", networks, agent)
+		took = append(took, networks)
+	}
+	slices.Sort(took)
+	if took[boots/2] > limit {
+		t.Errorf("both networks are there after %v, more than %v", took, limit)
+	}
+}
+
+// timeToNetworks boots with this share, which has the stopwatch as agent, and
+// returns how long from /init it is until both networks are there, and until the
+// agent is.
+func timeToNetworks(t *testing.T, share string) (networks, agent time.Duration) {
+	t.Helper()
 	vm, err := guest.Start(t.Context(), guest.Config{
 		Accel: guest.Counted, Kernel: built(t, "kernel"), Initrd: built(t, "initramfs.cpio"), Cmdline: []string{"quiet"},
 		Shares: []guest.Share{{Tag: "arcbox", Dir: share}, {Tag: "private", Dir: t.TempDir()}, {Tag: "users", Dir: t.TempDir()}},
@@ -41,9 +60,13 @@ func TestTimeToNetworks(t *testing.T) {
 	if err := vm.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile(filepath.Join(share, "kmsg"))
+	log := filepath.Join(share, "kmsg")
+	text, err := os.ReadFile(log)
 	if err != nil {
 		t.Fatalf("%v; the guest's console:\n%s", err, vm.ConsoleText())
+	}
+	if err := os.Remove(log); err != nil { // the next boot writes another
+		t.Fatal(err)
 	}
 	at := func(what string) time.Duration {
 		m := regexp.MustCompile(`(?m)^\d+,\d+,(\d+),[^;]*;` + what).FindSubmatch(text)
@@ -55,9 +78,5 @@ func TestTimeToNetworks(t *testing.T) {
 	}
 	init := at("Run /init as init process")
 	at("stopwatch: networks") // it has seen the addresses
-	networks := max(at("netd: NIC configured nic=eth0"), at("netd: NIC configured nic=eth1")) - init
-	t.Logf("from /init to both networks %v, to the agent's first instructions %v", networks, at("stopwatch: agent")-init)
-	if networks > limit {
-		t.Errorf("both networks are there after %v, more than %v", networks, limit)
-	}
+	return max(at("netd: NIC configured nic=eth0"), at("netd: NIC configured nic=eth1")) - init, at("stopwatch: agent") - init
 }

@@ -100,7 +100,7 @@ func (w *worker) try(ctx context.Context, link netlink.Link, isFirst bool, d dis
 		}
 		if errors.Is(err, errNAK) {
 			// An earlier Run may have left it on the link.
-			w.failed(removeAddress(link, w.last))
+			w.failed(w.d.kernel.removeAddress(link, w.last))
 			w.last = netip.Prefix{}
 		}
 	}

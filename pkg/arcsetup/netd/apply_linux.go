@@ -45,13 +45,26 @@ func setSysctl(proc, key, value string) error {
 	return nil
 }
 
+// kernel takes the workers' requests, all on one socket: to open one for each takes
+// longer than most requests do. The zero Handle does that.
+type kernel struct{ *netlink.Handle }
+
+// openKernel returns a kernel that can be used even where there is an error.
+func openKernel() (kernel, error) {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return kernel{&netlink.Handle{}}, fmt.Errorf("open a netlink socket to keep: %w", err)
+	}
+	return kernel{h}, nil
+}
+
 // setMTU gives link the MTU mtu, in bytes; 0 leaves it alone. The kernel knows
 // the link's bounds.
-func setMTU(link netlink.Link, mtu int) error {
+func (k kernel) setMTU(link netlink.Link, mtu int) error {
 	if mtu == 0 || mtu == link.Attrs().MTU {
 		return nil
 	}
-	if err := netlink.LinkSetMTU(link, mtu); err != nil {
+	if err := k.LinkSetMTU(link, mtu); err != nil {
 		return fmt.Errorf("set MTU %d: %w", mtu, err)
 	}
 	link.Attrs().MTU = mtu
@@ -61,8 +74,8 @@ func setMTU(link netlink.Link, mtu int) error {
 // setAddress gives link the address own for the time it is leased, 0 being for
 // ever. The address previous goes, and so does any with a lifetime: an earlier
 // lease left it. One without is somebody else's and stays.
-func setAddress(link netlink.Link, own netip.Prefix, lifetime time.Duration, previous netip.Prefix) error {
-	have, err := netlink.AddrList(link, netlink.FAMILY_V4)
+func (k kernel) setAddress(link netlink.Link, own netip.Prefix, lifetime time.Duration, previous netip.Prefix) error {
+	have, err := k.AddrList(link, netlink.FAMILY_V4)
 	if err != nil {
 		return fmt.Errorf("list addresses: %w", err)
 	}
@@ -73,20 +86,20 @@ func setAddress(link netlink.Link, own netip.Prefix, lifetime time.Duration, pre
 		// The old one goes first: the kernel takes the others of a subnet
 		// away with its first address.
 		if p != own && (leased || p == previous || p.Addr() == own.Addr()) {
-			errs = append(errs, removeAddress(link, p))
+			errs = append(errs, k.removeAddress(link, p))
 		}
 	}
 	seconds := int(lifetime / time.Second)
 	a := &netlink.Addr{IPNet: ipNet(own), ValidLft: seconds, PreferedLft: seconds}
-	if err := netlink.AddrReplace(link, a); err != nil {
+	if err := k.AddrReplace(link, a); err != nil {
 		errs = append(errs, fmt.Errorf("set address %s: %w", own, err))
 	}
 	return errors.Join(errs...)
 }
 
 // hasAddress reports whether link has the address own.
-func hasAddress(link netlink.Link, own netip.Prefix) (bool, error) {
-	have, err := netlink.AddrList(link, netlink.FAMILY_V4)
+func (k kernel) hasAddress(link netlink.Link, own netip.Prefix) (bool, error) {
+	have, err := k.AddrList(link, netlink.FAMILY_V4)
 	if err != nil {
 		return false, fmt.Errorf("list addresses: %w", err)
 	}
@@ -95,8 +108,8 @@ func hasAddress(link netlink.Link, own netip.Prefix) (bool, error) {
 
 // removeAddress takes p away from link. That it is gone already is fine: the
 // kernel removes an address at the end of its lifetime.
-func removeAddress(link netlink.Link, p netip.Prefix) error {
-	err := netlink.AddrDel(link, &netlink.Addr{IPNet: ipNet(p)})
+func (k kernel) removeAddress(link netlink.Link, p netip.Prefix) error {
+	err := k.AddrDel(link, &netlink.Addr{IPNet: ipNet(p)})
 	if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
 		return fmt.Errorf("remove address %s: %w", p, err)
 	}
@@ -106,9 +119,9 @@ func removeAddress(link netlink.Link, p netip.Prefix) error {
 // setRoutes makes want the routes by DHCP on link, whose own address is own.
 // With a default route among them it is the only one that there is; the others'
 // go. Default routes on link go in any case. It reports whether it changed any.
-func setRoutes(link netlink.Link, own netip.Prefix, want []Route) (changed bool, err error) {
+func (k kernel) setRoutes(link netlink.Link, own netip.Prefix, want []Route) (changed bool, err error) {
 	main := &netlink.Route{Table: unix.RT_TABLE_MAIN}
-	have, err := netlink.RouteListFiltered(netlink.FAMILY_V4, main, netlink.RT_FILTER_TABLE)
+	have, err := k.RouteListFiltered(netlink.FAMILY_V4, main, netlink.RT_FILTER_TABLE)
 	if err != nil {
 		return false, fmt.Errorf("list routes: %w", err)
 	}
@@ -131,7 +144,7 @@ func setRoutes(link netlink.Link, own netip.Prefix, want []Route) (changed bool,
 			continue
 		}
 		changed = true
-		if err := netlink.RouteReplace(&w); err != nil {
+		if err := k.RouteReplace(&w); err != nil {
 			errs = append(errs, fmt.Errorf("set route to %s via %s: %w", r.Dst, r.Gateway, err))
 		}
 	}
@@ -144,7 +157,7 @@ func setRoutes(link netlink.Link, own netip.Prefix, want []Route) (changed bool,
 		}
 		changed = true
 		// A route that was replaced above is gone by now.
-		if err := netlink.RouteDel(&h); err != nil && !errors.Is(err, unix.ESRCH) {
+		if err := k.RouteDel(&h); err != nil && !errors.Is(err, unix.ESRCH) {
 			errs = append(errs, fmt.Errorf("remove route to %s via %s: %w", h.Dst, h.Gw, err))
 		}
 	}

@@ -31,13 +31,13 @@ func (w *worker) configure(link netlink.Link, ack *dhcpv4.DHCPv4) error {
 	if !previous.IsValid() {
 		previous = w.last
 	}
-	if err := setAddress(link, l.address, l.time, previous); err != nil {
+	if err := w.d.kernel.setAddress(link, l.address, l.time, previous); err != nil {
 		return err
 	}
 	isNew := w.current.address != l.address
 	w.current, w.last, w.obtained, w.skew = l, l.address, obtained, 0
-	_, err = setRoutes(link, l.address, l.routes)
-	err = errors.Join(setMTU(link, l.mtu), err)
+	_, err = w.d.kernel.setRoutes(link, l.address, l.routes)
+	err = errors.Join(w.d.kernel.setMTU(link, l.mtu), err)
 	w.failed(err)
 	if isNew {
 		w.log.Info("NIC configured", "address", l.address, "routes", len(l.routes), "lease", l.time, "server", l.server)
@@ -60,10 +60,10 @@ func (w *worker) unconfigure() {
 	lost := w.current.address
 	w.current, w.last = lease{}, netip.Prefix{}
 	w.reset(StateDiscovering)
-	link, err := netlink.LinkByIndex(w.index)
+	link, err := w.d.kernel.LinkByIndex(w.index)
 	if err == nil {
-		_, err = setRoutes(link, lost, nil)
-		err = errors.Join(err, removeAddress(link, lost), setMTU(link, w.mtu))
+		_, err = w.d.kernel.setRoutes(link, lost, nil)
+		err = errors.Join(err, w.d.kernel.removeAddress(link, lost), w.d.kernel.setMTU(link, w.mtu))
 	}
 	w.failed(err)
 }
@@ -71,7 +71,7 @@ func (w *worker) unconfigure() {
 // mend gives the NIC what it lacks of the lease, takes away rivals of its default
 // route, and reports which of the two was to be put right.
 func (w *worker) mend(link netlink.Link) (address, routes bool) {
-	has, err := hasAddress(link, w.current.address)
+	has, err := w.d.kernel.hasAddress(link, w.current.address)
 	if err == nil && !has {
 		left := w.current.time
 		if left > 0 {
@@ -80,9 +80,9 @@ func (w *worker) mend(link netlink.Link) (address, routes bool) {
 			}
 		}
 		address = true
-		err = setAddress(link, w.current.address, left, netip.Prefix{})
+		err = w.d.kernel.setAddress(link, w.current.address, left, netip.Prefix{})
 	}
-	routes, errRoutes := setRoutes(link, w.current.address, w.current.routes)
+	routes, errRoutes := w.d.kernel.setRoutes(link, w.current.address, w.current.routes)
 	w.failed(errors.Join(err, errRoutes))
 	return address, routes
 }
@@ -90,7 +90,7 @@ func (w *worker) mend(link netlink.Link) (address, routes bool) {
 // undoDisturbance puts right what somebody may have changed. While the link is
 // down there is no need: that is done when it returns.
 func (w *worker) undoDisturbance() {
-	link, err := netlink.LinkByIndex(w.index)
+	link, err := w.d.kernel.LinkByIndex(w.index)
 	if err != nil || !isUp(link) {
 		return
 	}

@@ -34,6 +34,7 @@ type daemon struct {
 	fail      context.CancelCauseFunc // ends the daemon with an error
 	wg        sync.WaitGroup          // all goroutines
 
+	kernel  kernel
 	posts   posts
 	workers map[int]*worker // by link index
 	// isLate says that a NIC found now was not there when the system began.
@@ -72,6 +73,10 @@ func (d *daemon) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if d.kernel, err = openKernel(); err != nil {
+		d.log.Warn("start", "err", err)
+	}
+	defer d.kernel.Close()
 	switch d.before, err = ReadReport(d.cfg.ReportPath); {
 	case err == nil:
 		d.isLate = true
@@ -168,7 +173,7 @@ func (d *daemon) heard(ctx context.Context, messages []syscall.NetlinkMessage) {
 func (d *daemon) look(ctx context.Context) {
 	d.log.Debug("messages of the kernel were lost")
 	for _, w := range d.workers {
-		link, err := netlink.LinkByIndex(w.index)
+		link, err := d.kernel.LinkByIndex(w.index)
 		if err != nil || link.Attrs().Name != w.Name {
 			d.gone(w)
 			continue
@@ -224,7 +229,7 @@ func (d *daemon) assign(ctx context.Context) error {
 
 // start starts the worker of a NIC, unless it has one, and reports whether it did.
 func (d *daemon) start(ctx context.Context, a Assignment) (started bool) {
-	link, err := netlink.LinkByName(a.Name)
+	link, err := d.kernel.LinkByName(a.Name)
 	if err != nil {
 		d.log.Warn("NIC is gone", "nic", a.Name, "role", a.Role, "err", err)
 		return false

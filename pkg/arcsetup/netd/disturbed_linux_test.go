@@ -109,7 +109,7 @@ func TestFight(t *testing.T) {
 	must(t, err)
 	came := make(chan netlink.AddrUpdate)
 	must(t, netlink.AddrSubscribe(came, t.Context().Done()))
-	must(t, removeAddress(link, netip.MustParsePrefix("10.0.2.15/24")))
+	must(t, kernel{&netlink.Handle{}}.removeAddress(link, netip.MustParsePrefix("10.0.2.15/24")))
 	const length = 3 * time.Second
 	times := 0
 	for end := time.After(length); end != nil; {
@@ -117,7 +117,7 @@ func TestFight(t *testing.T) {
 		case u := <-came:
 			if u.NewAddr && u.LinkAddress.IP.To4() != nil {
 				times++
-				must(t, removeAddress(link, netip.MustParsePrefix("10.0.2.15/24")))
+				must(t, kernel{&netlink.Handle{}}.removeAddress(link, netip.MustParsePrefix("10.0.2.15/24")))
 			}
 		case <-end:
 			end = nil

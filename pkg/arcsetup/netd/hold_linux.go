@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
-	"github.com/vishvananda/netlink"
 )
 
 // errExpired ends a lease that could not be renewed in its time.
@@ -98,7 +97,7 @@ func (w *worker) isInDoubt() bool {
 	if !wasDown && !jumped {
 		return false
 	}
-	link, err := netlink.LinkByIndex(w.index)
+	link, err := w.d.kernel.LinkByIndex(w.index)
 	if err != nil || !isUp(link) {
 		w.wasDown.Store(true) // as it will be known when it is up again
 		w.report(func(n *NIC) { n.State = StateNoCarrier })
@@ -123,7 +122,7 @@ func wallSkew(since, now time.Time) time.Duration {
 
 // renew asks for the lease once more and configures the NIC again.
 func (w *worker) renew(ctx context.Context, r request) (*dhcpv4.DHCPv4, error) {
-	link, err := netlink.LinkByIndex(w.index)
+	link, err := w.d.kernel.LinkByIndex(w.index)
 	if err != nil {
 		return nil, fmt.Errorf("look at the link: %w", err)
 	}
@@ -137,7 +136,7 @@ func (w *worker) renew(ctx context.Context, r request) (*dhcpv4.DHCPv4, error) {
 // release gives a lease back. The address stays: the message may still wait for
 // the server's MAC address.
 func (w *worker) release(ack *dhcpv4.DHCPv4) {
-	link, err := netlink.LinkByIndex(w.index)
+	link, err := w.d.kernel.LinkByIndex(w.index)
 	if err == nil {
 		err = w.dhcp.release(link, ack)
 	}

@@ -109,7 +109,7 @@ func (w *worker) bringUp(ctx context.Context) (netlink.Link, error) {
 			}
 			return link, nil
 		case link.Attrs().Flags&net.FlagUp == 0 && !w.wasSetUp:
-			if err := netlink.LinkSetUp(link); err != nil {
+			if err := w.d.kernel.LinkSetUp(link); err != nil {
 				return nil, fmt.Errorf("set the link up: %w", err)
 			}
 			w.wasSetUp = true
@@ -192,8 +192,8 @@ func (w *worker) keepStatic(ctx context.Context) {
 	for ctx.Err() == nil {
 		link, err := w.bringUp(ctx)
 		if err == nil {
-			err = setAddress(link, w.Address, 0, w.last)
-			_, errRoutes := setRoutes(link, w.Address, nil)
+			err = w.d.kernel.setAddress(link, w.Address, 0, w.last)
+			_, errRoutes := w.d.kernel.setRoutes(link, w.Address, nil)
 			err = errors.Join(err, errRoutes)
 		}
 		if ctx.Err() != nil {
@@ -235,12 +235,12 @@ func (w *worker) undisturbed(ctx context.Context) {
 // keepOff takes the link down, with what an earlier lease has left on it.
 func (w *worker) keepOff(ctx context.Context) {
 	w.reset(StateOff)
-	link, err := netlink.LinkByIndex(w.index)
+	link, err := w.d.kernel.LinkByIndex(w.index)
 	if err == nil && w.last.IsValid() {
-		err = removeAddress(link, w.last)
+		err = w.d.kernel.removeAddress(link, w.last)
 	}
 	if err == nil {
-		err = netlink.LinkSetDown(link)
+		err = w.d.kernel.LinkSetDown(link)
 	}
 	w.failed(err)
 	<-ctx.Done()

@@ -3,6 +3,7 @@ package plan
 import (
 	"context"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -44,7 +45,7 @@ type Runner struct {
 // all have ended. A need that names no earlier step is passed over with a
 // warning, so that a wrong plan still boots.
 func (r *Runner) Run(steps []Step) {
-	run := &run{Runner: r}
+	run := &run{Runner: r, said: make(chan Result, len(steps))}
 	byName := make(map[string]*pending, len(steps))
 	for i, s := range steps {
 		p := &pending{Step: s, place: i}
@@ -62,14 +63,22 @@ func (r *Runner) Run(steps []Step) {
 		}
 	}
 	run.all.Add(len(steps))
+	logged := make(chan struct{})
+	guarded.Go(r.Log, "log of the steps", func() {
+		defer close(logged)
+		run.log()
+	})
 	run.begin(len(run.ready))
 	run.all.Wait()
+	close(run.said)
+	<-logged
 }
 
 // run is one run of a plan.
 type run struct {
 	*Runner
-	all sync.WaitGroup // steps
+	all  sync.WaitGroup // steps
+	said chan Result    // has room for all of them
 
 	mu sync.Mutex // guards what follows, and what the steps still need
 	// ready are the steps that can begin, in the plan's order. As many
@@ -133,8 +142,8 @@ func (r *run) ended(p *pending) (n int) {
 	return n
 }
 
-// step runs one step and logs and keeps what came of it.
-func (r *Runner) step(s Step) {
+// step runs one step, keeps what came of it, and has it logged.
+func (r *run) step(s Step) {
 	res := Result{Step: s.Name, Doc: s.Doc, Needs: s.Needs, Start: r.Uptime()}
 	var changed bool
 	err := guarded.Call(s.Name, func() (err error) {
@@ -145,31 +154,53 @@ func (r *Runner) step(s Step) {
 	if err != nil {
 		res.Err, res.Error = err, err.Error()
 	}
-	level := slog.LevelDebug
 	switch severityOf(err) {
 	case failure:
-		res.Outcome, level = Failed, slog.LevelError
+		res.Outcome = Failed
 	case absence:
 		res.Outcome = Unavailable
-	case warning:
-		level = slog.LevelWarn
-		fallthrough
 	default:
 		res.Outcome = Already
 		if changed {
-			res.Outcome, level = OK, max(level, slog.LevelInfo)
+			res.Outcome = OK
 		}
+	}
+	r.keep(res)
+	r.said <- res
+}
+
+// log logs the results, each when no step has anything to do: on one processor a
+// line takes as long as a short step.
+func (r *run) log() {
+	for res := range r.said {
+		runtime.Gosched()
+		r.Runner.log(res)
+	}
+}
+
+// log logs a result: a line for each thing that is wrong, so that none is cut off.
+func (r *Runner) log(res Result) {
+	level := slog.LevelDebug
+	switch {
+	case res.Outcome == Failed:
+		level = slog.LevelError
+	case severityOf(res.Err) == warning:
+		level = slog.LevelWarn
+	case res.Outcome == OK:
+		level = slog.LevelInfo
 	}
 	attrs := []any{
 		"outcome", res.Outcome, "took", (res.End - res.Start).Round(10 * time.Microsecond),
 	}
-	if err == nil {
-		r.Log.Log(context.Background(), level, s.Name, attrs...)
+	if res.Err == nil {
+		r.Log.Log(context.Background(), level, res.Step, attrs...)
 	}
-	// A line for each thing that is wrong, so that none is cut off.
-	for _, reason := range reasons(err) {
-		r.Log.Log(context.Background(), level, s.Name, append(attrs, "err", reason)...)
+	for _, reason := range reasons(res.Err) {
+		r.Log.Log(context.Background(), level, res.Step, append(attrs, "err", reason)...)
 	}
+}
+
+func (r *Runner) keep(res Result) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.results = append(r.results, res)
