@@ -76,6 +76,7 @@ type image struct {
 	qemu          []string // further arguments
 	ports         []guest.Port
 	cmdline       []string
+	cpus          int // by default 1
 	// timeout is how long the guest may run, by default 3 minutes.
 	timeout time.Duration
 	// tools puts the real iptables and ip on the share.
@@ -98,7 +99,7 @@ func boot(t *testing.T, im image) *machine {
 	config := guest.Config{
 		Arch: arch(), VirtioConsole: im.virtioConsole,
 		Kernel: built(t, cmp.Or(im.kernel, "vmlinuz-stock")), Initrd: built(t, cmp.Or(im.initrd, "initramfs-modules.cpio")),
-		Cmdline: im.cmdline, NICs: im.nics, Disks: im.disks, ExtraQEMU: im.qemu, Timeout: cmp.Or(im.timeout, 3*time.Minute),
+		CPUs: im.cpus, Cmdline: im.cmdline, NICs: im.nics, Disks: im.disks, ExtraQEMU: im.qemu, Timeout: cmp.Or(im.timeout, 3*time.Minute),
 	}
 	config.Initrd = withFiles(t, config.Initrd, im)
 	if !im.noShare {
@@ -265,7 +266,7 @@ func (m *machine) install(program, tag, path string, mode os.FileMode) {
 	}
 }
 
-// ask calls a method of the test agent.
+// ask calls a method of the test agent, which has as long as the guest.
 func ask[Reply any](m *machine, method string, args any) (reply Reply, err error) {
 	call := m.agent.Go(probe.Service+"."+method, args, &reply, make(chan *rpc.Call, 1))
 	select {
@@ -273,8 +274,6 @@ func ask[Reply any](m *machine, method string, args any) (reply Reply, err error
 		return reply, call.Error
 	case <-m.Ended():
 		return reply, fmt.Errorf("%s: the guest has ended: %v", method, m.Wait())
-	case <-time.After(90 * time.Second):
-		return reply, fmt.Errorf("%s: the test agent does not answer", method)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/arcinit/arcinit/vmtests/probe"
 )
@@ -15,7 +16,7 @@ import (
 // TestPackagesInGuest runs the packages' own tests that mount, change the
 // network, want the real iptables or have devices send events, as root of a guest.
 func TestPackagesInGuest(t *testing.T) {
-	m := boot(t, image{tools: true})
+	m := boot(t, image{tools: true, cpus: 2, timeout: 15 * time.Minute})
 	for _, path := range []string{"arcsetup", "arcsetup/netd", "arcsetup/uevent"} {
 		program := packageTests(t, m, path)
 		t.Run(filepath.Base(path), func(t *testing.T) { runPackageTests(t, m, program, "iptables") })
@@ -54,7 +55,7 @@ func runPackageTests(t *testing.T, m *machine, program, iptables string) {
 	t.Helper()
 	r := must[probe.Result](t, m, "Run", probe.Command{
 		// Those that can run beside each other wait most of the time.
-		Argv: []string{program, "-test.v", "-test.timeout=5m", "-test.parallel=4"},
+		Argv: []string{program, "-test.v", "-test.timeout=10m", "-test.parallel=4"},
 		Env: []string{
 			"XTABLES_LIBDIR=/arcbox/tools/" + iptables + "/lib/xtables",
 			"IPTABLES=" + strings.Join(tool(iptables, "xtables-nft-multi", "iptables"), " "),

@@ -48,7 +48,12 @@ func TestLinkReturns(t *testing.T) {
 		r := startDaemon(t, Config{}, 1, func(d *daemon) {
 			client := exchanges{questions: questions, isPatient: isPatient}
 			d.newClient = func(*counter) exchanger { return client }
-			d.cfg.After = func(time.Duration) <-chan time.Time { return nil } // pauses have no end
+			d.cfg.After = func(pause time.Duration) <-chan time.Time {
+				if pause == reportDelay {
+					return time.After(pause)
+				}
+				return nil // those between tries have no end
+			}
 		})
 		first := <-questions
 		for range 2 {
