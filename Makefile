@@ -69,7 +69,7 @@ vmtest: $(GUEST) $(BUILD)/tools $(EMULATOR)
 	@scripts/need-guests.sh
 	@scripts/need-disks.sh
 	GOOS=linux GOARCH=$(ARCH) CGO_ENABLED=0 go build -o $(BUILD)/arcbox-agent ./vmtests/agent
-	ARCINIT_BUILD=$(abspath $(BUILD)) go test -tags vmtest -count=1 -p 1 -timeout 40m -run '$(RUN)' ./vmtests/...
+	ARCINIT_BUILD=$(abspath $(BUILD)) go test -tags vmtest -count=1 -p 1 -timeout 60m -run '$(RUN)' ./vmtests/...
 
 vmtest-%:
 	$(MAKE) vmtest ARCH=$*
