@@ -12,6 +12,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -33,7 +34,7 @@ func fullGuest() image {
 		},
 		shared: map[string]string{
 			"vmm.toml":         "[network]\ncidr = \"172.30.16.0/20\"\n",
-			"etc/arcinit.toml": "[docker.daemon]\ndebug = true\n[docker.daemon.features]\ncdi = true\n",
+			"etc/arcinit.toml": "[docker.daemon]\ndebug = true\n[docker.daemon.features]\ncdi = true\n[sysctl]\nvm.swappiness = 10\n",
 			"log/arcinit.log":  "the boot before\n",
 		},
 	}
@@ -124,11 +125,18 @@ func testLacks(t *testing.T, m *machine, k kernel, row, why string) {
 func TestUnderAnotherInit(t *testing.T) {
 	im := fullGuest()
 	im.initrd = "initramfs-uinit.cpio"
+	const kept = "0123456789abcdef0123456789abcdef\n"
+	im.shared["etc/machine-id"] = kept // of an earlier boot
 	m := boot(t, im)
 	if comm := strings.TrimSpace(m.read(t, "/proc/1/comm")); comm != "init" {
 		t.Errorf("PID 1 is %q, want u-root's init", comm)
 	}
 	testRows(&rows{T: t, m: m}, m)
+	t.Run("machineid/kept", func(t *testing.T) {
+		if id := m.read(t, "/etc/machine-id"); id != kept {
+			t.Errorf("the machine id is %q, and was %q at the last boot", id, kept)
+		}
+	})
 	t.Run("again", func(t *testing.T) { testAgain(t, m) })
 	t.Run("poweroff", func(t *testing.T) { testPowerOff(t, m) })
 }
@@ -272,6 +280,29 @@ func testRows(t *rows, m *machine) {
 		if !slices.Equal(daemon.DNS, []string{"10.0.2.1"}) || nofile.Name != "nofile" || nofile.Soft != 1048576 || nofile.Hard != 1048576 ||
 			!daemon.Features["containerd-snapshotter"] || !daemon.Features["cdi"] || !daemon.Debug {
 			t.Errorf("daemon.json says %+v", daemon)
+		}
+	})
+	t.Run("machineid", func(t *testing.T) {
+		id := m.read(t, "/etc/machine-id")
+		if !regexp.MustCompile(`^[0-9a-f]{32}\n$`).MatchString(id) {
+			t.Errorf("the machine id is %q", id)
+		}
+		if kept := m.get("etc/machine-id"); kept != id {
+			t.Errorf("the machine id is %q, and %q on the share", id, kept)
+		}
+	})
+	t.Run("sysctl", func(t *testing.T) {
+		for path, least := range map[string]int{
+			"fs/inotify/max_user_instances": 8192, "fs/inotify/max_user_watches": 1 << 20, "fs/aio-max-nr": 1 << 20,
+			"vm/max_map_count": 1 << 20, "kernel/keys/maxkeys": 1e6, "kernel/keys/maxbytes": 25e6, "kernel/pid_max": 1 << 22,
+			"net/core/somaxconn": 32768, "net/core/rmem_max": 7.5e6, "net/core/wmem_max": 7.5e6,
+		} {
+			if n, err := strconv.Atoi(strings.TrimSpace(m.read(t, "/proc/sys/"+path))); err != nil || n < least {
+				t.Errorf("%s is %d, want %d at least", path, n, least)
+			}
+		}
+		if got := strings.TrimSpace(m.read(t, "/proc/sys/vm/swappiness")); got != "10" {
+			t.Errorf("vm.swappiness is %s, the host wants 10", got)
 		}
 	})
 	t.Run("ca", func(t *testing.T) {

@@ -1,10 +1,13 @@
 package arcsetup
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
@@ -12,9 +15,8 @@ import (
 
 const daemonJSON = "/etc/docker/daemon.json"
 
-// defaultDaemon is dockerd's configuration before image and operator have their
-// say.
-func defaultDaemon() map[string]any {
+// requiredDaemon is what dockerd's configuration has to say in any case.
+func requiredDaemon() map[string]any {
 	return map[string]any{
 		// Containers ask the gateway, where the host answers for names of
 		// its own; the guest's resolv.conf is of no use inside them.
@@ -26,26 +28,41 @@ func defaultDaemon() map[string]any {
 	}
 }
 
-// dockerDaemon writes daemon.json: the defaults, over them what the image has
-// there, over that [docker.daemon] of arcinit.toml.
+// dockerDaemon writes daemon.json: what the image has there, over that [docker.daemon]
+// of arcinit.toml, and over both what is required.
 func (g *Guest) dockerDaemon() (bool, error) {
-	daemon := defaultDaemon()
 	image, err := g.imageDaemon()
-	merge(daemon, image)
-	merge(daemon, g.Config.DockerDaemon)
-	text, errText := json.MarshalIndent(daemon, "", "  ")
-	if errText != nil {
+	operator := g.Config.DockerDaemon
+	if _, errText := json.Marshal(operator); errText != nil {
 		// TOML has numbers that JSON has not: nan and inf.
 		err = errors.Join(err, plan.Fallback(fmt.Errorf("arcinit.toml: docker.daemon: not used: %w", errText)))
-		daemon = defaultDaemon()
-		merge(daemon, image)
-		text, errText = json.MarshalIndent(daemon, "", "  ")
+		operator = nil
 	}
+	daemon := map[string]any{}
+	merge(daemon, image)
+	merge(daemon, operator)
+	for _, refused := range require(daemon, requiredDaemon(), "") {
+		err = errors.Join(err, plan.Fallback(refused))
+	}
+	text, errText := json.MarshalIndent(daemon, "", "  ")
 	if errText != nil {
 		return false, errors.Join(err, fmt.Errorf("write %s: %w", daemonJSON, errText))
 	}
 	changed, errWrite := g.writeFile(daemonJSON, string(text)+"\n")
-	return changed, errors.Join(err, errWrite)
+	return changed, errors.Join(err, errWrite, g.directRouting(daemon))
+}
+
+// directRouting says what a bridge NIC needs that arcinit cannot give it: before
+// version 28, Docker Engine does not start with a key that it does not know.
+func (g *Guest) directRouting(daemon map[string]any) error {
+	const key = "allow-direct-routing"
+	if _, decided := daemon[key]; decided {
+		return nil
+	}
+	if bridge, _ := g.bridgeNIC(); bridge != "" {
+		return plan.Fallback(fmt.Errorf("%s is not set: from version 28 on, Docker Engine drops what comes from the bridge NIC %s to containers' own addresses (docs/docker.md)", key, bridge))
+	}
+	return nil
 }
 
 // imageDaemon reads the daemon.json that is there. One that is not JSON is put
@@ -81,14 +98,44 @@ func errorLine(text string, err error) int {
 }
 
 // merge puts over into base, object by object; where both have a value that is
-// not an object, over's holds.
+// not an object, over's holds. It shares no object with over.
 func merge(base, over map[string]any) {
 	for k, v := range over {
 		sub, ok := v.(map[string]any)
-		if old, is := base[k].(map[string]any); ok && is {
-			merge(old, sub)
+		if !ok {
+			base[k] = v
 			continue
 		}
-		base[k] = v
+		old, is := base[k].(map[string]any)
+		if !is {
+			old = map[string]any{}
+			base[k] = old
+		}
+		merge(old, sub)
 	}
+}
+
+// require has daemon say what want does, and names what it said instead. The path
+// at, with a dot at its end, is where both are.
+func require(daemon, want map[string]any, at string) (refused []error) {
+	for _, k := range slices.Sorted(maps.Keys(want)) {
+		is, there := daemon[k]
+		sub, isObject := want[k].(map[string]any)
+		if inner, ok := is.(map[string]any); isObject && ok {
+			refused = append(refused, require(inner, sub, at+k+".")...)
+			continue
+		}
+		if there && !sameJSON(is, want[k]) {
+			refused = append(refused, fmt.Errorf("docker.daemon: %s%s = %v is not used, since containers count on %v", at, k, is, want[k]))
+		}
+		daemon[k] = want[k]
+	}
+	return refused
+}
+
+// sameJSON compares values whose numbers may have come from TOML or JSON.
+func sameJSON(a, b any) bool {
+	textA, errA := json.Marshal(a)
+	textB, errB := json.Marshal(b)
+	return errA == nil && errB == nil && bytes.Equal(textA, textB)
 }

@@ -133,18 +133,65 @@ func daemon(t *testing.T, g *Guest) map[string]any {
 }
 
 func TestDockerDaemonMerges(t *testing.T) {
-	g := newGuest(t, map[string]string{daemonJSON: `{"debug": true, "features": {"cdi": true}, "dns": ["1.1.1.1"]}`})
+	g := newGuest(t, map[string]string{daemonJSON: `{"debug": true, "mtu": 1300, "features": {"cdi": true}, "default-ulimits": {"nofile": {"Soft": 1048576}}}`})
 	g.Config.DockerDaemon = map[string]any{
-		"features": map[string]any{"containerd-snapshotter": false},
+		"features": map[string]any{"buildkit": false, "containerd-snapshotter": true},
 		"mtu":      int64(1400),
 	}
 	twice(t, g.dockerDaemon)
 	d := daemon(t, g)
 	features := d["features"].(map[string]any)
 	nofile := d["default-ulimits"].(map[string]any)["nofile"].(map[string]any)
-	if d["debug"] != true || d["mtu"] != 1400.0 || features["cdi"] != true || features["containerd-snapshotter"] != false ||
-		d["dns"].([]any)[0] != "1.1.1.1" || nofile["Soft"] != 1048576.0 || nofile["Hard"] != 1048576.0 || nofile["Name"] != "nofile" {
+	if d["debug"] != true || d["mtu"] != 1400.0 || features["cdi"] != true || features["buildkit"] != false || features["containerd-snapshotter"] != true ||
+		d["dns"].([]any)[0] != "10.0.2.1" || nofile["Soft"] != 1048576.0 || nofile["Hard"] != 1048576.0 || nofile["Name"] != "nofile" {
 		t.Errorf("daemon.json is %v", d)
+	}
+}
+
+// TestDockerDaemonHolds has image and operator say what no container could live
+// with.
+func TestDockerDaemonHolds(t *testing.T) {
+	g := newGuest(t, map[string]string{daemonJSON: `{"dns": ["1.1.1.1"]}`})
+	g.Config.DockerDaemon = map[string]any{
+		"features":        map[string]any{"containerd-snapshotter": false, "cdi": true},
+		"default-ulimits": "none",
+	}
+	_, err := g.dockerDaemon()
+	for _, want := range []string{"dns = [1.1.1.1]", "features.containerd-snapshotter = false", "default-ulimits = none"} {
+		if err == nil || !strings.Contains(err.Error(), "docker.daemon: "+want) {
+			t.Errorf("the error is %v, want it to name %s", err, want)
+		}
+	}
+	d := daemon(t, g)
+	features := d["features"].(map[string]any)
+	if d["dns"].([]any)[0] != "10.0.2.1" || features["containerd-snapshotter"] != true || features["cdi"] != true ||
+		d["default-ulimits"].(map[string]any)["nofile"] == nil {
+		t.Errorf("daemon.json is %v", d)
+	}
+	if g.Config.DockerDaemon["features"].(map[string]any)["containerd-snapshotter"] != false {
+		t.Error("the configuration was changed")
+	}
+}
+
+func TestDirectRouting(t *testing.T) {
+	nics := map[string]string{"/sys/class/net/eth0/device/x": "", "/sys/class/net/eth1/device/x": ""}
+	for name, tt := range map[string]struct {
+		files  map[string]string
+		daemon map[string]any
+		said   bool
+	}{
+		"no bridge NIC": {},
+		"not set":       {files: nics, said: true},
+		"set":           {files: nics, daemon: map[string]any{"allow-direct-routing": true}},
+		"set to false":  {files: nics, daemon: map[string]any{"allow-direct-routing": false}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGuest(t, tt.files)
+			g.Config.DockerDaemon = tt.daemon
+			if _, err := g.dockerDaemon(); (err != nil) != tt.said || tt.said && !strings.Contains(err.Error(), "eth1") {
+				t.Errorf("said: %v", err)
+			}
+		})
 	}
 }
 

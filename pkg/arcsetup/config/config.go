@@ -28,6 +28,8 @@ type Config struct {
 	Network
 	// DockerDaemon is merged into /etc/docker/daemon.json.
 	DockerDaemon map[string]any
+	// Sysctls are kernel parameters to be set, by path below /proc/sys.
+	Sysctls map[string]string
 	// Grace is how long services have to end at shutdown.
 	Grace time.Duration
 	// WithoutPowerOff is what a power-off does where the kernel cannot:

@@ -397,3 +397,33 @@ func FuzzParseCommandLine(f *testing.F) {
 		_, _ = Load(ParseCommandLine(text), files{}.read)
 	})
 }
+
+func TestSysctls(t *testing.T) {
+	text := `[sysctl]
+vm.swappiness = 10
+"vm.max_map_count" = 262144
+"net/ipv4/conf/eth0.100/rp_filter" = 2
+net.ipv4.ip_local_port_range = "1024 65535"
+net.ipv4.ip_forward = 0
+"fs/../x" = 1
+kernel.panic = 1.5
+kernel.core_pattern = "a\nb"
+`
+	c := Default()
+	err := c.merge("/f", text)
+	want := map[string]string{
+		"vm/swappiness": "10", "vm/max_map_count": "262144",
+		"net/ipv4/conf/eth0.100/rp_filter": "2", "net/ipv4/ip_local_port_range": "1024 65535",
+	}
+	if !reflect.DeepEqual(c.Sysctls, want) {
+		t.Errorf("sysctls are %v, want %v", c.Sysctls, want)
+	}
+	for _, key := range []string{"net.ipv4.ip_forward: the set-up", "fs....x: not the name", "kernel.panic: 1.5", "kernel.core_pattern: "} {
+		if err == nil || !strings.Contains(err.Error(), "/f: sysctl: "+key) {
+			t.Errorf("the error is %v, want %q in it", err, key)
+		}
+	}
+	if n := strings.Count(err.Error(), "\n"); n != 3 {
+		t.Errorf("%d lines: %v", n+1, err)
+	}
+}

@@ -19,6 +19,7 @@ type file struct {
 	DNS      struct{ Nameservers []string }
 	Network  networkFile
 	Docker   struct{ Daemon map[string]any }
+	Sysctl   map[string]any
 	Shutdown struct {
 		Grace           *string
 		WithoutPowerOff *string `toml:"without_poweroff"`
@@ -54,8 +55,8 @@ func (c *Config) merge(path, text string) error {
 		}
 	}
 	for _, key := range meta.Undecoded() {
-		if !strings.HasPrefix(key.String(), "docker.daemon.") {
-			check(key.String(), errors.New("unknown key"))
+		if name := key.String(); !strings.HasPrefix(name, "docker.daemon.") && key[0] != "sysctl" {
+			check(name, errors.New("unknown key"))
 		}
 	}
 	if f.Hostname != nil {
@@ -82,6 +83,9 @@ func (c *Config) merge(path, text string) error {
 	}
 	for _, err := range c.setHandlers(f.Binfmt) {
 		check("binfmt", err)
+	}
+	for _, err := range c.setSysctls(f.Sysctl) {
+		check("sysctl", err)
 	}
 	c.DockerDaemon = f.Docker.Daemon
 	return errors.Join(errs...)
