@@ -18,8 +18,9 @@ import (
 // TestTimeToNetworks holds the boot of the production image to what it may cost,
 // counted in instructions: with three shares and two NICs whose servers answer at
 // once, on a kernel with everything built in. The times are the kernel's own, from
-// its line about /init on. While the guest has nothing to do its clock jumps to the
-// next timer, however soon the host answers: hence the median of some boots.
+// its line about /init on. While the guest waits for the host its clock jumps to the
+// next timer, however soon the answer is there; what the boot costs is the least of
+// some boots, since that only adds to it.
 func TestTimeToNetworks(t *testing.T) {
 	if os.Getenv("FULL") == "" || arch() != "amd64" {
 		t.Skip("this is for FULL=1, which builds that kernel, on amd64")
@@ -38,9 +39,8 @@ func TestTimeToNetworks(t *testing.T) {
 		t.Logf("from /init to both networks %v, to the agent's first instructions %v", networks, agent)
 		took = append(took, networks)
 	}
-	slices.Sort(took)
-	if took[boots/2] > limit {
-		t.Errorf("both networks are there after %v, more than %v", took, limit)
+	if least := slices.Min(took); least > limit {
+		t.Errorf("both networks are there after %v at the least, more than %v", least, limit)
 	}
 }
 
