@@ -217,9 +217,9 @@ func (p *picture) svg(r arcsetup.Report) string {
 	kernel := "kernel " + ms(p.axis.start) + " ms"
 	fmt.Fprintf(&b, "<rect class=\"kernel\" x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\"><title>%s</title></rect>\n",
 		left, top, p.axis.begin-left, barHeight, kernel)
-	fmt.Fprintf(&b, "<text class=\"note\" x=\"%d\" y=\"%d\">%s</text>\n", left, top-28, kernel)
+	fmt.Fprintf(&b, "<text class=\"note\" x=\"10\" y=\"%d\">%s</text>\n", top-28, kernel)
 	if p.axis.squeezed {
-		fmt.Fprintf(&b, "<text class=\"note\" x=\"%d\" y=\"%d\">not to scale</text>\n", left, top-14)
+		fmt.Fprintf(&b, "<text class=\"note\" x=\"10\" y=\"%d\">not to scale</text>\n", top-14)
 		fmt.Fprintf(&b, "<path class=\"page\" d=\"M%d %dl6 -14h6l-6 14z\"/>\n", left+squeezed/2-6, top+barHeight+2)
 	}
 	step := p.axis.tick()
