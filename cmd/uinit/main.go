@@ -23,13 +23,13 @@ import (
 	"github.com/arcinit/arcinit/pkg/arcsetup/plot"
 )
 
-const usage = `usage: uinit                set up this guest and look after it
-       uinit plan           the steps of the set-up, in order, and what this kernel lacks for them
-       uinit report [FILE]  what became of them at this boot, and the network
+const usage = `usage: uinit                    set up this guest and look after it
+       uinit plan               the steps of the set-up, in order, and what this kernel lacks for them
+       uinit report [FILE]      what became of them at this boot, and the network
        uinit plot [FILE [NET]]  the same as an SVG; NET is the network's report
-       uinit check FILE     what is wrong with a configuration (arcinit.toml)
-       uinit poweroff       end the services and power off
-       uinit reboot         the same, and start again
+       uinit check FILE         what is wrong with a configuration (arcinit.toml)
+       uinit poweroff           end the services and power off
+       uinit reboot             the same, and start again
        uinit version
 `
 

@@ -189,12 +189,14 @@ func (p *picture) nic(n netd.NIC) {
 	if n.ConfiguredNS != 0 {
 		note += fmt.Sprintf(", %s ms", ms(time.Duration(n.ConfiguredNS)))
 	}
+	class := "runs"
 	if n.Error != "" {
+		class = string(plan.Failed)
 		note += ": " + n.Error
 	}
 	p.row(n.Name, note)
 	if n.ConfiguredNS != 0 {
-		p.mark("runs", time.Duration(n.ConfiguredNS), note, true)
+		p.mark(class, time.Duration(n.ConfiguredNS), note, true)
 		return
 	}
 	fmt.Fprintf(&p.rows, "<text class=\"note\" x=\"%d\" y=\"%d\">%s</text>\n", left+8, p.y-3, escape(note))
