@@ -1,6 +1,7 @@
 # What can be made here:
 #
 #   make run         boot a guest: with a terminal you get a shell in it, else it shows the boot and powers off;
+#                    the boot stays in build/boot.json and is drawn in build/boot.svg;
 #                    AGENT=path starts a program of yours in place of the example agent
 #   make test        everything that can be tested: unit, and vmtest for both architectures or the one that ARCH says; with
 #                    FULL=1 on every kernel, which builds two, and check, too

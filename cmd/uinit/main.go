@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"runtime/debug"
 	"text/tabwriter"
@@ -17,15 +18,18 @@ import (
 	"github.com/arcinit/arcinit/pkg/arcsetup/built"
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/guarded"
+	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
+	"github.com/arcinit/arcinit/pkg/arcsetup/plot"
 )
 
-const usage = `usage: uinit                set up this guest and look after it
-       uinit plan           the steps of the set-up, in order, and what this kernel lacks for them
-       uinit report [FILE]  what became of them at this boot, and the network
-       uinit check FILE     what is wrong with a configuration (arcinit.toml)
-       uinit poweroff       end the services and power off
-       uinit reboot         the same, and start again
+const usage = `usage: uinit                    set up this guest and look after it
+       uinit plan               the steps of the set-up, in order, and what this kernel lacks for them
+       uinit report [FILE]      what became of them at this boot, and the network
+       uinit plot [FILE [NET]]  the same as an SVG; NET is the network's report
+       uinit check FILE         what is wrong with a configuration (arcinit.toml)
+       uinit poweroff           end the services and power off
+       uinit reboot             the same, and start again
        uinit version
 `
 
@@ -61,6 +65,8 @@ func run(args []string, out io.Writer) error {
 		return printPlan(out)
 	case "report":
 		return report(args[1:], out)
+	case "plot":
+		return drawBoot(args[1:], out)
 	case "check":
 		return check(args[1:], out)
 	case "poweroff", "reboot":
@@ -141,11 +147,7 @@ func report(args []string, out io.Writer) error {
 	if len(args) > 0 {
 		path = args[0]
 	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("boot report: %w", err)
-	}
-	r, err := arcsetup.ParseReport(data)
+	r, err := readReport(path)
 	if err != nil {
 		return err
 	}
@@ -153,6 +155,39 @@ func report(args []string, out io.Writer) error {
 		return err
 	}
 	return printNetwork(out, r.Start)
+}
+
+// drawBoot draws this boot and its network; or a report that was kept, with the
+// network's if that was kept, too.
+func drawBoot(args []string, out io.Writer) error {
+	if len(args) > 2 {
+		return errors.New("plot takes a boot's report and a network's")
+	}
+	paths := args
+	if len(args) == 0 {
+		paths = []string{arcsetup.ReportPath, netd.DefaultReport}
+	}
+	r, err := readReport(paths[0])
+	if err != nil {
+		return err
+	}
+	var network netd.Report
+	if len(paths) == 2 {
+		network, err = netd.ReadReport(paths[1])
+		// The running system may have no network yet, or none at all.
+		if err != nil && (len(args) == 2 || !errors.Is(err, fs.ErrNotExist)) {
+			return err
+		}
+	}
+	return plot.Draw(out, r, network)
+}
+
+func readReport(path string) (arcsetup.Report, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return arcsetup.Report{}, fmt.Errorf("boot report: %w", err)
+	}
+	return arcsetup.ParseReport(data)
 }
 
 func check(args []string, out io.Writer) error {

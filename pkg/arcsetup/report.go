@@ -1,9 +1,12 @@
 package arcsetup
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -58,33 +61,100 @@ func (r Report) Count() string {
 	return text
 }
 
+// columns is how wide the table may be: serial consoles and README files show as
+// much.
+const columns = 100
+
 // WriteTable prints the report for a reader: a line a step in the order in which
-// they ended, and what is to be said of it.
+// they began, with a bar on the time from /init to the end of the boot, and then
+// what is to be said of them.
 func (r Report) WriteTable(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "arcinit %s on Linux %s, as %s, started %s after the kernel\n",
-		r.Version, r.Kernel, r.Role, ms(r.Start))
+	wrap(&b, "", fmt.Sprintf("arcinit %s on Linux %s, as %s, started %s after the kernel",
+		r.Version, r.Kernel, r.Role, ms(r.Start)))
+	steps := r.ByStart()
 	width := len("STEP")
-	for _, s := range r.Steps {
+	for _, s := range steps {
 		width = max(width, len(s.Step))
 	}
-	fmt.Fprintf(&b, "%10s %10s  %-*s  %-11s  %s\n", "AT ms", "TOOK ms", width, "STEP", "OUTCOME", "WHAT")
-	for _, s := range r.Steps {
-		what := s.Doc
-		if s.Error != "" {
-			what = strings.ReplaceAll(s.Error, "\n", "; ")
-		}
-		fmt.Fprintf(&b, "%10s %10s  %-*s  %-11s  %s\n",
-			number(s.Start-r.Start), number(s.End-s.Start), width, s.Step, s.Outcome, what)
+	line := fmt.Sprintf("%9s %9s  %-*s  %-11s  ", "AT ms", "TOOK ms", width, "STEP", "OUTCOME")
+	end := r.End()
+	chart := bars{start: r.Start, end: end, width: max(columns-len(line)-2, 10)}
+	fmt.Fprintf(&b, "%s|0%*s|\n", line, chart.width-1, number(end-r.Start))
+	for _, s := range steps {
+		fmt.Fprintf(&b, "%9s %9s  %-*s  %-11s  |%s|\n",
+			number(s.Start-r.Start), number(s.End-s.Start), width, s.Step, s.Outcome, chart.bar(s.Start, s.End))
 	}
-	b.WriteString(r.Count())
+	count := r.Count()
 	if r.Ready != 0 {
-		fmt.Fprintf(&b, "; agent started %s after /init", ms(r.Ready-r.Start))
+		count += fmt.Sprintf("; agent started %s after /init", ms(r.Ready-r.Start))
 	}
-	b.WriteString("\n")
+	wrap(&b, "", count)
+	for _, s := range steps {
+		if s.Error != "" {
+			wrap(&b, fmt.Sprintf("%-*s  ", width, s.Step), strings.ReplaceAll(s.Error, "\n", "; "))
+		}
+	}
 	r.writeServices(&b)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// ByStart returns the steps in the order in which they began.
+func (r Report) ByStart() []plan.Result {
+	return slices.SortedStableFunc(slices.Values(r.Steps), func(a, b plan.Result) int {
+		return cmp.Compare(a.Start, b.Start)
+	})
+}
+
+// End is when the last step had ended and the agent been started.
+func (r Report) End() time.Duration {
+	end := max(r.Start, r.Ready)
+	for _, s := range r.Steps {
+		end = max(end, s.End)
+	}
+	return end
+}
+
+// bars draws spans of time on an axis of so many characters.
+type bars struct {
+	start, end time.Duration
+	width      int
+}
+
+// bar is the whole axis, blank but for the span. What takes no time is seen, too.
+func (b bars) bar(start, end time.Duration) string {
+	place := func(t time.Duration) float64 {
+		if b.end <= b.start {
+			return 0
+		}
+		part := float64(t-b.start) / float64(b.end-b.start)
+		return min(max(part, 0), 1) * float64(b.width)
+	}
+	from := min(int(place(start)), b.width-1)
+	to := max(int(math.Ceil(place(end))), from+1)
+	return strings.Repeat(" ", from) + strings.Repeat("#", to-from) + strings.Repeat(" ", b.width-to)
+}
+
+// wrap writes text behind a head, in lines that are no wider than the table where
+// its words allow it; those after the first are indented like it.
+func wrap(b *strings.Builder, head, text string) {
+	b.WriteString(head)
+	at := len(head)
+	for i, word := range strings.Fields(text) {
+		switch {
+		case i == 0:
+		case at+1+len(word) > columns:
+			b.WriteString("\n" + strings.Repeat(" ", len(head)))
+			at = len(head)
+		default:
+			b.WriteString(" ")
+			at++
+		}
+		b.WriteString(word)
+		at += len(word)
+	}
+	b.WriteString("\n")
 }
 
 func (r Report) writeServices(b *strings.Builder) {

@@ -4,11 +4,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -20,7 +22,9 @@ import (
 	"time"
 
 	"github.com/arcinit/arcinit/pkg/arcsetup"
+	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
+	"github.com/arcinit/arcinit/pkg/arcsetup/plot"
 	"github.com/arcinit/arcinit/vmtests/guest"
 	"golang.org/x/term"
 )
@@ -40,6 +44,7 @@ func main() {
 	flag.StringVar(&o.build, "build", filepath.Join("build", runtime.GOARCH), "the `directory` with kernel and images")
 	flag.StringVar(&o.agent, "agent", "", "the `program` to be the agent, instead of the example")
 	flag.StringVar(&o.report, "report", filepath.Join("build", "boot.json"), "the `file` to leave the boot's report in")
+	flag.StringVar(&o.picture, "picture", filepath.Join("build", "boot.svg"), "the `file` to draw the boot in")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -51,7 +56,7 @@ func main() {
 }
 
 type options struct {
-	arch, build, agent, report string
+	arch, build, agent, report, picture string
 }
 
 func run(ctx context.Context, o options) error {
@@ -77,7 +82,11 @@ func run(ctx context.Context, o options) error {
 	if err := installAgent(ctx, o, filepath.Join(arcbox, "bin", "arcbox-agent")); err != nil {
 		return err
 	}
-	report := reportFile{share: filepath.Join(arcbox, "log", "boot.json"), copy: o.report}
+	log := filepath.Join(arcbox, "log")
+	report := reportFile{
+		share: filepath.Join(log, "boot.json"), copy: o.report,
+		network: filepath.Join(log, "net.json"), picture: o.picture,
+	}
 
 	if term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd())) {
 		config.Initrd = filepath.Join(o.build, "initramfs-debug.cpio")
@@ -114,6 +123,28 @@ func installAgent(ctx context.Context, o options, target string) error {
 // reportFile is the report that the guest leaves on the share, and the file that is left of it on the host.
 type reportFile struct {
 	share, copy string
+	// network is what the example agent leaves on the share, picture what is drawn of both.
+	network, picture string
+}
+
+// draw draws the boot when the guest has ended. An agent of the person's own leaves no report of the network.
+func (f reportFile) draw(r arcsetup.Report) error {
+	network, err := netd.ReadReport(f.network)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	var svg bytes.Buffer
+	if err := plot.Draw(&svg, r, network); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(f.picture), 0o755); err != nil {
+		return fmt.Errorf("keep the boot's picture: %w", err)
+	}
+	if err := os.WriteFile(f.picture, svg.Bytes(), 0o644); err != nil {
+		return fmt.Errorf("keep the boot's picture: %w", err)
+	}
+	fmt.Printf("The boot is drawn in %s.\n", f.picture)
+	return nil
 }
 
 // read reads the report, once the guest is up, and leaves a copy.
@@ -179,7 +210,7 @@ func unattended(ctx context.Context, config guest.Config, report reportFile, exa
 	if errors.Is(err, errNotHeeded) {
 		// The person's agent cannot be asked, and the set-up was seen to be done.
 		fmt.Printf("%v: its plug was pulled.\n", err)
-		return errors.Join(vm.Stop(ctx), failedSteps(r))
+		return errors.Join(vm.Stop(ctx), report.draw(r), failedSteps(r))
 	}
 	if err := errors.Join(err, vm.Wait()); err != nil {
 		return err
@@ -187,7 +218,7 @@ func unattended(ctx context.Context, config guest.Config, report reportFile, exa
 	if reason := vm.ShutdownReason(); reason != "guest-shutdown" {
 		return fmt.Errorf("the guest did not power itself off: %s", reason)
 	}
-	return failedSteps(r)
+	return errors.Join(report.draw(r), failedSteps(r))
 }
 
 // failedSteps names the steps of a boot that failed, if any did.
@@ -256,8 +287,11 @@ func interactive(ctx context.Context, config guest.Config, report reportFile) er
 	if vm.WaitConsole(ctx, upMark) != nil {
 		return nil // left before there was a report
 	}
-	_, err = report.read()
-	return err
+	r, err := report.read()
+	if err != nil {
+		return err
+	}
+	return report.draw(r)
 }
 
 // keyReader passes on what is typed, and calls pressed instead of passing on the key.

@@ -35,7 +35,7 @@ func run(ctx context.Context) error {
 	if errors.Is(err, os.ErrNotExist) {
 		// No launcher is listening: there is nothing to do but to be there.
 		<-ctx.Done()
-		return nil
+		return keepNetwork()
 	}
 	if err != nil {
 		return err
@@ -66,6 +66,25 @@ func run(ctx context.Context) error {
 		}
 		<-ctx.Done()
 	case <-ctx.Done():
+	}
+	return keepNetwork()
+}
+
+// networkReport is rewritten reportDelay after a change at most.
+const (
+	networkReport = "/run/arcbox/net.json"
+	reportDelay   = 20 * time.Millisecond
+)
+
+// keepNetwork leaves the network's report on the share, for the launcher to draw.
+func keepNetwork() error {
+	time.Sleep(2 * reportDelay)
+	data, err := os.ReadFile(networkReport)
+	if err != nil {
+		return fmt.Errorf("read the network's report: %w", err)
+	}
+	if err := os.WriteFile("/arcbox/log/net.json", data, 0o644); err != nil {
+		return fmt.Errorf("keep the network's report: %w", err)
 	}
 	return nil
 }

@@ -1,0 +1,93 @@
+package plot
+
+import (
+	"encoding/xml"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/arcinit/arcinit/pkg/arcsetup"
+	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
+	"github.com/arcinit/arcinit/pkg/arcsetup/pid1"
+	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
+)
+
+const milli = time.Millisecond
+
+func boot() (arcsetup.Report, netd.Report) {
+	return arcsetup.Report{
+			Version: "v1", Kernel: "6.12", Role: "init", Start: 600 * milli, Ready: 610 * milli,
+			Steps: []plan.Result{
+				{Step: "a", Outcome: plan.OK, Start: 600 * milli, End: 605 * milli},
+				{Step: "b<&", Outcome: plan.Failed, Start: 605 * milli, End: 610 * milli, Needs: []string{"a"}, Error: "\x01\"\xff"},
+				{Step: "c", Outcome: plan.Already, Start: 610 * milli, End: 610 * milli, Needs: []string{"a", "b<&"}},
+			},
+			Services: []pid1.ServiceStatus{{Name: "agent", PID: 7, Starts: 1, Since: 605 * milli}},
+		}, netd.Report{NICs: []netd.NIC{
+			{Name: "eth0", State: netd.StateBound, ConfiguredNS: int64(605 * milli)},
+			{Name: "eth1", State: netd.StateDiscovering},
+		}}
+}
+
+func draw(t *testing.T, r arcsetup.Report, n netd.Report) string {
+	t.Helper()
+	var out strings.Builder
+	if err := Draw(&out, r, n); err != nil {
+		t.Fatal(err)
+	}
+	for d := xml.NewDecoder(strings.NewReader(out.String())); ; {
+		if _, err := d.Token(); errors.Is(err, io.EOF) {
+			return out.String()
+		} else if err != nil {
+			t.Fatalf("%v in\n%s", err, out.String())
+		}
+	}
+}
+
+// TestDraw has the kernel's 600 ms in 70 pixels, and the 10 ms after them in the
+// 810 from 180 to 990.
+func TestDraw(t *testing.T) {
+	got := draw(t, first(boot()), second(boot()))
+	for _, want := range []string{
+		`<rect class="ok" x="180.0" y="120" width="405.0" height="10"/>`,
+		`<rect class="failed" x="585.0" y="134" width="405.0" height="10"/>`,
+		`<rect class="already" x="990.0" y="148" width="1.5" height="10"/>`,
+		`<path class="need" d="M585.0 125L585.0 139"/>`,
+		`<path class="need" d="M990.0 139L990.0 153"/>`,
+		`<path class="runs" d="M585.0 `,
+		`<rect class="runs" x="585.0" y="`,
+		`<rect class="kernel" x="110" y="92" width="70.0" height="10">`,
+		"not to scale", "b&lt;&amp;", "eth1", "prefers-color-scheme:dark",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %s in\n%s", want, got)
+		}
+	}
+	if n := strings.Count(got, `class="need"`); n != 2 {
+		t.Errorf("%d needs are drawn; that of c for a is one of b, too", n)
+	}
+}
+
+func first(r arcsetup.Report, _ netd.Report) arcsetup.Report { return r }
+func second(_ arcsetup.Report, n netd.Report) netd.Report    { return n }
+
+func TestDrawShortKernelToScale(t *testing.T) {
+	r := arcsetup.Report{Start: 10 * milli, Steps: []plan.Result{{Step: "a", Outcome: plan.OK, Start: 20 * milli, End: 40 * milli}}}
+	got := draw(t, r, netd.Report{})
+	if !strings.Contains(got, `<rect class="ok" x="550.0" y="120" width="440.0"`) || strings.Contains(got, "not to scale") {
+		t.Error(got)
+	}
+}
+
+func TestDrawNonsense(t *testing.T) {
+	for _, r := range []arcsetup.Report{
+		{}, {Start: -5, Ready: 1 << 62},
+		{Steps: []plan.Result{{Step: "x", Needs: []string{"x", "y"}, Outcome: `"><script>`, Start: 50, End: -50}}},
+	} {
+		if got := draw(t, r, netd.Report{NICs: []netd.NIC{{ConfiguredNS: 1 << 62}}}); strings.Contains(got, "<script") {
+			t.Error(got)
+		}
+	}
+}
