@@ -37,7 +37,7 @@ GUEST := $(BUILD)/vmlinuz-stock $(BUILD)/initramfs.cpio $(BUILD)/initramfs-modul
 
 # The engines that are tested as a whole, each with its iptables. They come from releases of Debian.
 ENGINES := $(if $(shell . /etc/os-release && [ "$$ID" != debian ] || echo all),28.5-nft $(if $(FULL),26.1-nft 20.10-nft 28.5-legacy))
-export DOCKER ?= $(if $(filter $(HOST),$(ARCH)),$(ENGINES))
+export DOCKER := $(if $(filter $(HOST),$(ARCH)),$(ENGINES))
 
 # What a program is built from. Directories change when a file in them comes or goes.
 SOURCES := go.mod go.sum $(shell find cmd pkg -type d -o -name '*.go' ! -name '*_test.go')
