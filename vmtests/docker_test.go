@@ -47,9 +47,8 @@ var engines = map[string]engine{
 			"restart/unpublished", "restart/ping",
 		},
 	},
-	"26.1-nft": {},
-	// It does not take to overlayfs on the tmpfs that /var is.
-	"20.10-nft": {daemon: `storage-driver = "vfs"`},
+	"26.1-nft":  {},
+	"20.10-nft": {},
 }
 
 // TestDocker has containerd and dockerd of a disk run containers in a guest that
