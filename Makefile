@@ -8,6 +8,8 @@
 #   make unit        the tests that need no guest
 #   make vmtest      the tests in booted guests: all on this machine's architecture, on another one those of the set-up;
 #                    RUN=pattern chooses
+#   make test-docker Docker in a guest: engine 28.5 with iptables-nft; with FULL=1 engines 20.10 and 26.1, too, and
+#                    iptables-legacy (docs/docker.md)
 #   make matrix      writes into README what holds on which kernel
 #   make soak        a guest with a crash-looping agent, orphans and short leases, for 30 minutes (SOAK=3m: for 3)
 #   make fuzz        each fuzz test for 10 minutes; with FUZZTIME=1m: for one
@@ -34,10 +36,14 @@ IMAGES := $(addprefix $(BUILD)/initramfs,.cpio .cpio.zst -modules.cpio -debug.cp
 EMULATOR := $(if $(filter-out amd64,$(ARCH)),$(BUILD)/emulator)
 GUEST := $(BUILD)/vmlinuz-stock $(BUILD)/initramfs.cpio $(BUILD)/initramfs-modules.cpio
 
+# The engines that are tested as a whole, each with its iptables. They come from releases of Debian.
+ENGINES := $(if $(shell . /etc/os-release && [ "$$ID" != debian ] || echo all),28.5-nft $(if $(FULL),26.1-nft 20.10-nft 28.5-legacy))
+export DOCKER := $(if $(filter $(HOST),$(ARCH)),$(ENGINES))
+
 # What a program is built from. Directories change when a file in them comes or goes.
 SOURCES := go.mod go.sum $(shell find cmd pkg -type d -o -name '*.go' ! -name '*_test.go')
 
-.PHONY: help run test unit vmtest matrix soak fuzz check initramfs kernel clean force
+.PHONY: help run test unit vmtest test-docker matrix soak fuzz check initramfs kernel clean force
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -65,12 +71,16 @@ ifdef FULL
 vmtest: $(STOCK:=/vmlinuz-stock) $(STOCK:=/initramfs-modules.cpio) $(BUILD)/kernel
 endif
 
-# A package at a time, since each boots guests. The tests find ARCH, FULL and UPDATE in the environment.
-vmtest: $(GUEST) $(BUILD)/tools $(EMULATOR)
+# A package at a time, since each boots guests. The tests find ARCH, DOCKER, FULL and UPDATE in the environment.
+vmtest: $(GUEST) $(BUILD)/tools $(EMULATOR) $(if $(DOCKER),$(BUILD)/swapin $(DOCKER:%=$(BUILD)/docker/%.erofs))
 	@scripts/need-guests.sh
 	@scripts/need-disks.sh
 	GOOS=linux GOARCH=$(ARCH) CGO_ENABLED=0 go build -o $(BUILD)/arcbox-agent ./vmtests/agent
 	ARCINIT_BUILD=$(abspath $(BUILD)) go test -tags vmtest -count=1 -p 1 -timeout 60m -run '$(RUN)' ./vmtests/...
+
+# On another architecture than the machine's, this alone tests them.
+test-docker:
+	$(MAKE) vmtest FULL= RUN='^TestDocker$$$$' DOCKER='$(ENGINES)'
 
 vmtest-%:
 	$(MAKE) vmtest ARCH=$*
@@ -136,6 +146,10 @@ $(BUILD)/emulator: scripts/emulator.sh scripts/debs.sh
 $(BUILD)/swapin: scripts/swapin.sh scripts/debs.sh
 	scripts/swapin.sh $@
 	@touch $@
+
+# Root file systems of container engines.
+$(BUILD)/docker/%.erofs: scripts/docker.sh scripts/debs.sh
+	scripts/docker.sh $@ $(subst -, ,$*)
 
 # When the sources were last changed, which the program knows. A file that is written when it changes: a commit does that.
 $(BUILD)/built: force

@@ -76,7 +76,7 @@ type image struct {
 	qemu          []string // further arguments
 	ports         []guest.Port
 	cmdline       []string
-	cpus          int // by default 1
+	cpus, memory  int // by default 1, and 512 MiB
 	// timeout is how long the guest may run, by default 3 minutes.
 	timeout time.Duration
 	// tools puts the real iptables and ip on the share.
@@ -99,7 +99,7 @@ func boot(t *testing.T, im image) *machine {
 	config := guest.Config{
 		Arch: arch(), VirtioConsole: im.virtioConsole,
 		Kernel: built(t, cmp.Or(im.kernel, "vmlinuz-stock")), Initrd: built(t, cmp.Or(im.initrd, "initramfs-modules.cpio")),
-		CPUs: im.cpus, Cmdline: im.cmdline, NICs: im.nics, Disks: im.disks, ExtraQEMU: im.qemu, Timeout: cmp.Or(im.timeout, 3*time.Minute),
+		CPUs: im.cpus, MemoryMiB: im.memory, Cmdline: im.cmdline, NICs: im.nics, Disks: im.disks, ExtraQEMU: im.qemu, Timeout: cmp.Or(im.timeout, 3*time.Minute),
 	}
 	config.Initrd = withFiles(t, config.Initrd, im)
 	if !im.noShare {
