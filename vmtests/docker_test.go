@@ -4,7 +4,6 @@ package vmtests
 
 import (
 	"archive/tar"
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -379,7 +378,7 @@ func (d *dockerGuest) direct(t *testing.T, name string) {
 	t.Helper()
 	host := &d.bridge.Host
 	d.holds(t, name+"/published", served(t, host, netip.AddrPortFrom(d.web, 80), "first\n"))
-	d.holds(t, name+"/unpublished", talked(t, host, netip.AddrPortFrom(d.web, 7)))
+	d.holds(t, name+"/unpublished", talked(t, host, netip.AddrPortFrom(d.web, 7), 5*time.Second))
 	d.holds(t, name+"/ping", pinged(t, host, d.web))
 }
 
@@ -395,22 +394,6 @@ func (d *dockerGuest) holds(t *testing.T, check string, err error) {
 	}
 }
 
-// talked has a host send a line to an address, which must come back.
-func talked(t *testing.T, from *dhcppeer.Host, to netip.AddrPort) error {
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-	defer cancel()
-	conn, err := from.Dial(ctx, to)
-	if err != nil {
-		return err
-	}
-	defer conn.Close() //nolint:errcheck // a test's connection
-	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(0, 1)) })()
-	if _, err := fmt.Fprintln(conn, "hello"); err != nil {
-		return err
-	}
-	return heard(bufio.NewReader(conn).ReadString('\n'))
-}
-
 // testOutbound has the container connect to a host beyond the primary NIC's
 // gateway, which says where that came from.
 func testOutbound(t *testing.T, d *dockerGuest) {
@@ -418,23 +401,7 @@ func testOutbound(t *testing.T, d *dockerGuest) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := host.Listen(7)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			// What is not read would have the connection reset.
-			_, _ = bufio.NewReader(conn).ReadString('\n')
-			_, _ = fmt.Fprintln(conn, conn.RemoteAddr())
-			_ = conn.Close()
-		}
-	}()
+	answerLines(t, host, func(from net.Addr, _ string) string { return from.String() + "\n" })
 	r := d.run(t, "docker", "exec", "web", "sh", "-c", "echo hello | nc -w 10 "+beyondPrimary.String()+" 7")
 	if from, err := netip.ParseAddrPort(strings.TrimSpace(r.Stdout)); r.Code != 0 || err != nil || from.Addr() != leased[0] {
 		t.Errorf("code %d, the host was connected to from %q, want %s: %s", r.Code, r.Stdout, leased[0], r.Stderr)
@@ -494,22 +461,7 @@ func testAgainBeside(t *testing.T, d *dockerGuest) {
 		s["own rules"] = strings.Join(d.ownRules(t), "")
 		return s
 	}
-	before := snapshot()
-	again := d.run(t, "uinit")
-	if again.Code != 0 {
-		t.Errorf("uinit ended with code %d: %s", again.Code, again.Stderr)
-	}
-	for line := range strings.Lines(again.Stdout) {
-		if f := strings.Fields(line); len(f) > 3 && (f[3] == "ok" || f[3] == "failed") {
-			t.Errorf("run again: %s", line)
-		}
-	}
-	after := snapshot()
-	for what := range before {
-		if before[what] != after[what] {
-			t.Errorf("%s changed from\n%s\nto\n%s", what, before[what], after[what])
-		}
-	}
+	runAgain(t, d.machine, "uinit", snapshot)
 	d.published(t)
 	d.direct(t, "direct")
 }

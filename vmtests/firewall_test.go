@@ -104,21 +104,25 @@ func hostStation(t *testing.T, name string, h *dhcppeer.Host) *station {
 			return h.Ping(ctx, netip.MustParseAddr(to))
 		},
 		talk: func(to string, timeout time.Duration) error {
-			ctx, cancel := context.WithTimeout(t.Context(), timeout)
-			defer cancel()
-			conn, err := h.Dial(ctx, netip.AddrPortFrom(netip.MustParseAddr(to), 80))
-			if err != nil {
-				return err
-			}
-			defer conn.Close() //nolint:errcheck // a test's connection
-			defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(0, 1)) })()
-			if _, err := fmt.Fprintln(conn, "hello"); err != nil {
-				return err
-			}
-			line, err := bufio.NewReader(conn).ReadString('\n')
-			return heard(line, err)
+			return talked(t, h, netip.AddrPortFrom(netip.MustParseAddr(to), 80), timeout)
 		},
 	}
+}
+
+// talked has a host send a line to an address, which must come back.
+func talked(t *testing.T, from *dhcppeer.Host, to netip.AddrPort, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	defer cancel()
+	conn, err := from.Dial(ctx, to)
+	if err != nil {
+		return err
+	}
+	defer conn.Close() //nolint:errcheck // a test's connection
+	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(0, 1)) })()
+	if _, err := fmt.Fprintln(conn, "hello"); err != nil {
+		return err
+	}
+	return heard(bufio.NewReader(conn).ReadString('\n'))
 }
 
 func heard(line string, err error) error {

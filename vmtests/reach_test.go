@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -112,6 +113,13 @@ func echoed(t *testing.T, from *dhcppeer.Host, to netip.AddrPort) {
 // until the test ends.
 func listen(t *testing.T, h *dhcppeer.Host) {
 	t.Helper()
+	answerLines(t, h, func(_ net.Addr, line string) string { return "echo " + line })
+}
+
+// answerLines has a host answer a line of each connection to port 7 until the test
+// ends. A line that is not read would have the connection reset.
+func answerLines(t *testing.T, h *dhcppeer.Host, answer func(from net.Addr, line string) string) {
+	t.Helper()
 	l, err := h.Listen(7)
 	if err != nil {
 		t.Fatal(err)
@@ -124,7 +132,7 @@ func listen(t *testing.T, h *dhcppeer.Host) {
 				return
 			}
 			if line, err := bufio.NewReader(conn).ReadString('\n'); err == nil {
-				_, _ = fmt.Fprint(conn, "echo ", line)
+				_, _ = fmt.Fprint(conn, answer(conn.RemoteAddr(), line))
 			}
 			_ = conn.Close()
 		}
