@@ -2,7 +2,6 @@ package arcsetup
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 )
@@ -34,21 +33,5 @@ func TestSysctlsOfALesserKernel(t *testing.T) {
 	changed, err := g.sysctls()
 	if !changed || err == nil || !strings.Contains(err.Error(), "arcinit.toml: sysctl net/no/such") || !strings.Contains(err.Error(), "kernel/keys/maxkeys") {
 		t.Errorf("changed %v, error %v", changed, err)
-	}
-}
-
-// TestSysctlTable compares what is done with what the users are told.
-func TestSysctlTable(t *testing.T) {
-	doc, err := os.ReadFile("../../docs/sysctl.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, value := range raised() {
-		if row := fmt.Sprintf("| %s | %d | ", strings.ReplaceAll(name, "/", "."), value); strings.Count(string(doc), "\n"+row) != 1 {
-			t.Errorf("docs/sysctl.md has no row %q", row)
-		}
-	}
-	if n := strings.Count(string(doc), "\n| ") - 1; n != len(raised()) {
-		t.Errorf("docs/sysctl.md has %d rows for %d parameters", n, len(raised()))
 	}
 }
