@@ -21,9 +21,9 @@ go build -o "$temp/mkuimage" github.com/u-root/mkuimage/cmd/mkuimage
 # Whatever else goes into the build: the architecture's baseline, no revision, and no settings of whoever builds.
 export GOOS=linux GOARCH=$ARCH CGO_ENABLED=0 GOAMD64=v1 GOARM64=v8.0 GOFLAGS=-buildvcs=false GOEXPERIMENT=
 
-# For package built. A second -ldflags replaces mkuimage's own, which is said again.
+# For package built; and functions at multiples of 16 bytes, as on arm64, not of 32, save 65 KB. A second -ldflags replaces mkuimage's own, which is said again.
 built=$(scripts/built.sh)
-ldflags="-s -w -buildid= -X github.com/arcinit/arcinit/pkg/arcsetup/built.seconds=$built"
+ldflags="-s -w -buildid= -funcalign=16 -X github.com/arcinit/arcinit/pkg/arcsetup/built.seconds=$built"
 
 # mkuimage has nothing inlined, for size. Where the program spends its time that is worth 75 KB: half a millisecond.
 inlined=()

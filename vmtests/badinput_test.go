@@ -79,6 +79,7 @@ func agentInside(t *testing.T) map[string]string {
 const quiet = "quiet"
 
 func TestNoShare(t *testing.T) {
+	t.Parallel()
 	m := boot(t, image{noShare: true, tags: []string{"users"}, nics: bothNICs(), executable: agentInside(t),
 		cmdline: []string{quiet, "arcbox.agent=/agent"}})
 	comesUp(t, m, "share")
@@ -92,6 +93,7 @@ func TestNoShare(t *testing.T) {
 }
 
 func TestNoOptionalShare(t *testing.T) {
+	t.Parallel()
 	m := boot(t, image{nics: bothNICs(), cmdline: []string{quiet}})
 	comesUp(t, m)
 	for _, step := range []string{"private", "users", "dax"} {
@@ -112,6 +114,7 @@ func TestNoOptionalShare(t *testing.T) {
 }
 
 func TestNoNIC(t *testing.T) {
+	t.Parallel()
 	m := boot(t, image{cmdline: []string{quiet}})
 	comesUp(t, m)
 	said(t, m, "netd", "no NIC")
@@ -120,6 +123,7 @@ func TestNoNIC(t *testing.T) {
 }
 
 func TestOneNIC(t *testing.T) {
+	t.Parallel()
 	m := boot(t, image{nics: []guest.NIC{guest.PrimaryNIC()}, cmdline: []string{quiet}})
 	comesUp(t, m)
 	address(t, m, "eth0", "10.0.2.15/24")
@@ -127,6 +131,7 @@ func TestOneNIC(t *testing.T) {
 }
 
 func TestNoDHCPServer(t *testing.T) {
+	t.Parallel()
 	m := boot(t, image{nics: []guest.NIC{guest.SilentNIC(), guest.BridgeNIC()}, cmdline: []string{quiet}})
 	start := must[probe.AtStart](t, m, "AtStart", none{})
 	comesUp(t, m)
@@ -149,6 +154,7 @@ func TestNoDHCPServer(t *testing.T) {
 }
 
 func TestNoAgent(t *testing.T) {
+	t.Parallel()
 	m := boot(t, image{noAgent: true, nics: bothNICs(), cmdline: []string{quiet}})
 	m.waitConsole(t, "guest is up")
 	said(t, m, "agent", "/arcbox/bin/arcbox-agent", "no such file")
@@ -161,6 +167,7 @@ func TestNoAgent(t *testing.T) {
 }
 
 func TestAgentNotExecutable(t *testing.T) {
+	t.Parallel()
 	m := boot(t, image{noAgent: true, nics: bothNICs(), cmdline: []string{quiet, "arcbox.agent=/arcbox/bin/other"},
 		shared: map[string]string{"bin/other": "#!/nowhere\n"}})
 	m.waitConsole(t, "guest is up")
@@ -178,6 +185,7 @@ func TestAgentNotExecutable(t *testing.T) {
 
 // TestBrokenFiles has every file that is read broken in its own way.
 func TestBrokenFiles(t *testing.T) {
+	t.Parallel()
 	m := boot(t, image{
 		nics: bothNICs(), tools: true,
 		cmdline: []string{quiet, "arcbox.colour=red", "arcbox.log=loud", "arcbox.primary=eth7", "ARCBOX_VMM_CONFIG=/arcbox/gone.toml"},
@@ -220,6 +228,7 @@ func TestBrokenFiles(t *testing.T) {
 
 // TestDaemonKeys gives [docker.daemon] values that JSON cannot say.
 func TestDaemonKeys(t *testing.T) {
+	t.Parallel()
 	m := boot(t, image{nics: bothNICs(), cmdline: []string{quiet},
 		shared: map[string]string{"etc/arcinit.toml": "colour = \"red\"\n[docker.daemon]\nshutdown-timeout = nan\n"}})
 	comesUp(t, m)
@@ -231,6 +240,7 @@ func TestDaemonKeys(t *testing.T) {
 }
 
 func TestNoNFTables(t *testing.T) {
+	t.Parallel()
 	m := boot(t, image{nics: bothNICs(), cmdline: []string{quiet, "module_blacklist=nf_tables"}})
 	comesUp(t, m, "fwbridge", "fwsandbox")
 	said(t, m, "fwbridge", "the kernel has no nf_tables", "CONFIG_NF_TABLES")

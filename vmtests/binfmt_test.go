@@ -73,6 +73,7 @@ func again(t *testing.T, m *machine, step string) (outcome, line string) {
 
 // TestRosetta has an emulator in the place of Rosetta.
 func TestRosetta(t *testing.T) {
+	t.Parallel()
 	onARM(t)
 	const program = "/media/rosetta/rosetta"
 	emulator := built(t, "emulator")
@@ -155,6 +156,7 @@ func registration(name string) string {
 
 // TestRosettaUnfit has the host share what is not Rosetta, until it does.
 func TestRosettaUnfit(t *testing.T) {
+	t.Parallel()
 	onARM(t)
 	const program = "/media/rosetta/rosetta"
 	m := boot(t, image{tags: []string{"rosetta"}, cmdline: []string{quiet}, programs: map[string]string{"arcbox/x86-64": foreign(t, "amd64")}})
@@ -185,6 +187,7 @@ func TestRosettaUnfit(t *testing.T) {
 
 // TestFEX has an emulator in the place of FEX, and no Rosetta.
 func TestFEX(t *testing.T) {
+	t.Parallel()
 	onARM(t)
 	const program = "/arcbox/runtime/bin/FEX"
 	m := boot(t, image{cmdline: []string{quiet}, programs: map[string]string{
@@ -205,6 +208,7 @@ func TestFEX(t *testing.T) {
 // TestHandlers has arcinit.toml name handlers, of which one would take the
 // machine's own programs. A share rosetta and FEX, too, are nothing to amd64.
 func TestHandlers(t *testing.T) {
+	t.Parallel()
 	own := map[string]string{"amd64": `\x3e`, "arm64": `\xb7`}[arch()]
 	im := image{tags: []string{"rosetta"}, cmdline: []string{quiet},
 		programs: map[string]string{"arcbox/show": foreign(t, arch())},

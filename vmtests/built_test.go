@@ -13,6 +13,7 @@ import (
 // TestBuildTime asks the script for the time of a build: in a repository, in a
 // clone of it, and where there is none.
 func TestBuildTime(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	repository, clone := filepath.Join(dir, "repository"), filepath.Join(dir, "clone")
 	run := func(in string, env []string, program string, args ...string) (string, error) {

@@ -44,6 +44,7 @@ func testClock(t *testing.T, start probe.AtStart, outcome string) {
 
 // TestClock boots a machine whose clock was never set.
 func TestClock(t *testing.T) {
+	t.Parallel()
 	for _, initrd := range []string{"initramfs-modules.cpio", "initramfs-uinit.cpio"} {
 		t.Run(initrd, func(t *testing.T) {
 			m := boot(t, image{initrd: initrd, cmdline: []string{quiet}, qemu: []string{"-rtc", "base=2001-01-01"}})

@@ -12,6 +12,7 @@ import (
 
 // TestConfiguration has the host say everything that it can.
 func TestConfiguration(t *testing.T) {
+	t.Parallel()
 	m := boot(t, image{
 		nics: bothNICs(), noAgent: true, tools: true,
 		// The NICs change their roles, one named by its address in capitals.

@@ -10,6 +10,7 @@ import (
 // TestVirtioConsole boots a guest as a hypervisor presents it that has virtio
 // devices alone: what is said in it reaches the host without a serial port.
 func TestVirtioConsole(t *testing.T) {
+	t.Parallel()
 	eachKernel(t, func(t *testing.T, k kernel) {
 		m := boot(t, image{kernel: k.image, initrd: k.initrd, virtioConsole: true})
 		m.waitConsole(t, "guest is up")

@@ -96,6 +96,7 @@ func twoNICs(t *testing.T, m *machine) map[string]netd.NIC {
 // TestAgentBeforeDHCP has servers that answer each message after 3 s: the agent
 // runs long before there is a lease, and the guest's own reports say so.
 func TestAgentBeforeDHCP(t *testing.T) {
+	t.Parallel()
 	const delay = 3 * time.Second
 	nics, peers := dhcpPeers(t, time.Hour)
 	for _, p := range peers {
@@ -153,6 +154,7 @@ func TestAgentBeforeDHCP(t *testing.T) {
 // TestAgentWithoutDHCP has servers that say nothing until the agent has run for a
 // while.
 func TestAgentWithoutDHCP(t *testing.T) {
+	t.Parallel()
 	nics, peers := dhcpPeers(t, time.Hour)
 	for _, p := range peers {
 		p.Behave(dhcppeer.Silent)

@@ -24,6 +24,7 @@ func faulty(t *testing.T, names ...string) *machine {
 // TestPanics has everything in PID 1 panic that has a name: a step fails, all
 // else is begun again, and nothing is missing in the end.
 func TestPanics(t *testing.T) {
+	t.Parallel()
 	kept := []string{
 		"boot", "signals", "log file", "owner socket", "supervisor of agent", "supervisor of netd",
 		"output of agent", "output of netd", "power button", "device events", "notify", "report writer",
@@ -61,6 +62,7 @@ func TestPanics(t *testing.T) {
 
 // TestPanicInRoles has the other roles of the program panic whenever they begin.
 func TestPanicInRoles(t *testing.T) {
+	t.Parallel()
 	m := faulty(t, "netd", "modprobe")
 	must[probe.AtStart](t, m, "AtStart", none{})
 	eventually(t, func() string {

@@ -229,6 +229,7 @@ COMMIT
 // TestForwarding has five stations around the guest send each other packets, and
 // looks at what is answered.
 func TestForwarding(t *testing.T) {
+	t.Parallel()
 	// Who must always reach whom, whatever the engine's rules; and who does as
 	// those have it.
 	opened := []string{
@@ -373,6 +374,7 @@ func legacyOnly(t *testing.T) (files map[string]string) {
 // TestLegacyTablesOnly boots a kernel whose only tables are those of
 // iptables-legacy. (TestNoNFTables has nfnetlink, and nf_tables refused.)
 func TestLegacyTablesOnly(t *testing.T) {
+	t.Parallel()
 	m := boot(t, image{initrd: "initramfs.cpio", files: legacyOnly(t), nics: bothNICs(), tools: true, cmdline: []string{quiet}})
 	comesUp(t, m, "fwbridge", "fwsandbox")
 	why := []string{"the kernel has no nf_tables", "legacy ip_tables", "are not used", "enable CONFIG_NF_TABLES, CONFIG_NF_TABLES_IPV4, CONFIG_NFT_COMPAT and CONFIG_NETFILTER_XT_MATCH_CONNTRACK"}
@@ -395,6 +397,7 @@ func TestLegacyTablesOnly(t *testing.T) {
 
 // TestNoConntrackMatch has a kernel that refuses one of the rules.
 func TestNoConntrackMatch(t *testing.T) {
+	t.Parallel()
 	m := boot(t, image{nics: bothNICs(), tools: true, cmdline: []string{quiet, "module_blacklist=xt_conntrack"}})
 	comesUp(t, m, "fwbridge")
 	why := []string{"RELATED,ESTABLISHED", "no conntrack match", "enable CONFIG_NFT_COMPAT and CONFIG_NETFILTER_XT_MATCH_CONNTRACK"}

@@ -275,8 +275,15 @@ func once(fault dhcppeer.Fault) dhcppeer.Fault {
 	}
 }
 
-func TestHostilePrimary(t *testing.T) { testHostile(t, 0) }
-func TestHostileBridge(t *testing.T)  { testHostile(t, 1) }
+func TestHostilePrimary(t *testing.T) {
+	t.Parallel()
+	testHostile(t, 0)
+}
+
+func TestHostileBridge(t *testing.T) {
+	t.Parallel()
+	testHostile(t, 1)
+}
 
 // victim is a guest with a hostile server on one NIC and a good one on the other.
 type victim struct {

@@ -11,6 +11,7 @@ import (
 
 // TestHotplug plugs in a NIC and a disk, in a guest that booted without any.
 func TestHotplug(t *testing.T) {
+	t.Parallel()
 	m := boot(t, image{cmdline: []string{quiet}, qemu: []string{
 		"-device", "pcie-root-port,id=hot1,chassis=1,slot=1",
 		"-device", "pcie-root-port,id=hot2,chassis=2,slot=2",

@@ -42,6 +42,7 @@ func programs(t *testing.T, path string) []string {
 }
 
 func TestProductionImages(t *testing.T) {
+	t.Parallel()
 	const limit = 5 << 20
 	plain := built(t, "initramfs.cpio")
 	if st, err := os.Stat(plain); err != nil || st.Size() > limit {
@@ -56,6 +57,7 @@ func TestProductionImages(t *testing.T) {
 
 // TestSameSourcesSameBytes builds the production image again, in another place.
 func TestSameSourcesSameBytes(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for _, part := range []string{"go.mod", "go.sum", "cmd", "pkg", "scripts"} {
 		if out, err := exec.Command("cp", "-a", "../"+part, dir).CombinedOutput(); err != nil {
@@ -87,6 +89,7 @@ func TestSameSourcesSameBytes(t *testing.T) {
 // virtiofs built in, so that share and agent are there, and no NIC; uinit says what
 // is not.
 func TestProductionImageBoots(t *testing.T) {
+	t.Parallel()
 	m := boot(t, image{initrd: "initramfs.cpio", cmdline: []string{quiet}})
 	start := must[probe.AtStart](t, m, "AtStart", none{})
 	if start.PPID != 1 {
@@ -113,6 +116,7 @@ func TestProductionImageBoots(t *testing.T) {
 
 // TestDebugConsole types into the shell of the debug image.
 func TestDebugConsole(t *testing.T) {
+	t.Parallel()
 	m := boot(t, image{initrd: "initramfs-debug.cpio", nics: []guest.NIC{guest.PrimaryNIC()},
 		cmdline: []string{quiet, "arcbox.debug_console"}})
 	// From the start, as a terminal would: the shell does not wait for long.
@@ -124,6 +128,7 @@ func TestDebugConsole(t *testing.T) {
 // same, and is again when it has ended; and so is the end of the guest, when that
 // is asked for in the midst of the boot.
 func TestDebugConsoleAtOnce(t *testing.T) {
+	t.Parallel()
 	m := boot(t, image{initrd: "initramfs-debug.cpio", cmdline: []string{"root=/dev/nowhere", "rootwait", "arcbox.debug_console"}})
 	typeInShell(t, m, "echo $((6*7)) is the answer\r", "42 is the answer")
 	typeInShell(t, m, "exit\r", "service ended service=console")
@@ -137,6 +142,7 @@ func TestDebugConsoleAtOnce(t *testing.T) {
 // TestDebugConsoleOfRoot has an initramfs without a shell, and a root that has
 // busybox's, which ignores SIGTERM as shells do.
 func TestDebugConsoleOfRoot(t *testing.T) {
+	t.Parallel()
 	m := boot(t, image{disks: []guest.Disk{{File: erofsDisk(t, swapinTree(t, nil))}},
 		cmdline: []string{quiet, "root=/dev/vda", "arcbox.debug_console"}})
 	typeInShell(t, m, "echo $((6*7)) is the answer\r", "42 is the answer")

@@ -66,6 +66,7 @@ func testFeatures(t *testing.T, m *machine) {
 
 // TestOwnKernelMeetsMoby looks at the configuration that the kernel was built with.
 func TestOwnKernelMeetsMoby(t *testing.T) {
+	t.Parallel()
 	if _, err := os.Stat(filepath.Join(os.Getenv("ARCINIT_BUILD"), "kernel.config")); err != nil && os.Getenv("FULL") == "" {
 		t.Skip("make kernel has not been run: it takes some minutes")
 	}

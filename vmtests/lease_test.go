@@ -179,7 +179,7 @@ var (
 
 // TestServerAppears has no server answer for 20 s after the cables are in.
 func TestServerAppears(t *testing.T) {
-	t.Parallel() // it waits most of the time
+	t.Parallel()
 	const unplugged, silence = 3 * time.Second, 20 * time.Second
 	nics, peers := dhcpPeers(t, time.Hour)
 	for _, p := range peers {
@@ -371,7 +371,7 @@ func (p *pinger) noneLost(t *testing.T, before time.Time, least int) {
 // TestShortLeases has leases of 20 s renewed for two minutes while pings go, then
 // the servers fall silent until the leases are over, and come back.
 func TestShortLeases(t *testing.T) {
-	t.Parallel() // it waits most of the time
+	t.Parallel()
 	const (
 		lease  = 20 * time.Second
 		length = 110 * time.Second // and the 10 to 20 s of the last lease
@@ -542,7 +542,7 @@ func testLeaseReport(t *testing.T, n netd.NIC, p *dhcppeer.Peer, lease, t1, t2 t
 // TestLeaseChanges has a server refuse to renew a lease, and one renew it with
 // another address.
 func TestLeaseChanges(t *testing.T) {
-	t.Parallel()                   // it waits most of the time
+	t.Parallel()
 	const lease = 10 * time.Second // the shortest that the daemon believes
 	nics, peers := dhcpPeers(t, lease)
 	m := boot(t, image{nics: nics, cmdline: []string{quiet}})
@@ -613,6 +613,7 @@ func testReaddressed(t *testing.T, m *machine, s talk, name string, old netip.Ad
 // TestLeaseAskedForAgain has a guest lose sight of its servers in all ways, for a
 // moment: it must ask for the leases that it has, and lose no others.
 func TestLeaseAskedForAgain(t *testing.T) {
+	t.Parallel()
 	nics, peers := dhcpPeers(t, time.Hour)
 	m := boot(t, image{nics: nics, cmdline: []string{quiet}, tools: true})
 	beyond, err := peers[0].Beyond(beyondPrimary)
@@ -819,6 +820,7 @@ func (m *machine) ip(t *testing.T, args ...string) string {
 
 // TestRelease has the host want the leases given back at the end.
 func TestRelease(t *testing.T) {
+	t.Parallel()
 	nics, peers := dhcpPeers(t, time.Hour)
 	m := boot(t, image{nics: nics, cmdline: []string{quiet}, shared: map[string]string{
 		"etc/arcinit.toml": "[network]\nrelease_on_poweroff = true\n",
@@ -842,7 +844,7 @@ func TestRelease(t *testing.T) {
 
 // TestLoss has half of all messages lost, both ways, in 20 exchanges.
 func TestLoss(t *testing.T) {
-	t.Parallel() // it waits most of the time
+	t.Parallel()
 	const rounds, most = 10, 30 * time.Second
 	nics, peers := dhcpPeers(t, time.Hour)
 	m := boot(t, image{nics: nics, cmdline: []string{quiet}, timeout: 8 * time.Minute})

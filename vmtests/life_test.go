@@ -66,6 +66,7 @@ func processStart(t *testing.T, m *machine, pid int) time.Duration {
 
 // TestLife is what happens to a guest that runs for long.
 func TestLife(t *testing.T) {
+	t.Parallel()
 	m := boot(t, image{cmdline: []string{"loglevel=8"}, shared: map[string]string{"etc/arcinit.toml": `
 [[service]]
 name = "third"
@@ -345,6 +346,7 @@ func killedAmong(t *testing.T, orphans int) (m *machine, delay time.Duration, st
 
 // TestRequests has everything that can ask for the end of the guest do so.
 func TestRequests(t *testing.T) {
+	t.Parallel()
 	signal := func(n int) func(*testing.T, *machine) {
 		return func(_ *testing.T, m *machine) { m.tell("Kill", probe.Signal{PID: 1, Number: n}) }
 	}
@@ -402,6 +404,7 @@ func (m *machine) ctrlAltDel(t *testing.T) {
 // TestNothingIsLost has the agent write when it is asked to end: to a disk and to
 // a share.
 func TestNothingIsLost(t *testing.T) {
+	t.Parallel()
 	disk := ext4Disk(t, t.TempDir(), "data")
 	m := boot(t, image{tags: []string{"users"}, disks: []guest.Disk{{File: disk, Writable: true}}, cmdline: []string{quiet}})
 	m.waitReport(t)
@@ -440,6 +443,7 @@ func TestNothingIsLost(t *testing.T) {
 
 // TestStuckService has an agent that ignores SIGTERM.
 func TestStuckService(t *testing.T) {
+	t.Parallel()
 	m := boot(t, image{cmdline: []string{quiet}, shared: map[string]string{"etc/arcinit.toml": "[shutdown]\ngrace = \"7s\"\n"}})
 	m.waitReport(t)
 	must[none](t, m, "OnTerm", probe.OnTerm{Ignore: true})
@@ -455,6 +459,7 @@ func TestStuckService(t *testing.T) {
 
 // TestSecondRequest does not wait for the grace, which would outlast the test.
 func TestSecondRequest(t *testing.T) {
+	t.Parallel()
 	m := boot(t, image{cmdline: []string{quiet}, shared: map[string]string{"etc/arcinit.toml": "[shutdown]\ngrace = \"1h\"\n"}})
 	m.waitReport(t)
 	must[none](t, m, "OnTerm", probe.OnTerm{Ignore: true})
@@ -473,6 +478,7 @@ func TestSecondRequest(t *testing.T) {
 
 // TestCannotPowerOff boots a kernel that has no way to cut the power.
 func TestCannotPowerOff(t *testing.T) {
+	t.Parallel()
 	for fallback, ends := range map[string]string{"reboot": "guest-reset", "halt": ""} {
 		t.Run(fallback, func(t *testing.T) {
 			m := boot(t, image{cmdline: []string{quiet, "acpi=off"},

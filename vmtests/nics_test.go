@@ -141,6 +141,7 @@ func connected(nic, subnet int, host string) string {
 // TestNamedNICs gives four NICs roles by name and by MAC address, none as it would be
 // without.
 func TestNamedNICs(t *testing.T) {
+	t.Parallel()
 	nics, peers := furtherPeers(t)
 	m := boot(t, image{nics: nics, cmdline: []string{quiet}, tools: true, shared: map[string]string{"etc/arcinit.toml": `
 [network]
@@ -202,6 +203,7 @@ address = "10.9.3.77/24"
 // TestLeaseContents has the primary NIC's server lease one thing after the other,
 // with further NICs beside that must not have a part in it.
 func TestLeaseContents(t *testing.T) {
+	t.Parallel()
 	nics, peers := furtherPeers(t)
 	bridge := netip.MustParsePrefix(bridgeAddress)
 	peers[1].Lease(dhcppeer.Lease{Client: bridge.Addr()})
@@ -399,6 +401,7 @@ func (c cards) work(t *testing.T, m *machine) {
 // TestNICAppears plugs the bridge NIC in late, and then both NICs out and in again,
 // each in the other's place.
 func TestNICAppears(t *testing.T) {
+	t.Parallel()
 	_, peers := dhcpPeers(t, time.Hour)
 	c := cards(peers)
 	m := c.boot(t, 0)
@@ -447,6 +450,7 @@ func TestNICAppears(t *testing.T) {
 // TestNamedNICAppears has the primary NIC named, and plugs it in late: no other gets
 // its role.
 func TestNamedNICAppears(t *testing.T) {
+	t.Parallel()
 	_, peers := dhcpPeers(t, time.Hour)
 	c := cards(peers)
 	m := c.boot(t, 1, "arcbox.primary="+macs[0])
@@ -465,6 +469,7 @@ func TestNamedNICAppears(t *testing.T) {
 // TestProbe has the daemon look for an address before it uses it, and somebody
 // else has that of the primary NIC. Beside that, the guest is a router for IPv6.
 func TestProbe(t *testing.T) {
+	t.Parallel()
 	nics, peers := dhcpPeers(t, time.Hour)
 	rival, err := peers[0].Neighbour(leased[0])
 	if err != nil {

@@ -54,6 +54,7 @@ func lifeOf(heard []string, off bool) (complaint string) {
 
 // TestNotifyPort tells a host on a virtio-serial port.
 func TestNotifyPort(t *testing.T) {
+	t.Parallel()
 	host := &hostPort{}
 	m := boot(t, image{ports: []guest.Port{host.port("host")}, cmdline: []string{"arcbox.notify=virtio-port:host"}})
 	must[probe.AtStart](t, m, "AtStart", none{})
@@ -67,6 +68,7 @@ func TestNotifyPort(t *testing.T) {
 // TestNotifyAgentMissing has a host without an agent: it hears of that, and of
 // the guest being up once the agent is there.
 func TestNotifyAgentMissing(t *testing.T) {
+	t.Parallel()
 	host := &hostPort{}
 	m := boot(t, image{ports: []guest.Port{host.port("host")}, cmdline: []string{"arcbox.notify=virtio-port:host"}, noAgent: true})
 	eventually(t, func() string {
@@ -88,6 +90,7 @@ func TestNotifyAgentMissing(t *testing.T) {
 // guest is up already. The host's side of vsock is not to be had here; the
 // loopback (CID 1) goes through the same calls.
 func TestNotifySockets(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		address string
 		listen  probe.Listen

@@ -15,6 +15,7 @@ import (
 
 // TestPowerButton presses the button of a guest that is up.
 func TestPowerButton(t *testing.T) {
+	t.Parallel()
 	for _, initrd := range []string{"initramfs-modules.cpio", "initramfs-uinit.cpio"} {
 		t.Run(initrd, func(t *testing.T) {
 			m := boot(t, image{initrd: initrd, cmdline: []string{quiet}})
@@ -102,6 +103,7 @@ func inputsOpen(t *testing.T, m *machine, pid int) (names []string) {
 // TestPowerButtonAtOnce presses the button from before /init on, over and over: the
 // first press that is heeded is one that comes as soon as a press can be.
 func TestPowerButtonAtOnce(t *testing.T) {
+	t.Parallel()
 	m := boot(t, image{cmdline: []string{quiet}})
 	every := time.NewTicker(50 * time.Millisecond)
 	defer every.Stop()

@@ -23,6 +23,7 @@ var (
 // TestReach has packets, and not tables, tell what the guest reaches and from
 // where it is reached.
 func TestReach(t *testing.T) {
+	t.Parallel()
 	nics, peers := dhcpPeers(t, time.Hour)
 	m := boot(t, image{nics: nics})
 	primary, bridge := peers[0], peers[1]

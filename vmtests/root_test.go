@@ -50,6 +50,7 @@ func root(t *testing.T, m *machine) *probe.Mount {
 // TestSwapIn boots a container VM's own disk, by its own command line, with
 // arcinit in place of the disk's trampoline.
 func TestSwapIn(t *testing.T) {
+	t.Parallel()
 	im := fullGuest()
 	files := im.files
 	// The command line is to be the disk's, and no more.
@@ -111,6 +112,7 @@ func TestSwapIn(t *testing.T) {
 // TestRootByLabel has a writable root with modules of its own, whose type is
 // found out.
 func TestRootByLabel(t *testing.T) {
+	t.Parallel()
 	tree := swapinTree(t, nil)
 	command(t, "", "cp", "-a", filepath.Join(built(t, "modules"), "lib/modules"), filepath.Join(tree, "lib/"))
 	m := boot(t, image{
@@ -139,6 +141,7 @@ func TestRootByLabel(t *testing.T) {
 // TestRootComesLater plugs the disk in while the guest waits for a partition of
 // it; and it is read-only, though rw is asked for.
 func TestRootComesLater(t *testing.T) {
+	t.Parallel()
 	const uuid = "1B4E28BA-2FA1-11D2-883F-B9A761BDE3FB"
 	disk := gptDisk(t, erofsDisk(t, swapinTree(t, nil)), uuid, "system")
 	m := boot(t, image{
@@ -168,6 +171,7 @@ func TestRootComesLater(t *testing.T) {
 
 // TestRootByTag goes on in a share that has nothing in it.
 func TestRootByTag(t *testing.T) {
+	t.Parallel()
 	m := boot(t, image{tags: []string{"system"}, nics: bothNICs(),
 		cmdline: []string{quiet, "root=system", "rootfstype=virtiofs", "rw"}})
 	comesUp(t, m)
@@ -197,6 +201,7 @@ func staysOnInitramfs(t *testing.T, m *machine, why ...string) {
 }
 
 func TestRootDoesNotCome(t *testing.T) {
+	t.Parallel()
 	m := boot(t, image{
 		disks: []guest.Disk{{File: ext4Disk(t, t.TempDir(), "other")}}, nics: bothNICs(), files: ballast(),
 		cmdline: []string{quiet, "root=LABEL=system", "rootwait=2"},
@@ -208,6 +213,7 @@ func TestRootDoesNotCome(t *testing.T) {
 }
 
 func TestRootOfAnotherType(t *testing.T) {
+	t.Parallel()
 	m := boot(t, image{
 		disks: []guest.Disk{{File: erofsDisk(t, swapinTree(t, nil))}}, nics: bothNICs(),
 		cmdline: []string{quiet, "root=/dev/vda", "rootfstype=ext4,nofs", "rootwait=soon"},
@@ -220,6 +226,7 @@ func TestRootOfAnotherType(t *testing.T) {
 // TestNotARoot names a file system that could be mounted, but lacks what every
 // root has. What has been tried leaves nothing behind.
 func TestNotARoot(t *testing.T) {
+	t.Parallel()
 	m := boot(t, image{
 		disks: []guest.Disk{{File: erofsDisk(t, t.TempDir())}}, nics: bothNICs(), cmdline: []string{quiet, "root=/dev/vda"},
 	})

@@ -42,6 +42,7 @@ func fullGuest() image {
 
 // TestRows boots each kernel and looks at every row of the specification.
 func TestRows(t *testing.T) {
+	t.Parallel()
 	eachKernel(t, func(t *testing.T, k kernel) {
 		im := fullGuest()
 		im.kernel, im.initrd = k.image, k.initrd
@@ -123,6 +124,7 @@ func testLacks(t *testing.T, m *machine, k kernel, row, why string) {
 // TestUnderAnotherInit boots u-root's init, with uinit as its uinit: all rows
 // hold there too.
 func TestUnderAnotherInit(t *testing.T) {
+	t.Parallel()
 	im := fullGuest()
 	im.initrd = "initramfs-uinit.cpio"
 	const kept = "0123456789abcdef0123456789abcdef\n"

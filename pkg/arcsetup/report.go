@@ -1,12 +1,12 @@
 package arcsetup
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"math"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -102,9 +102,9 @@ func (r Report) WriteTable(w io.Writer) error {
 
 // ByStart returns the steps in the order in which they began.
 func (r Report) ByStart() []plan.Result {
-	return slices.SortedStableFunc(slices.Values(r.Steps), func(a, b plan.Result) int {
-		return cmp.Compare(a.Start, b.Start)
-	})
+	steps := slices.Clone(r.Steps)
+	sort.SliceStable(steps, func(i, j int) bool { return steps[i].Start < steps[j].Start })
+	return steps
 }
 
 // End is when the last step had ended and the agent been started.

@@ -51,11 +51,12 @@ func raised() map[string]uint64 {
 // sysctls raises the parameters of the table, and sets those that the host
 // configures to what it says, be that lower.
 func (g *Guest) sysctls() (changed bool, err error) {
-	for name, value := range raised() {
+	table := raised()
+	for _, name := range slices.Sorted(maps.Keys(table)) {
 		if _, configured := g.Config.Sysctls[name]; configured {
 			continue
 		}
-		c, errRaise := g.raiseSysctl(name, value)
+		c, errRaise := g.raiseSysctl(name, table[name])
 		if errors.Is(errRaise, fs.ErrNotExist) {
 			errRaise = plan.Fallback(errRaise) // a kernel without keys, or AIO
 		}

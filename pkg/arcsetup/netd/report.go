@@ -113,10 +113,10 @@ func (r *Report) nic(name string) *NIC {
 var roleOrder = [...]Role{RolePrimary, RoleBridge, RoleDHCP, RoleDHCPNoRoute, RoleStatic, RoleOff}
 
 func (r *Report) add(n NIC) {
-	r.NICs = append(r.NICs, n)
-	slices.SortFunc(r.NICs, func(a, b NIC) int {
+	at, _ := slices.BinarySearchFunc(r.NICs, n, func(a, b NIC) int {
 		return cmp.Or(cmp.Compare(slices.Index(roleOrder[:], a.Role), slices.Index(roleOrder[:], b.Role)), compareNatural(a.Name, b.Name))
 	})
+	r.NICs = slices.Insert(r.NICs, at, n)
 }
 
 func (r *Report) remove(name string) {

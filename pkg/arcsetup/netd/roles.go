@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
+	"sort"
 	"strings"
 )
 
@@ -212,7 +212,8 @@ func listNICs(sys string) ([]nic, error) {
 		}
 		nics = append(nics, nic{name: e.Name(), mac: mac})
 	}
-	slices.SortFunc(nics, func(a, b nic) int { return compareNatural(a.name, b.name) })
+	// Each type that slices sorts is 10 KB in the image; sort has one piece of code for all.
+	sort.Slice(nics, func(i, j int) bool { return compareNatural(nics[i].name, nics[j].name) < 0 })
 	return nics, nil
 }
 

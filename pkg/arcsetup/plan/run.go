@@ -134,11 +134,11 @@ func (r *run) ended(p *pending) (n int) {
 	defer r.mu.Unlock()
 	for _, f := range p.followers {
 		if f.needs--; f.needs == 0 {
-			r.ready = append(r.ready, f)
+			at, _ := slices.BinarySearchFunc(r.ready, f, func(a, b *pending) int { return a.place - b.place })
+			r.ready = slices.Insert(r.ready, at, f)
 			n++
 		}
 	}
-	slices.SortFunc(r.ready, func(a, b *pending) int { return a.place - b.place })
 	return n
 }
 
