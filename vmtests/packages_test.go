@@ -14,27 +14,33 @@ import (
 )
 
 // TestPackagesInGuest runs the packages' own tests that mount, change the
-// network, want the real iptables or have devices send events, as root of a guest.
+// network, or have devices send events, as root of a guest. Some of them look how
+// long things take: nothing else is run beside them.
 func TestPackagesInGuest(t *testing.T) {
 	m := boot(t, image{tools: true, cpus: 2, timeout: 15 * time.Minute})
 	for _, path := range []string{"arcsetup", "arcsetup/netd", "arcsetup/uevent"} {
 		program := packageTests(t, m, path)
 		t.Run(filepath.Base(path), func(t *testing.T) { runPackageTests(t, m, program, "iptables") })
 	}
-	t.Run("firewall", func(t *testing.T) {
-		program := packageTests(t, m, "arcsetup/firewall")
-		dirs := must[[]string](t, m, "Glob", "/arcbox/tools/iptables*")
-		versions := map[string]bool{}
-		for _, dir := range dirs {
-			name := filepath.Base(dir)
-			version := strings.TrimSpace(m.run(t, tool(name, "xtables-nft-multi", "iptables", "--version")...).Stdout)
-			versions[version] = true
-			t.Run(version, func(t *testing.T) { runPackageTests(t, m, program, name) })
-		}
-		if len(versions) < 2 {
-			t.Errorf("tried with %v: that is no more than one version of iptables", versions)
-		}
-	})
+}
+
+// TestFirewallInGuest runs the firewall's own tests beside the real iptables, each
+// version that there is.
+func TestFirewallInGuest(t *testing.T) {
+	t.Parallel()
+	m := boot(t, image{tools: true, timeout: 15 * time.Minute})
+	program := packageTests(t, m, "arcsetup/firewall")
+	dirs := must[[]string](t, m, "Glob", "/arcbox/tools/iptables*")
+	versions := map[string]bool{}
+	for _, dir := range dirs {
+		name := filepath.Base(dir)
+		version := strings.TrimSpace(m.run(t, tool(name, "xtables-nft-multi", "iptables", "--version")...).Stdout)
+		versions[version] = true
+		t.Run(version, func(t *testing.T) { runPackageTests(t, m, program, name) })
+	}
+	if len(versions) < 2 {
+		t.Errorf("tried with %v: that is no more than one version of iptables", versions)
+	}
 }
 
 // packageTests builds the tests of a package in pkg onto the share, and returns
