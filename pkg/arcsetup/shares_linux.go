@@ -102,16 +102,17 @@ func (g *Guest) whyNoShare(m mountPoint, err error) error {
 			tags = append(tags, strings.TrimSpace(string(tag)))
 		}
 	}
+	if len(tags) > 0 && !slices.Contains(tags, m.device) {
+		return fmt.Errorf("virtiofs shares here are %s: %w", strings.Join(tags, ", "), err)
+	}
 	if m.data != "" {
 		if said := kernelSaid("virtio-fs: dax"); said != "" {
 			return fmt.Errorf("not with %s: the kernel says %q: %w", m.data, said, err)
 		}
 	}
 	switch {
-	case slices.Contains(tags, m.device):
-		return fmt.Errorf("the host offers it, but not with %s: %w", m.data, err)
 	case len(tags) > 0:
-		return fmt.Errorf("virtiofs shares here are %s: %w", strings.Join(tags, ", "), err)
+		return fmt.Errorf("the host offers it, but not with %s: %w", m.data, err)
 	case m.data != "":
 		return fmt.Errorf("no virtiofs device with this tag, or not with %s: %w", m.data, err)
 	}
