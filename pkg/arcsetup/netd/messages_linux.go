@@ -2,9 +2,11 @@ package netd
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"maps"
 	"net"
+	"slices"
 	"sync"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -86,9 +88,10 @@ func (c countedConn) ReadFrom(b []byte) (int, net.Addr, error) {
 }
 
 func (c countedConn) WriteTo(b []byte, to net.Addr) (int, error) {
+	at := sinceBoot() // the answer may be here before this goroutine is heard of again
 	n, err := c.PacketConn.WriteTo(b, to)
 	if err == nil {
-		c.counter.sent(b)
+		c.counter.sent(b, at)
 	}
 	return n, err
 }
@@ -102,15 +105,27 @@ func (c *counter) received(message []byte, own net.HardwareAddr) {
 		c.messages.Malformed++
 	case m.OpCode == dhcpv4.OpcodeBootReply && bytes.Equal(m.ClientHWAddr, own):
 		c.messages.Received = increment(c.messages.Received, m.MessageType())
+		c.note(m.MessageType(), sinceBoot())
 	}
 }
 
-func (c *counter) sent(message []byte) {
+func (c *counter) sent(message []byte, at int64) {
 	if m, err := dhcpv4.FromBytes(message); err == nil {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.messages.Sent = increment(c.messages.Sent, m.MessageType())
+		c.note(m.MessageType(), at)
 	}
+}
+
+// note keeps the time of a message, if it is one of the first.
+func (c *counter) note(t dhcpv4.MessageType, at int64) {
+	if len(c.messages.First) == maxFirst {
+		return
+	}
+	m := Message{t.String(), at}
+	i, _ := slices.BinarySearchFunc(c.messages.First, m, func(a, b Message) int { return cmp.Compare(a.AtNS, b.AtNS) })
+	c.messages.First = slices.Insert(c.messages.First, i, m)
 }
 
 func increment(counts map[string]int, t dhcpv4.MessageType) map[string]int {
@@ -127,5 +142,6 @@ func (c *counter) read() Messages {
 	defer c.mu.Unlock()
 	m := c.messages
 	m.Sent, m.Received = maps.Clone(m.Sent), maps.Clone(m.Received)
+	m.First = slices.Clone(m.First)
 	return m
 }

@@ -85,6 +85,19 @@ type Messages struct {
 	Received map[string]int `json:"received,omitempty"`
 	// Malformed are those that are no DHCP messages.
 	Malformed int `json:"malformed,omitempty"`
+	// First are the first of them, maxFirst at most, in their order: by them it
+	// shows what a boot waited for.
+	First []Message `json:"first,omitempty"`
+}
+
+// maxFirst is enough for three tries without an answer and then a lease.
+const maxFirst = 16
+
+// Message is one DHCP message.
+type Message struct {
+	Type string `json:"type"`
+	// AtNS is when it was sent or heard, in nanoseconds of CLOCK_BOOTTIME.
+	AtNS int64 `json:"boottime_ns"`
 }
 
 // IsZero reports whether there were none.

@@ -32,10 +32,10 @@ const (
 const style = `<style>
 text{font:11px system-ui,sans-serif;fill:#1f2328}
 .title{font-size:16px;font-weight:600}.lane{font-weight:600}.name{text-anchor:end}.mid{text-anchor:middle}
-.note{fill:#656d76}.grid{stroke:#d0d7de}.need{stroke:#656d76;stroke-width:.6;fill:none;opacity:.55}.mark{stroke:#1f2328;stroke-dasharray:3 2}
+.note{fill:#656d76}.grid{stroke:#d0d7de}.need{stroke:#656d76;stroke-width:.6;fill:none;opacity:.55}.mark{stroke:#1f2328;stroke-dasharray:3 2}.message{stroke:#1f2328}
 .page{fill:#ffffff}.kernel{fill:#afb8c1}.ok{fill:#1a7f37}.already{fill:#54aeff}.unavailable{fill:#bf8700}.failed{fill:#cf222e}.runs{fill:#8250df}
 @media (prefers-color-scheme:dark){
-text{fill:#e6edf3}.note{fill:#9198a1}.grid{stroke:#30363d}.need{stroke:#9198a1}.mark{stroke:#e6edf3}
+text{fill:#e6edf3}.note{fill:#9198a1}.grid{stroke:#30363d}.need{stroke:#9198a1}.mark,.message{stroke:#e6edf3}
 .page{fill:#0d1117}.kernel{fill:#484f58}.ok{fill:#3fb950}.already{fill:#388bfd}.unavailable{fill:#d29922}.failed{fill:#f85149}.runs{fill:#a371f7}
 }
 </style>
@@ -145,14 +145,19 @@ func (p *picture) mark(class string, at time.Duration, note string, say bool) {
 		note, say = "later: "+note, true
 	}
 	fmt.Fprintf(&p.rows, "<path class=\"%s\" d=\"M%.1f %dl5 5l-5 5l-5 -5z\"/>\n", class, x, y-5)
-	if !say {
-		return
+	if say {
+		p.beside(x, x, note)
 	}
-	anchor := ""
-	if x > (left+right)/2 {
-		x, anchor = x-16, " name"
+}
+
+// beside writes a note where there is room for it: before or behind what is drawn
+// from one place to another.
+func (p *picture) beside(from, to float64, note string) {
+	x, anchor := to+8, ""
+	if to > (left+right)/2 {
+		x, anchor = from-8, " name"
 	}
-	fmt.Fprintf(&p.rows, "<text class=\"note%s\" x=\"%.1f\" y=\"%d\">%s</text>\n", anchor, x+8, p.y-3, escape(note))
+	fmt.Fprintf(&p.rows, "<text class=\"note%s\" x=\"%.1f\" y=\"%d\">%s</text>\n", anchor, x, p.y-3, escape(note))
 }
 
 func (p *picture) steps(steps []plan.Result) {
@@ -195,11 +200,44 @@ func (p *picture) nic(n netd.NIC) {
 		note += ": " + n.Error
 	}
 	p.row(n.Name, note)
-	if n.ConfiguredNS != 0 {
-		p.mark(class, time.Duration(n.ConfiguredNS), note, true)
-		return
+	from, to := p.messages(n.Messages.First)
+	if at := time.Duration(n.ConfiguredNS); at != 0 {
+		if at > p.axis.end {
+			note = "later: " + note
+		}
+		p.mark(class, at, note, false)
+		to = p.axis.x(at)
+		if from == left {
+			from = to
+		}
 	}
-	fmt.Fprintf(&p.rows, "<text class=\"note\" x=\"%d\" y=\"%d\">%s</text>\n", left+8, p.y-3, escape(note))
+	p.beside(from, to, note)
+}
+
+// messages are strokes with their initials, where there is room for these. They are
+// drawn from one place to another: at the left, if there are none.
+func (p *picture) messages(first []netd.Message) (from, to float64) {
+	const room = 9 // for a letter, in pixels
+	from, to = left, left
+	written := 0.0
+	for _, m := range first {
+		at := time.Duration(m.AtNS)
+		if at > p.axis.end {
+			break
+		}
+		x := p.axis.x(at)
+		if from == left {
+			from = x - room
+		}
+		to = x
+		fmt.Fprintf(&p.rows, "<path class=\"message\" d=\"M%.1f %dv%d\"><title>%s, %s ms</title></path>\n",
+			x, p.y-rowHeight+2, barHeight, escape(m.Type), ms(at))
+		if m.Type != "" && x-written >= room {
+			written = x
+			fmt.Fprintf(&p.rows, "<text class=\"note name\" x=\"%.1f\" y=\"%d\">%s</text>\n", x-1, p.y-3, escape(m.Type[:1]))
+		}
+	}
+	return from, to
 }
 
 // svg puts the title, the axis and the legend around what is drawn.

@@ -26,7 +26,10 @@ func boot() (arcsetup.Report, netd.Report) {
 			},
 			Services: []pid1.ServiceStatus{{Name: "agent", PID: 7, Starts: 1, Since: 605 * milli}},
 		}, netd.Report{NICs: []netd.NIC{
-			{Name: "eth0", State: netd.StateBound, ConfiguredNS: int64(605 * milli)},
+			{Name: "eth0", State: netd.StateBound, ConfiguredNS: int64(605 * milli), Messages: netd.Messages{First: []netd.Message{
+				{Type: "DISCOVER", AtNS: int64(602 * milli)}, {Type: "OFFER", AtNS: int64(602*milli) + 1},
+				{Type: "<", AtNS: int64(604 * milli)}, {Type: "RELEASE", AtNS: int64(900 * milli)},
+			}}},
 			{Name: "eth1", State: netd.StateDiscovering},
 		}}
 }
@@ -59,6 +62,7 @@ func TestDraw(t *testing.T) {
 		`<path class="runs" d="M585.0 `,
 		`<rect class="runs" x="585.0" y="`,
 		`<rect class="kernel" x="110" y="92" width="70.0" height="10">`,
+		`<path class="message" d="M342.0 `, `<title>OFFER, 602.00 ms</title>`, `<title>&lt;, 604.00 ms</title>`, ">D</text>",
 		"not to scale", "b&lt;&amp;", "eth1", "prefers-color-scheme:dark",
 	} {
 		if !strings.Contains(got, want) {
@@ -67,6 +71,16 @@ func TestDraw(t *testing.T) {
 	}
 	if n := strings.Count(got, `class="need"`); n != 2 {
 		t.Errorf("%d needs are drawn; that of c for a is one of b, too", n)
+	}
+}
+
+func TestDrawMessages(t *testing.T) {
+	got := draw(t, first(boot()), second(boot()))
+	if n := strings.Count(got, `class="message"`); n != 3 {
+		t.Errorf("%d messages are drawn, and there were three by the time the boot ended", n)
+	}
+	if strings.Contains(got, ">O</text>") {
+		t.Error("two letters are on each other")
 	}
 }
 
