@@ -147,6 +147,11 @@ $(BUILD)/swapin: scripts/swapin.sh scripts/debs.sh
 	scripts/swapin.sh $@
 	@touch $@
 
+# What the boot is measured beside, and the agent of both.
+$(BUILD)/reference: scripts/reference.sh scripts/debs.sh $(wildcard vmtests/bench/reference/*)
+	scripts/reference.sh $@
+	@touch $@
+
 # Root file systems of container engines.
 $(BUILD)/docker/%.erofs: scripts/docker.sh scripts/debs.sh
 	scripts/docker.sh $@ $(subst -, ,$*)
