@@ -11,6 +11,9 @@
 #   make test-docker Docker in a guest: engine 28.5 with iptables-nft; with FULL=1 engines 20.10 and 26.1, too, and
 #                    iptables-legacy (docs/docker.md)
 #   make matrix      writes into README what holds on which kernel
+#   make bench       measures the boot beside the reference's, and writes docs/benchmarks.md and its figures (on amd64)
+#   make bench-check fails if the boot costs a tenth more than those figures say
+#   make bench-scale many guests at once, and guests with many shares and NICs: writes docs/scale.md
 #   make soak        a guest with a crash-looping agent, orphans and short leases, for 30 minutes (SOAK=3m: for 3)
 #   make fuzz        each fuzz test for 10 minutes; with FUZZTIME=1m: for one
 #   make check       formatting and linters
@@ -43,7 +46,7 @@ export DOCKER ?=
 # What a program is built from. Directories change when a file in them comes or goes.
 SOURCES := go.mod go.sum $(shell find cmd pkg -type d -o -name '*.go' ! -name '*_test.go')
 
-.PHONY: help run test unit vmtest test-docker matrix soak fuzz check initramfs kernel clean force
+.PHONY: help run test unit vmtest test-docker matrix bench bench-check bench-scale soak fuzz check initramfs kernel clean force
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -89,6 +92,11 @@ matrix: $(TESTED:%=matrix-%)
 
 matrix-%:
 	$(MAKE) vmtest ARCH=$* FULL=1 UPDATE=1 RUN='^TestRows$$$$'
+
+# These are for amd64, and say so elsewhere.
+bench bench-check bench-scale: $(BUILD)/reference $(BUILD)/initramfs.cpio $(BUILD)/initramfs.cpio.zst $(BUILD)/kernel
+	@scripts/need-guests.sh
+	go run ./vmtests/bench -build $(BUILD) $(patsubst bench-%,%,$(@:bench=measure))
 
 soak: $(GUEST)
 	@scripts/need-guests.sh

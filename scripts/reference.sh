@@ -58,7 +58,7 @@ if [ ! -e "$kept" ]; then
 	done
 	ln -s busybox "$root/bin/sh"
 	find "$root/usr/sbin" -mindepth 1 ! -name 'xtables-*-multi' -delete
-	# The legacy one: it takes half as long as the other (docs/benchmarks.md).
+	# The legacy one: by the other it takes as long (docs/benchmarks.md).
 	ln -s xtables-legacy-multi "$root/sbin/iptables"
 	install -m 755 "$source/init" "$root/sbin/init"
 	for file in bin/busybox sbin/iptables sbin/init; do
