@@ -4,7 +4,7 @@
 #                    the boot stays in build/boot.json and is drawn in build/boot.svg;
 #                    AGENT=path starts a program of yours in place of the example agent
 #   make test        everything that can be tested: unit, and vmtest for both architectures or the one that ARCH says; with
-#                    FULL=1 on every kernel, which builds two, and check, too
+#                    FULL=1 on every kernel, which builds two, and check and bench-check, too
 #   make unit        the tests that need no guest
 #   make vmtest      the tests in booted guests: all on this machine's architecture, on another one those of the set-up;
 #                    RUN=pattern chooses
@@ -57,7 +57,7 @@ run: $(GUEST) $(BUILD)/initramfs-debug.cpio
 	@scripts/need-guests.sh
 	go run ./vmtests/run -arch $(ARCH) -build $(BUILD) -agent "$(AGENT)"
 
-test: unit $(TESTED:%=vmtest-%) $(if $(FULL),check)
+test: unit $(TESTED:%=vmtest-%) $(if $(FULL),check $(if $(filter amd64,$(HOST)),bench-check))
 
 # Without the cache of results, which does not know of what a test builds itself.
 unit:
