@@ -113,24 +113,36 @@ func (f figures) write(docs string) error {
 
 // A target is what arcinit is to keep to.
 type target struct {
-	what string
-	// is and limit are in the same unit.
-	is, limit float64
-	unit      string
+	what, unit string
+	// least and median are of the boots.
+	least, median limited
 }
 
-func (t target) met() bool { return t.is <= t.limit }
+// limited is a number and what it may be at most.
+type limited struct{ is, limit float64 }
 
-// targets compares the least of the boots, counted in instructions, with the reference's in the same run: what waits add is
-// neither's cost.
+func (l limited) met() bool { return l.is <= l.limit }
+
+// met is whether the least and the median of the boots are within their limits. The least is what a boot costs, since waits
+// only add; the median is what is seen.
+func (t target) met() bool { return t.least.met() && t.median.met() }
+
+// targets compares what is counted in instructions with the reference's in the same run.
 func (f figures) targets() []target {
-	least := func(fl flow, name string) float64 { return f.Boot[fl][clocks[guest.Counted]][name].Least }
-	// The reference's agent is complete when its set-up is.
+	of := func(name, what string, limit func(ofReference float64) float64, unit string) target {
+		is, ref := f.Boot[initramfs][clocks[guest.Counted]][name], f.Boot[reference][clocks[guest.Counted]][name]
+		return target{
+			what: what, unit: unit,
+			least: limited{is.Least, limit(ref.Least)}, median: limited{is.Median, limit(ref.Median)},
+		}
+	}
+	times := func(factor float64) func(float64) float64 { return func(ref float64) float64 { return ref * factor } }
+	image := limited{float64(f.ImageBytes["initramfs.cpio"]) / 1e6, 4}
 	return []target{
-		{"/init to the agent, at most 1/14 of the reference's", least(initramfs, "init_to_agent"), least(reference, "init_to_agent") / 14, "ms"},
-		{"/init to both networks up, at most 1/7 of the reference's", least(initramfs, "init_to_networks"), least(reference, "init_to_networks") / 7, "ms"},
-		{"kernel start to the agent, at most 0.55 of the reference's", least(initramfs, "start_to_agent"), least(reference, "start_to_agent") * 0.55, "ms"},
-		{"the image, raw, at most 4 MB", float64(f.ImageBytes["initramfs.cpio"]) / 1e6, 4, "MB"},
-		{"memory in use, at most the reference's and 6 MiB", least(initramfs, "memory_used"), least(reference, "memory_used") + 6, "MiB"},
+		of("init_to_agent", "/init to the agent, at most 1/14 of the reference's", times(1.0/14), "ms"),
+		of("init_to_networks", "/init to both networks up, at most 1/7 of the reference's", times(1.0/7), "ms"),
+		of("start_to_agent", "kernel start to the agent, at most 0.55 of the reference's", times(0.55), "ms"),
+		{what: "the image, raw, at most 4 MB", unit: "MB", least: image, median: image},
+		of("memory_used", "memory in use, at most the reference's and 6 MiB", func(ref float64) float64 { return ref + 6 }, "MiB"),
 	}
 }

@@ -2,6 +2,7 @@
 // with busybox and iptables as helpers (directory reference). docs/benchmarks.md says what is measured, and how.
 //
 //	bench measure   boots both in turn, and writes docs/benchmarks.json and docs/benchmarks.md
+//	bench tables    writes docs/benchmarks.md anew from docs/benchmarks.json
 //	bench check     boots arcinit, and fails if it costs a tenth more than docs/benchmarks.json says
 //	bench scale     boots many guests, and guests with much, and fails where that costs more than in proportion
 package main
@@ -39,10 +40,16 @@ func run(ctx context.Context, what, build, docs string, boots int) error {
 	switch what {
 	case "measure":
 		return measure(ctx, bench, docs, boots)
+	case "tables":
+		f, err := readFigures(docs)
+		if err != nil {
+			return err
+		}
+		return f.writeTables(docs)
 	case "check":
 		return check(ctx, bench, docs)
 	case "scale":
 		return scale(ctx, bench, docs)
 	}
-	return fmt.Errorf("%q: only measure, check and scale are known", what)
+	return fmt.Errorf("%q: only measure, tables, check and scale are known", what)
 }

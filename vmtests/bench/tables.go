@@ -67,8 +67,10 @@ func (t target) String() string {
 	if !t.met() {
 		met = "NOT met"
 	}
-	return fmt.Sprintf("%s: %s, %.1f of %.1f %s", t.what, met, t.is, t.limit, t.unit)
+	return fmt.Sprintf("%s: %s, the least %s, the median %s %s", t.what, met, t.least, t.median, t.unit)
 }
+
+func (l limited) String() string { return fmt.Sprintf("%.1f of %.1f", l.is, l.limit) }
 
 // Row is a row of the targets' table.
 func (t target) Row() string {
@@ -76,5 +78,5 @@ func (t target) Row() string {
 	if !t.met() {
 		met = "**no**"
 	}
-	return fmt.Sprintf("| %s | %.1f %s | %.1f %s | %s |", t.what, t.limit, t.unit, t.is, t.unit, met)
+	return fmt.Sprintf("| %s | %s %s | %s %s | %s |", t.what, t.least, t.unit, t.median, t.unit, met)
 }
