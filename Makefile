@@ -4,13 +4,16 @@
 #                    the boot stays in build/boot.json and is drawn in build/boot.svg;
 #                    AGENT=path starts a program of yours in place of the example agent
 #   make test        everything that can be tested: unit, and vmtest for both architectures or the one that ARCH says; with
-#                    FULL=1 on every kernel, which builds two, and check, too
+#                    FULL=1 on every kernel, which builds two, and check and bench-check, too
 #   make unit        the tests that need no guest
 #   make vmtest      the tests in booted guests: all on this machine's architecture, on another one those of the set-up;
 #                    RUN=pattern chooses
 #   make test-docker Docker in a guest: engine 28.5 with iptables-nft; with FULL=1 engines 20.10 and 26.1, too, and
 #                    iptables-legacy (docs/docker.md)
 #   make matrix      writes into README what holds on which kernel
+#   make bench       measures the boot beside the reference's, and writes docs/benchmarks.md and its figures (on amd64)
+#   make bench-check fails if the boot costs a tenth more than those figures say
+#   make bench-scale many guests at once, and guests with many shares and NICs: writes docs/scale.md
 #   make soak        a guest with a crash-looping agent, orphans and short leases, for 30 minutes (SOAK=3m: for 3)
 #   make fuzz        each fuzz test for 10 minutes; with FUZZTIME=1m: for one
 #   make check       formatting and linters
@@ -43,7 +46,7 @@ export DOCKER ?=
 # What a program is built from. Directories change when a file in them comes or goes.
 SOURCES := go.mod go.sum $(shell find cmd pkg -type d -o -name '*.go' ! -name '*_test.go')
 
-.PHONY: help run test unit vmtest test-docker matrix soak fuzz check initramfs kernel clean force
+.PHONY: help run test unit vmtest test-docker matrix bench bench-check bench-scale soak fuzz check initramfs kernel clean force
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -54,7 +57,7 @@ run: $(GUEST) $(BUILD)/initramfs-debug.cpio
 	@scripts/need-guests.sh
 	go run ./vmtests/run -arch $(ARCH) -build $(BUILD) -agent "$(AGENT)"
 
-test: unit $(TESTED:%=vmtest-%) $(if $(FULL),check)
+test: unit $(TESTED:%=vmtest-%) $(if $(FULL),check $(if $(filter amd64,$(HOST)),bench-check))
 
 # Without the cache of results, which does not know of what a test builds itself.
 unit:
@@ -89,6 +92,11 @@ matrix: $(TESTED:%=matrix-%)
 
 matrix-%:
 	$(MAKE) vmtest ARCH=$* FULL=1 UPDATE=1 RUN='^TestRows$$$$'
+
+# These are for amd64, and say so elsewhere.
+bench bench-check bench-scale: $(BUILD)/reference $(BUILD)/initramfs.cpio $(BUILD)/initramfs.cpio.zst $(BUILD)/kernel
+	@scripts/need-guests.sh
+	go run ./vmtests/bench -build $(BUILD) $(patsubst bench-%,%,$(@:bench=measure))
 
 soak: $(GUEST)
 	@scripts/need-guests.sh
@@ -145,6 +153,11 @@ $(BUILD)/emulator: scripts/emulator.sh scripts/debs.sh
 # What the tests make root file systems of.
 $(BUILD)/swapin: scripts/swapin.sh scripts/debs.sh
 	scripts/swapin.sh $@
+	@touch $@
+
+# What the boot is measured beside, and the agent of both.
+$(BUILD)/reference: scripts/reference.sh scripts/debs.sh $(wildcard vmtests/bench/reference/*)
+	scripts/reference.sh $@
 	@touch $@
 
 # Root file systems of container engines.

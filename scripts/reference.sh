@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# reference.sh DIR makes what `make bench` boots beside arcinit, and the agent of both:
+#
+#	disk.erofs   a container VM's own disk, with busybox, iptables-legacy, and as /sbin/init the trampoline
+#	setup        the program that the trampoline starts from the share, and that does the set-up as the reference does
+#	stopwatch    the agent
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/debs.sh"
+
+dir=$1 source=vmtests/bench/reference
+
+[ "$ARCH" = "$(go env GOHOSTARCH)" ] || die "the reference is built for this machine's own architecture, not for $ARCH"
+need erofs-utils mkfs.erofs
+need gcc gcc
+need linux-libc-dev /usr/include/linux/netlink.h
+need musl-tools musl-gcc
+
+mkdir -p "$dir" "$CACHE/reference"
+temp=$(mktemp -d "$CACHE/reference/make.XXXXXX")
+trap 'rm -rf "$temp"' EXIT
+
+# script NAME FILE prints a C declaration of the file's text.
+script() {
+	printf 'const char %s[] =\n' "$1"
+	sed 's/[\\"]/\\&/g; s/.*/"&\\n"/' "$2"
+	echo ';'
+}
+
+# A small C library: a program that is small is read soon from the share. The kernel's headers are the system's.
+{
+	script primary_script "$source/primary"
+	script bridge_script "$source/bridge"
+} >"$temp/scripts.c"
+compile() { musl-gcc -std=c11 -Wall -Wextra -Werror -O2 -static -s -idirafter /usr/include -idirafter "/usr/include/$(gcc -print-multiarch)" -o "$@"; }
+compile "$temp/setup" "$source/setup.c" "$temp/scripts.c"
+compile "$temp/stopwatch" "$source/stopwatch.c"
+mv "$temp/setup" "$temp/stopwatch" "$dir/"
+
+update_apt
+mapfile -t packages < <(with_dependencies iptables)
+debs=$(download busybox-static "${packages[@]}")
+
+# The .debs are named by their content.
+key=$({ cat "$0" "$source/init" && echo "$ARCH" && printf '%s\n' "${debs//"$CACHE"/}"; } | sha256sum)
+kept=$CACHE/reference/${key%% *}.erofs
+if [ ! -e "$kept" ]; then
+	root=$temp/root
+	say "laying out the reference's disk"
+	mkdir -p "$root"/usr/{bin,sbin,lib,lib64} \
+		"$root"/{proc,sys,dev,run,tmp,var,etc,root,cacerts,arcbox,private,Users,media/rosetta}
+	for link in bin sbin lib lib64; do
+		ln -s "usr/$link" "$root/$link"
+	done
+	for deb in $debs; do
+		# Distributions differ in whether they have /bin or /usr/bin in their packages.
+		dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$root" --no-same-owner --keep-directory-symlink \
+			--exclude='./etc' --exclude='./var' --exclude='./usr/share' --exclude='*/gconv'
+	done
+	ln -s busybox "$root/bin/sh"
+	find "$root/usr/sbin" -mindepth 1 ! -name 'xtables-*-multi' -delete
+	# The legacy one: by the other it takes as long (docs/benchmarks.md).
+	ln -s xtables-legacy-multi "$root/sbin/iptables"
+	install -m 755 "$source/init" "$root/sbin/init"
+	for file in bin/busybox sbin/iptables sbin/init; do
+		[ -x "$root/$file" ] || die "no ${file##*/} in busybox-static ${packages[*]}"
+	done
+	# The same tree is the same disk.
+	mkfs.erofs --quiet --all-root -T0 -U00000000-0000-0000-0000-000000000000 "$temp/disk" "$root" >&2
+	mv "$temp/disk" "$kept"
+fi
+cp "$kept" "$dir/disk.tmp"
+mv "$dir/disk.tmp" "$dir/disk.erofs"

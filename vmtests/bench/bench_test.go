@@ -1,0 +1,190 @@
+package main
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestLog(t *testing.T) {
+	const log = "6,100,1000,-;Linux version\n SUBSYSTEM=x\n6,200,500000,-;Run /init as init process\n" +
+		"14,300,501000,-;netd: NIC configured nic=eth1 role=bridge\n14,301,503000,-;netd: NIC configured nic=eth0\n" +
+		"14,302,900000,-;netd: NIC configured nic=eth0\n12,303,505500,-;stopwatch: agent\n12,304,506000,-;stopwatch: networks\n12,305,907000,-;stopwatch: agent\n"
+	var s sample
+	if err := s.readLog(log, false, 2); err != nil {
+		t.Fatal(err)
+	}
+	if s.init != 500*time.Millisecond || s.agent != 505500*time.Microsecond || s.networks != 503*time.Millisecond {
+		t.Errorf("got %v, %v, %v", s.init, s.agent, s.networks)
+	}
+	if err := s.readLog(log, false, 3); err == nil {
+		t.Error("a NIC that was not configured is not missed")
+	}
+	if err := s.readLog(log, true, 2); err == nil || !strings.Contains(err.Error(), "reference: done") {
+		t.Errorf("without the reference's lines: %v", err)
+	}
+	const ofReference = "6,2,500,-;Run /sbin/init as init process\n12,3,600,-;reference: networks\n12,4,700,-;reference: done\n"
+	if err := s.readLog(ofReference, true, 2); err != nil || s.agent != 700*time.Microsecond {
+		t.Errorf("of the reference: %v, %v", s.agent, err)
+	}
+	if err := s.readLog(ofReference+"12,5,800,-;reference: failed: iptables\n", true, 2); err == nil {
+		t.Error("a reference that failed is taken")
+	}
+}
+
+func TestMemory(t *testing.T) {
+	var s sample
+	err := s.readMemory("MemTotal: 2048 kB\nMemFree: 1 kB\nMemAvailable: 1024 kB\n",
+		"Process: 1\n0-1 ---p [rollup]\nRss: 30 kB\nPss: 20 kB\nPss_Dirty: 5 kB\nProcess: 17\nRss: 12 kB\nPss: 7 kB\n")
+	if err != nil || s.used != 1024 || s.first != 30 || s.all != 42 || s.shared != 27 {
+		t.Errorf("got %+v, %v", s, err)
+	}
+	if err := s.readMemory("", ""); err == nil {
+		t.Error("no /proc/meminfo is taken")
+	}
+}
+
+func TestSpread(t *testing.T) {
+	for _, test := range []struct {
+		values []time.Duration
+		want   spread
+	}{
+		{[]time.Duration{3, 1, 2}, spread{Median: 2, Least: 1, Most: 3}},
+		{[]time.Duration{4, 1, 2, 3}, spread{Median: 2.5, Least: 1, Most: 4}},
+	} {
+		var samples []sample
+		for _, v := range test.values {
+			samples = append(samples, sample{init: v * time.Millisecond})
+		}
+		if got := spreadOf(samples, times[0]); got != test.want {
+			t.Errorf("%v: got %+v", test.values, got)
+		}
+	}
+}
+
+func TestCompare(t *testing.T) {
+	worse := map[string]string{}
+	if compare(worse, "image", 5_313_772, 4_713_772, "bytes") || worse["image"] == "" {
+		t.Error("600,000 bytes more are not noticed")
+	}
+	if !compare(worse, "image", 4_800_000, 4_713_772, "bytes") || len(worse) != 0 {
+		t.Errorf("86,228 bytes more, of a boot that was slow before: %v", worse)
+	}
+	if compare(worse, "new", 1, 0, "ms") {
+		t.Error("a figure that is not kept is taken")
+	}
+}
+
+func TestLinear(t *testing.T) {
+	for _, test := range []struct {
+		took []time.Duration
+		ok   bool
+	}{
+		{[]time.Duration{600, 609, 621}, true},
+		{[]time.Duration{600, 590, 594}, true}, // late answers
+		{[]time.Duration{600, 609, 640}, false},
+	} {
+		s := series{unit: "shares", size: []int{3, 12, 24}}
+		for _, ms := range test.took {
+			s.took = append(s.took, ms*time.Millisecond)
+		}
+		err := s.linear()
+		var superlinear superlinearError
+		if (err == nil) != test.ok || (err != nil && !errors.As(err, &superlinear)) {
+			t.Errorf("%v: %v", test.took, err)
+		}
+	}
+}
+
+func TestSyscalls(t *testing.T) {
+	type call struct{ rax, rdi, cr3 uint64 }
+	for name, test := range map[string]struct {
+		calls []call
+		want  int
+	}{
+		// PID 1 spawns a program and goes on; then it spawns the agent.
+		"children": {[]call{{0, 0, 0x5000}, {56, 0x4111, 0x5000}, {33, 0, 0x5000}, {59, 0, 0x5000}, {0, 0, 0x7000}, {1, 0, 0x5000},
+			{56, 0x50f00, 0x5000}, {58, 0, 0x5000}, {59, 0, 0x5000}, {0, 0, 0x9000}, {1, 0, 0x5000}}, 8},
+		// PID 1 forks, its child executes a program, and then it becomes the agent.
+		"itself": {[]call{{0, 0, 0x5000}, {56, 0x1200011, 0x5000}, {59, 0, 0x7000}, {0, 0, 0x7000}, {61, 0, 0x5000}, {59, 0, 0x5000},
+			{1, 0, 0x8000}, {59, 0, 0x8000}, {1, 0, 0xa000}}, 6},
+		"failed exec": {[]call{{59, 0, 0x5000}, {59, 0, 0x5000}, {1, 0, 0x6000}}, 2},
+	} {
+		var log strings.Builder
+		for _, c := range test.calls {
+			fmt.Fprintf(&log, "RAX=%016x RBX=0 RCX=0 RDX=0\nRSI=0 RDI=%016x\nCR0=80050033 CR2=0 CR3=%016x CR4=0\n", c.rax, c.rdi, c.cr3)
+		}
+		if got, err := syscallsOfFirst(strings.NewReader(log.String())); err != nil || got != test.want {
+			t.Errorf("%s: got %d, %v, want %d", name, got, err, test.want)
+		}
+	}
+	if _, err := syscallsOfFirst(strings.NewReader("")); err == nil {
+		t.Error("an empty log is taken")
+	}
+}
+
+func TestParameters(t *testing.T) {
+	whole := withParameters([]byte("image"), 4096)
+	data, ok := strings.CutSuffix(string(whole), "#BOOTCONFIG\n")
+	if !ok || len(whole)%4 != 0 {
+		t.Fatalf("%d bytes that end in %q", len(whole), whole[len(whole)-12:])
+	}
+	size := int(binary.LittleEndian.Uint32([]byte(data[len(data)-8:])))
+	text := data[len(data)-8-size : len(data)-8]
+	if !strings.HasPrefix(text, "kernel.initcall_blacklist") || len(text) < 4096 || !strings.HasPrefix(data, "image\x00\x00\x00kernel.") {
+		t.Errorf("%d bytes: %q", size, data)
+	}
+}
+
+func TestTargets(t *testing.T) {
+	f := figures{
+		ImageBytes: map[string]int64{"initramfs.cpio": 4_000_001},
+		Boot: map[flow]map[string]map[string]spread{
+			reference: {"instructions": {
+				"init_to_agent": {Least: 140, Median: 154}, "init_to_networks": {Least: 70, Median: 70},
+				"start_to_agent": {Least: 700, Median: 700}, "memory_used": {Least: 20, Median: 20},
+			}},
+			initramfs: {"instructions": {
+				"init_to_agent": {Least: 10, Median: 11}, "init_to_networks": {Least: 9, Median: 11},
+				"start_to_agent": {Least: 386, Median: 386}, "memory_used": {Least: 26, Median: 26},
+			}},
+		},
+	}
+	for i, want := range []bool{true, false, false, false, true} {
+		if got := f.targets()[i]; got.met() != want {
+			t.Errorf("%s", got)
+		}
+	}
+}
+
+func TestTables(t *testing.T) {
+	dir := t.TempDir()
+	f := figures{
+		Date: "2026-01-01", ImageBytes: map[string]int64{"initramfs.cpio": 3_900_000, "initramfs.cpio.zst": 1_500_000},
+		Boot: map[flow]map[string]map[string]spread{initramfs: {"instructions": {"init_to_agent": {Median: 5.25, Least: 5, Most: 6}}}},
+	}
+	if err := errors.Join(f.write(dir), f.writeTables(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := readFigures(dir); err != nil || !reflect.DeepEqual(again, f) {
+		t.Errorf("read again: %+v, %v", again, err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "benchmarks.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"on 2026-01-01", "| /init to the agent, ms | the agent itself | 5.2 (5.0 to 6.0) |",
+		"| the image, raw, at most 4 MB | 3.9 of 4.0 MB | 3.9 of 4.0 MB | yes |", "1.50 MB with zstd",
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+}

@@ -1,0 +1,227 @@
+/*
+ * The agent of the bench's guests: it notes in the kernel log when it began and that two NICs have their addresses. When the
+ * guest has come to rest, it copies the log to the share, and what tells of memory, and says so on the console. It is as small
+ * as can be, since it has one processor, and the share, together with what is timed.
+ */
+#define _GNU_SOURCE
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Where it leaves what it saw. */
+#define SHARE "/arcbox/stopwatch/"
+
+/*
+ * The guest has come to rest when for eight looks, 2 s, its available memory has not changed by more than a few pages, in
+ * KiB, which the kernel's own work takes and gives back.
+ */
+enum { looks = 8, pages = 32 };
+static const struct timespec every = {.tv_nsec = 250000000};
+
+/* note writes a line with the name of this program. */
+static void note(const char *where, const char *text)
+{
+	int file = open(where, O_WRONLY | O_NOCTTY | O_CLOEXEC);
+
+	if (file < 0)
+		return;
+	dprintf(file, "stopwatch: %s\n", text);
+	close(file);
+}
+
+/* die notes what failed. The host has its own time limit. */
+static void die(const char *what)
+{
+	char why[256];
+
+	snprintf(why, sizeof why, "failed: %s: %s", what, strerror(errno));
+	note("/dev/console", why);
+	for (;;)
+		pause();
+}
+
+/* addresses counts the IPv4 addresses that there are, by the socket. */
+static int addresses(int netlink)
+{
+	struct {
+		struct nlmsghdr header;
+		struct ifaddrmsg what;
+	} request = {
+		.header = {.nlmsg_len = sizeof request, .nlmsg_type = RTM_GETADDR, .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP, .nlmsg_seq = 1},
+		.what = {.ifa_family = AF_INET},
+	};
+	static char buffer[16384];
+	struct nlmsghdr *message;
+	ssize_t length;
+	int count = 0;
+
+	if (send(netlink, &request, sizeof request, 0) < 0)
+		die("ask for addresses");
+	for (;;) {
+		length = recv(netlink, buffer, sizeof buffer, 0);
+		if (length < 0)
+			die("hear of addresses");
+		for (message = (struct nlmsghdr *)buffer; NLMSG_OK(message, length); message = NLMSG_NEXT(message, length)) {
+			/* What the group is told meanwhile has another number. */
+			if (message->nlmsg_seq != 1)
+				continue;
+			if (message->nlmsg_type == NLMSG_DONE)
+				return count;
+			count += message->nlmsg_type == RTM_NEWADDR;
+		}
+	}
+}
+
+/* await_networks returns when two addresses are there beside the loopback's. */
+static void await_networks(void)
+{
+	struct sockaddr_nl group = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_IPV4_IFADDR};
+	char buffer[4096];
+	int netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+
+	if (netlink < 0 || bind(netlink, (struct sockaddr *)&group, sizeof group) != 0)
+		die("netlink");
+	while (addresses(netlink) < 3) {
+		if (recv(netlink, buffer, sizeof buffer, 0) < 0)
+			die("wait for addresses");
+	}
+	close(netlink);
+}
+
+static long available_memory(void)
+{
+	char text[4096], *line;
+	int file = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
+	ssize_t length = file < 0 ? -1 : read(file, text, sizeof text - 1);
+
+	if (length < 0)
+		die("/proc/meminfo");
+	close(file);
+	text[length] = 0;
+	line = strstr(text, "MemAvailable:");
+	return line ? atol(line + sizeof "MemAvailable:" - 1) : 0;
+}
+
+static void settle(void)
+{
+	long last = 0, available;
+	int same = 0;
+
+	while (same < looks) {
+		available = available_memory();
+		if (labs(available - last) > pages) {
+			last = available;
+			same = 0;
+		} else {
+			same++;
+		}
+		nanosleep(&every, NULL);
+	}
+}
+
+/* append copies a file, or as much of it as there is, to the end of one that is open. */
+static void append(int to, int from)
+{
+	static char buffer[65536];
+	ssize_t length;
+
+	/* The kernel log is read a record at a time, until it would have one wait, and some may have been overwritten. */
+	while ((length = read(from, buffer, sizeof buffer)) > 0 || (length < 0 && errno == EPIPE)) {
+		if (length > 0 && write(to, buffer, length) != length)
+			die("write on the share");
+	}
+}
+
+static int create(const char *name)
+{
+	char path[PATH_MAX];
+	int file;
+
+	snprintf(path, sizeof path, SHARE "%s", name);
+	file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	if (file < 0)
+		die(path);
+	return file;
+}
+
+/* keep copies a file to the share. */
+static void keep(const char *path, const char *name)
+{
+	int from = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC), to = create(name);
+
+	if (from < 0)
+		die(path);
+	append(to, from);
+	close(from);
+	close(to);
+}
+
+/* keep_processes copies the sums of the memory maps of all processes but this one, each behind its number. */
+static void keep_processes(void)
+{
+	char path[PATH_MAX];
+	struct dirent *entry;
+	DIR *dir = opendir("/proc");
+	int to = create("processes"), from;
+
+	if (!dir)
+		die("/proc");
+	while ((entry = readdir(dir))) {
+		if (!isdigit((unsigned char)entry->d_name[0]) || atol(entry->d_name) == getpid())
+			continue;
+		snprintf(path, sizeof path, "/proc/%s/smaps_rollup", entry->d_name);
+		from = open(path, O_RDONLY | O_CLOEXEC);
+		if (from < 0)
+			continue; /* it has ended */
+		dprintf(to, "Process: %s\n", entry->d_name);
+		append(to, from); /* nothing, of a thread of the kernel */
+		close(from);
+	}
+	closedir(dir);
+	close(to);
+}
+
+/* asked_for_symbols says whether the command line asks for the kernel's symbols, which take long to read. */
+static int asked_for_symbols(void)
+{
+	char text[16384];
+	int file = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
+	ssize_t length = file < 0 ? -1 : read(file, text, sizeof text - 1);
+
+	if (length < 0)
+		die("/proc/cmdline");
+	close(file);
+	text[length] = 0;
+	return strstr(text, "stopwatch.symbols") != NULL;
+}
+
+int main(void)
+{
+	note("/dev/kmsg", "agent");
+	await_networks();
+	note("/dev/kmsg", "networks");
+	settle();
+	if (mkdir(SHARE, 0755) != 0)
+		die(SHARE);
+	/* Memory first, since all else takes some. */
+	keep("/proc/meminfo", "meminfo");
+	keep_processes();
+	keep("/proc/cmdline", "cmdline");
+	if (asked_for_symbols())
+		keep("/proc/kallsyms", "kallsyms");
+	keep("/dev/kmsg", "kmsg");
+	note("/dev/console", "done");
+	for (;;) /* the host ends the guest */
+		pause();
+}

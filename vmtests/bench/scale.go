@@ -1,0 +1,309 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/arcinit/arcinit/vmtests/guest"
+)
+
+// scaleTime is how long a guest among many may run.
+const scaleTime = 10 * time.Minute
+
+// scale boots many guests at once, and guests with much, writes scale.md, and says where a boot costs more than in proportion.
+func scale(ctx context.Context, b *bench, docs string) error {
+	var page strings.Builder
+	fmt.Fprintf(&page, "# How the boot grows\n\n`make bench-scale` wrote this on %s. It fails where time grows more than in proportion.\n",
+		time.Now().UTC().Format(time.DateOnly))
+	var complaints []error
+	for _, part := range []func(context.Context, *bench, *strings.Builder) error{scaleGuests, scaleDevices, scaleCommandLine} {
+		err := part(ctx, b, &page)
+		var superlinear superlinearError
+		if err != nil && !errors.As(err, &superlinear) {
+			return err
+		}
+		complaints = append(complaints, err)
+	}
+	fmt.Print(page.String())
+	if err := errors.Join(complaints...); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(docs, "scale.md"), []byte(page.String()), 0o644); err != nil {
+		return fmt.Errorf("write the page: %w", err)
+	}
+	return nil
+}
+
+// superlinearError says what grew more than in proportion.
+type superlinearError struct{ what string }
+
+func (e superlinearError) Error() string { return e.what + ": grows more than in proportion" }
+
+// scaleGuests boots some guests at once, by the wall's clock: they share the processors, so the time is in proportion to how
+// many there are for each.
+func scaleGuests(ctx context.Context, b *bench, page *strings.Builder) error {
+	// What else the machine does makes single boots vary; half as long again is no growth.
+	const tolerance = 1.5
+	cores := runtime.NumCPU()
+	fmt.Fprintf(page, "\n## Guests at once\n\nEmulated on %d processors, of one processor and 512 MiB each. Memory is the host's, for QEMU and the daemons of three shares,\n"+
+		"what they share counted once.\n\n| guests | kernel start to the agent, the slowest | memory a guest |\n|---|---|---|\n", cores)
+	var alone time.Duration
+	var complaints []error
+	for _, n := range []int{1, 2, 4, 8, 16} {
+		slowest, memory, err := b.together(ctx, n)
+		if err != nil {
+			return fmt.Errorf("%d guests: %w", n, err)
+		}
+		fmt.Fprintf(page, "| %d | %.1f s | %d MiB |\n", n, slowest.Seconds(), memory/n>>10)
+		if n == 1 {
+			alone = slowest
+		}
+		limit := time.Duration(float64(alone) * tolerance * max(1, float64(n)/float64(cores)))
+		if slowest > limit {
+			complaints = append(complaints, superlinearError{fmt.Sprintf("%d guests: %v to the slowest agent, more than %v", n, slowest, limit)})
+		}
+	}
+	return errors.Join(complaints...)
+}
+
+// together boots n guests, and returns the slowest one's time to its agent, and the host's memory for all, in KiB.
+func (b *bench) together(ctx context.Context, n int) (slowest time.Duration, memory int, err error) {
+	guests := make([]*running, 0, n)
+	defer func() {
+		for _, g := range guests {
+			g.remove()
+		}
+	}()
+	nics := 0
+	for range n {
+		config := b.config(initramfs)
+		config.Accel, config.Timeout = guest.TCG, scaleTime
+		nics = len(config.NICs)
+		g, err := b.start(ctx, initramfs, config, nil)
+		if err != nil {
+			return 0, 0, err
+		}
+		guests = append(guests, g)
+	}
+	for _, g := range guests {
+		if err := g.WaitConsole(ctx, upMark); err != nil {
+			return 0, 0, err
+		}
+	}
+	if memory, err = memoryOfChildren(); err != nil {
+		return 0, 0, err
+	}
+	for _, g := range guests {
+		s, err := readSample(g.arcbox, initramfs, nics)
+		if err != nil {
+			return 0, 0, err
+		}
+		slowest = max(slowest, s.agent)
+	}
+	return slowest, memory, nil
+}
+
+// memoryOfChildren is what this process's children, and theirs, have in memory, in KiB, with what they share counted once.
+func memoryOfChildren() (kib int, err error) {
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return 0, fmt.Errorf("list the processes: %w", err)
+	}
+	parents := map[int]int{}
+	for _, path := range stats {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // ended
+		}
+		// NUMBER (NAME) STATE PARENT: a name can have anything in it.
+		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+		pid, pidErr := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		parent, parentErr := strconv.Atoi(fields[1])
+		if err := errors.Join(pidErr, parentErr); err != nil {
+			return 0, fmt.Errorf("read %s: %w", path, err)
+		}
+		parents[pid] = parent
+	}
+	for pid := range parents {
+		above := parents[pid]
+		for above != 0 && above != os.Getpid() {
+			above = parents[above]
+		}
+		if above == 0 {
+			continue
+		}
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // ended
+		}
+		if err != nil {
+			return 0, fmt.Errorf("memory of a guest's process: %w", err)
+		}
+		for line := range strings.Lines(string(text)) {
+			var size int
+			if _, err := fmt.Sscanf(line, "Pss: %d kB", &size); err == nil {
+				kib += size
+			}
+		}
+	}
+	return kib, nil
+}
+
+// A series is a number that grows, and how long the boots took.
+type series struct {
+	unit string
+	size []int
+	took []time.Duration
+}
+
+// linear says whether the last step of the series costs, a unit, no more than the step before did, with some tolerance for
+// how late the host answers.
+func (s series) linear() error {
+	const tolerance, late = 1.5, 5 * time.Millisecond
+	last := len(s.size) - 1
+	before := float64(s.took[last-1]-s.took[0]) / float64(s.size[last-1]-s.size[0])
+	limit := s.took[last-1] + time.Duration(max(0, before)*tolerance*float64(s.size[last]-s.size[last-1])) + late
+	if s.took[last] > limit {
+		return superlinearError{fmt.Sprintf("%d %s: %v, more than %v", s.size[last], s.unit, s.took[last], limit)}
+	}
+	return nil
+}
+
+// least boots a guest of the kind some times, counted in instructions, and returns the least time from the kernel's start
+// until the agent and all networks are there.
+func (b *bench) least(ctx context.Context, config guest.Config, files map[string]string, nics int) (least time.Duration, cmdline int, err error) {
+	const boots = 2
+	config.Accel, config.Timeout = guest.Counted, scaleTime
+	for i := range boots {
+		g, err := b.start(ctx, initramfs, config, files)
+		if err != nil {
+			return 0, 0, err
+		}
+		s, err := g.finish(ctx, nics)
+		if err != nil {
+			return 0, 0, err
+		}
+		if took := max(s.agent, s.networks); i == 0 || took < least {
+			least = took
+		}
+		cmdline = s.cmdline
+	}
+	return least, cmdline, nil
+}
+
+// devices has a guest with so many shares and NICs. All NICs are configured, and of the shares those that the set-up knows.
+func (b *bench) devices(shares, nics int) (guest.Config, map[string]string) {
+	config := b.config(initramfs)
+	for i := len(config.Shares); i < shares; i++ {
+		config.Shares = append(config.Shares, guest.Share{Tag: fmt.Sprintf("share%d", i)})
+	}
+	// A bus has 32 places: further NICs are functions of one device.
+	var toml strings.Builder
+	for i := len(config.NICs); i < nics; i++ {
+		config.ExtraQEMU = append(config.ExtraQEMU,
+			"-netdev", fmt.Sprintf("user,id=more%d,net=10.1.%d.0/24", i, i),
+			"-device", fmt.Sprintf("virtio-net-pci,romfile=,netdev=more%d,mac=52:54:00:00:01:%02x,addr=1e.%d,multifunction=on", i, i, i-len(config.NICs)))
+		fmt.Fprintf(&toml, "[[network.nic]]\nnic = \"eth%d\"\nrole = \"dhcp-no-route\"\n", i)
+	}
+	return config, map[string]string{"etc/arcinit.toml": toml.String()}
+}
+
+// scaleDevices boots guests with more and more shares, more and more NICs, and the most of both.
+func scaleDevices(ctx context.Context, b *bench, page *strings.Builder) error {
+	page.WriteString("\n## Shares and NICs in one guest\n\nCounted in instructions, the least of two boots, until the agent and all networks are there. The shares are there, and those that the\n" +
+		"set-up knows are mounted.\n\n| shares | NICs | from kernel start |\n|---|---|---|\n")
+	took := func(shares, nics int) (time.Duration, error) {
+		config, files := b.devices(shares, nics)
+		t, _, err := b.least(ctx, config, files, nics)
+		if err != nil {
+			return 0, fmt.Errorf("%d shares and %d NICs: %w", shares, nics, err)
+		}
+		fmt.Fprintf(page, "| %d | %d | %.1f ms |\n", shares, nics, milliseconds(t))
+		return t, nil
+	}
+	shares := series{unit: "shares", size: []int{3, 12, 24}}
+	nics := series{unit: "NICs", size: []int{2, 4, 8}}
+	for _, n := range shares.size {
+		t, err := took(n, nics.size[0])
+		if err != nil {
+			return err
+		}
+		shares.took = append(shares.took, t)
+	}
+	nics.took = shares.took[:1:1]
+	for _, n := range nics.size[1:] {
+		t, err := took(shares.size[0], n)
+		if err != nil {
+			return err
+		}
+		nics.took = append(nics.took, t)
+	}
+	// Beside the most shares, NICs may cost what they cost beside few.
+	both, err := took(24, 8)
+	if err != nil {
+		return err
+	}
+	together := series{unit: "NICs beside 24 shares", size: nics.size}
+	for _, t := range nics.took {
+		together.took = append(together.took, t+shares.took[2]-shares.took[0])
+	}
+	together.took[2] = both
+	return errors.Join(shares.linear(), nics.linear(), together.linear())
+}
+
+// scaleCommandLine boots guests with a longer and longer command line. The kernel takes 2 KiB of it from the VMM, so the rest
+// comes as boot configuration at the end of the initramfs (Documentation/admin-guide/bootconfig.rst).
+func scaleCommandLine(ctx context.Context, b *bench, page *strings.Builder) error {
+	page.WriteString("\n## Command line\n\nAs before, three shares and two NICs.\n\n| bytes | from kernel start |\n|---|---|\n")
+	image, err := os.ReadFile(b.built("initramfs.cpio"))
+	if err != nil {
+		return fmt.Errorf("read the image: %w", err)
+	}
+	s := series{unit: "bytes of command line"}
+	for _, size := range []int{1 << 10, 2 << 10, 4 << 10} {
+		config := b.config(initramfs)
+		config.Initrd = filepath.Join(b.dir, "initramfs-"+strconv.Itoa(size))
+		if err := os.WriteFile(config.Initrd, withParameters(image, size), 0o644); err != nil {
+			return fmt.Errorf("write an image: %w", err)
+		}
+		t, is, err := b.least(ctx, config, nil, len(config.NICs))
+		if err != nil {
+			return fmt.Errorf("a command line of %d bytes: %w", size, err)
+		}
+		if is < size {
+			return fmt.Errorf("the guest has a command line of %d bytes, less than %d", is, size)
+		}
+		fmt.Fprintf(page, "| %d | %.1f ms |\n", is, milliseconds(t))
+		s.size, s.took = append(s.size, is), append(s.took, t)
+	}
+	return s.linear()
+}
+
+// withParameters appends a boot configuration with at least so many bytes of kernel parameters to an image.
+func withParameters(image []byte, size int) []byte {
+	// It takes the place of the one that is built into the kernel, and says the same.
+	text := []byte("kernel.initcall_blacklist = jent_mod_init\nkernel.dummy.numdummies = 0\nkernel.ifb.numifbs = 0\n")
+	for i := 0; len(text) < size+size/10; i++ { // in the command line each is a little shorter
+		text = fmt.Appendf(text, "kernel.bench.p%d = %s\n", i, strings.Repeat("x", 64))
+	}
+	text = append(text, make([]byte, 4-len(text)%4)...)
+	var sum uint32
+	for _, b := range text {
+		sum += uint32(b)
+	}
+	whole := append(bytes.Clone(image), make([]byte, (4-len(image)%4)%4)...)
+	whole = append(whole, text...)
+	whole = binary.LittleEndian.AppendUint32(whole, uint32(len(text)))
+	whole = binary.LittleEndian.AppendUint32(whole, sum)
+	return append(whole, "#BOOTCONFIG\n"...)
+}

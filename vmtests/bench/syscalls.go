@@ -1,0 +1,136 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/arcinit/arcinit/vmtests/guest"
+)
+
+// countSyscalls counts what PID 1 asks of the kernel until the agent starts, in a boot of each flow. It is QEMU that sees
+// them: it writes down the processor's registers whenever the kernel's entry is reached, and the guest knows nothing of it.
+func (b *bench) countSyscalls(ctx context.Context, flows []flow) (map[flow]int, error) {
+	entry, err := b.entry(ctx)
+	if err != nil {
+		return nil, err
+	}
+	counts := map[flow]int{}
+	for _, f := range flows {
+		log := filepath.Join(b.dir, "syscalls")
+		config := b.config(f)
+		config.Accel, config.Timeout = guest.Counted, scaleTime
+		// nochain has each block of code end in QEMU, which alone writes the log.
+		config.ExtraQEMU = []string{"-d", "cpu,nochain", "-dfilter", entry + "+1", "-D", log}
+		if _, err := b.boot(ctx, f, config); err != nil {
+			return nil, err
+		}
+		text, err := os.Open(log)
+		if err != nil {
+			return nil, fmt.Errorf("read QEMU's log: %w", err)
+		}
+		counts[f], err = syscallsOfFirst(text)
+		if err := errors.Join(err, text.Close()); err != nil {
+			return nil, fmt.Errorf("syscalls of %s: %w", f, err)
+		}
+		fmt.Printf("%s: %d system calls of PID 1 until the agent starts\n", f, counts[f])
+	}
+	return counts, nil
+}
+
+// entry is the address of the kernel's entry for system calls, which is the same at each boot: the kernel in question is
+// entered by PVH, where nothing moves it.
+func (b *bench) entry(ctx context.Context) (string, error) {
+	config := b.config(initramfs)
+	config.Accel = guest.TCG
+	config.Cmdline = append(config.Cmdline, "stopwatch.symbols")
+	g, err := b.start(ctx, initramfs, config, nil)
+	if err != nil {
+		return "", err
+	}
+	defer g.remove()
+	if err := g.WaitConsole(ctx, upMark); err != nil {
+		return "", err
+	}
+	symbols, err := os.ReadFile(filepath.Join(g.arcbox, "stopwatch", "kallsyms"))
+	if err != nil {
+		return "", fmt.Errorf("read the kernel's symbols: %w", err)
+	}
+	m := regexp.MustCompile(`(?m)^([0-9a-f]{16}) T entry_SYSCALL_64$`).FindSubmatch(symbols)
+	if m == nil {
+		return "", errors.New("the kernel's symbols do not have entry_SYSCALL_64")
+	}
+	return "0x" + string(m[1]), nil
+}
+
+// System calls that change whose address space is whose (arch/x86/entry/syscalls/syscall_64.tbl), and the flag of a child
+// that has its parent's until it executes a program (clone(2)).
+const (
+	sysClone   = 56
+	sysVfork   = 58
+	sysExecve  = 59
+	cloneVfork = 0x4000
+)
+
+// syscallsOfFirst counts, in a log of registers at each system call, those of the process that makes the first, up to the
+// last program that it, or a child in its address space, executes: that is the agent. What a child does there before it
+// executes a program counts, too. With one processor the order is that of the guest.
+func syscallsOfFirst(log io.Reader) (int, error) {
+	var count, atExec int
+	var first uint64
+	var forked, executed bool
+	registers := map[string]uint64{}
+	for lines := bufio.NewScanner(log); ; {
+		if !lines.Scan() {
+			if err := lines.Err(); err != nil {
+				return 0, fmt.Errorf("read QEMU's log: %w", err)
+			}
+			break
+		}
+		for _, word := range strings.Fields(lines.Text()) {
+			name, value, ok := strings.Cut(word, "=")
+			if !ok || (name != "RAX" && name != "RDI" && name != "CR3") {
+				continue
+			}
+			n, err := strconv.ParseUint(value, 16, 64)
+			if err != nil {
+				return 0, fmt.Errorf("QEMU's log: %q: %w", word, err)
+			}
+			registers[name] = n
+			if name != "CR3" {
+				continue
+			}
+			// A whole set: the space's table is a page's address, the rest are flags.
+			space := n &^ (1<<63 | 0x1fff)
+			if first == 0 || (executed && space != first) {
+				first = space
+			}
+			if space != first {
+				continue
+			}
+			executed = false
+			count++
+			switch registers["RAX"] {
+			case sysVfork:
+				forked = true
+			case sysClone:
+				forked = forked || registers["RDI"]&cloneVfork != 0
+			case sysExecve:
+				atExec = count
+				// Not forked, the process is another program from now on, in a space of its own.
+				executed, forked = !forked, false
+			}
+		}
+	}
+	if atExec == 0 {
+		return 0, errors.New("no program was executed")
+	}
+	return atExec, nil
+}
