@@ -39,11 +39,13 @@ EMULATOR := $(if $(filter-out amd64,$(ARCH)),$(BUILD)/emulator)
 GUEST := $(BUILD)/vmlinuz-stock $(BUILD)/initramfs.cpio $(BUILD)/initramfs-modules.cpio
 
 # The engines that are tested, each with what writes its firewall, and one in a guest that has no disk. They come from
-# releases of Debian.
+# releases of Debian, and other tests than Docker's do without.
+ifneq ($(and $(DEBIAN),$(if $(RUN),$(findstring Docker,$(RUN)),all)),)
 ifeq ($(ARCH),$(HOST))
-ENGINES ?= $(if $(DEBIAN),28.5-nft $(if $(FULL),28.5-nft-diskless 28.5-legacy 26.1-nft 20.10-nft 29-nftables))
+ENGINES ?= 28.5-nft $(if $(FULL),28.5-nft-diskless 28.5-legacy 26.1-nft 20.10-nft 29-nftables)
 else
-ENGINES ?= $(if $(DEBIAN),$(if $(FULL),28.5-nft))
+ENGINES ?= $(if $(FULL),28.5-nft)
+endif
 endif
 ENGINE_DISKS = $(ENGINES:%-diskless=%)
 
@@ -83,10 +85,10 @@ vmtest: $(GUEST) $(BUILD)/tools $(EMULATOR) $(if $(ENGINES),$(BUILD)/swapin $(so
 	@scripts/need-guests.sh
 	@scripts/need-disks.sh
 	GOOS=linux GOARCH=$(ARCH) CGO_ENABLED=0 go build -o $(BUILD)/arcbox-agent ./vmtests/agent
-	ARCINIT_BUILD=$(abspath $(BUILD)) ENGINES='$(ENGINES)' go test -tags vmtest -count=1 -p 1 -timeout 60m -run '$(RUN)' ./vmtests/...
+	ARCINIT_BUILD=$(abspath $(BUILD)) ENGINES='$(ENGINES)' go test -tags vmtest -count=1 -p 1 -timeout 90m -run '$(RUN)' ./vmtests/...
 
 test-docker:
-	$(MAKE) vmtest FULL= RUN='^TestDocker$$$$' ENGINES='$(ENGINES)'
+	$(MAKE) vmtest FULL= RUN='^TestDocker$$$$' ENGINES='$(or $(strip $(ENGINES)),28.5-nft)'
 
 vmtest-%:
 	$(MAKE) vmtest ARCH=$*
