@@ -48,8 +48,10 @@ func TestJailer(t *testing.T) {
 		t.Logf("%+v", saw)
 		if k.arch == "arm64" {
 			// QEMU's machine does not say how large the caches are: arcinit does.
-			r := m.run(t, "/arcbox/bin/arcbox-agent", "without", "/sys/devices/system/cpu/cpu0/cache/index0",
-				"/arcbox/bin/arcbox-agent", "jail", jailer+"/firecracker/two/root")
+			r := must[probe.Result](t, m, "RunWithout", probe.Without{
+				Mount: "/sys/devices/system/cpu/cpu0/cache/index0",
+				Argv:  []string{"/arcbox/bin/arcbox-agent", "jail", jailer + "/firecracker/two/root"},
+			})
 			if r.Code == 0 || !strings.Contains(r.Stderr, "cache/index0/size: no such file or directory") {
 				t.Errorf("without what arcinit says of the caches, code %d: %s", r.Code, r.Stderr)
 			}
