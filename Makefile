@@ -2,14 +2,15 @@
 #
 #   make run         boot a guest: with a terminal you get a shell in it, else it shows the boot and powers off;
 #                    the boot stays in build/boot.json and is drawn in build/boot.svg;
-#                    AGENT=path starts a program of yours in place of the example agent
+#                    AGENT=path starts a program of yours in place of the example agent; DOCKER=1 has dockerd run in the
+#                    guest, for docker run -it --rm busybox sh
 #   make test        everything that can be tested: unit, and vmtest for both architectures or the one that ARCH says; with
 #                    FULL=1 on every kernel, which builds two, and check and bench-check, too
 #   make unit        the tests that need no guest
 #   make vmtest      the tests in booted guests: all on this machine's architecture, on another one those of the set-up;
 #                    RUN=pattern chooses
-#   make test-docker Docker in a guest: engine 28.5 with iptables-nft; with FULL=1 engines 20.10 and 26.1, too, and
-#                    iptables-legacy (docs/docker.md)
+#   make test-docker of those, Docker in a guest: engine 28.5 with iptables-nft; with FULL=1 engines 20.10, 26.1 and 29,
+#                    iptables-legacy, and a guest without a disk, too (docs/docker.md); ENGINES=name chooses
 #   make matrix      writes into README what holds on which kernel
 #   make bench       measures the boot beside the reference's, and writes docs/benchmarks.md and its figures (on amd64)
 #   make bench-check fails if the boot costs a tenth more than those figures say
@@ -26,7 +27,8 @@
 
 HOST := $(shell go env GOHOSTARCH)
 # What is tested without ARCH: this machine's, and where the distribution's mirrors have more than that, the other one.
-TESTED := $(or $(ARCH),$(HOST) $(if $(shell . /etc/os-release && [ "$$ID" != debian ] || echo all),$(filter-out $(HOST),amd64 arm64)))
+DEBIAN := $(shell . /etc/os-release && [ "$$ID" != debian ] || echo debian)
+TESTED := $(or $(ARCH),$(HOST) $(if $(DEBIAN),$(filter-out $(HOST),amd64 arm64)))
 ARCH ?= $(HOST)
 BUILD := build/$(ARCH)
 export ARCH
@@ -39,9 +41,16 @@ IMAGES := $(addprefix $(BUILD)/initramfs,.cpio .cpio.zst -modules.cpio -debug.cp
 EMULATOR := $(if $(filter-out amd64,$(ARCH)),$(BUILD)/emulator)
 GUEST := $(BUILD)/vmlinuz-stock $(BUILD)/initramfs.cpio $(BUILD)/initramfs-modules.cpio
 
-# The engines that are tested as a whole, each with its iptables. They come from releases of Debian.
-ENGINES := 28.5-nft $(if $(FULL),26.1-nft 20.10-nft 28.5-legacy)
-export DOCKER ?=
+# The engines that are tested, each with what writes its firewall, and one in a guest that has no disk. They come from
+# releases of Debian, and other tests than Docker's do without.
+ifneq ($(and $(DEBIAN),$(if $(RUN),$(findstring Docker,$(RUN)),all)),)
+ifeq ($(ARCH),$(HOST))
+ENGINES ?= 28.5-nft $(if $(FULL),28.5-nft-diskless 28.5-legacy 26.1-nft 20.10-nft 29-nftables)
+else
+ENGINES ?= $(if $(FULL),28.5-nft)
+endif
+endif
+ENGINE_DISKS = $(ENGINES:%-diskless=%)
 
 # What a program is built from. Directories change when a file in them comes or goes.
 SOURCES := go.mod go.sum $(shell find cmd pkg -type d -o -name '*.go' ! -name '*_test.go')
@@ -53,9 +62,9 @@ SOURCES := go.mod go.sum $(shell find cmd pkg -type d -o -name '*.go' ! -name '*
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
-run: $(GUEST) $(BUILD)/initramfs-debug.cpio
+run: $(GUEST) $(BUILD)/initramfs-debug.cpio $(if $(DOCKER),$(BUILD)/swapin $(BUILD)/docker/28.5-nft.erofs)
 	@scripts/need-guests.sh
-	go run ./vmtests/run -arch $(ARCH) -build $(BUILD) -agent "$(AGENT)"
+	go run ./vmtests/run -arch $(ARCH) -build $(BUILD) -agent "$(AGENT)" $(if $(DOCKER),-docker 28.5-nft)
 
 test: unit $(TESTED:%=vmtest-%) $(if $(FULL),check $(if $(filter amd64,$(HOST)),bench-check))
 
@@ -68,22 +77,21 @@ ifeq ($(ARCH),$(HOST))
 RUN ?= .
 vmtest: $(addprefix $(BUILD)/initramfs-,debug.cpio uinit.cpio fault.cpio) $(BUILD)/swapin
 else
-RUN ?= ^(TestRows|TestVirtioConsole|TestRosetta|TestRosettaUnfit|TestFEX|TestHandlers|TestProductionImageBoots|TestOwnKernelMeetsMoby)$$
+RUN ?= ^(TestRows|TestVirtioConsole|TestRosetta|TestRosettaUnfit|TestFEX|TestHandlers|TestProductionImageBoots|TestOwnKernelMeetsMoby|TestJailer$(if $(ENGINES),|TestDocker))$$
 endif
 ifdef FULL
 vmtest: $(STOCK:=/vmlinuz-stock) $(STOCK:=/initramfs-modules.cpio) $(BUILD)/kernel
 endif
 
-# A package at a time, since each boots guests. The tests find ARCH, DOCKER, FULL and UPDATE in the environment.
-vmtest: $(GUEST) $(BUILD)/tools $(EMULATOR) $(if $(DOCKER),$(BUILD)/swapin $(DOCKER:%=$(BUILD)/docker/%.erofs))
+# A package at a time, since each boots guests. The tests find ARCH, ENGINES, FULL and UPDATE in the environment.
+vmtest: $(GUEST) $(BUILD)/tools $(EMULATOR) $(if $(ENGINES),$(BUILD)/swapin $(sort $(ENGINE_DISKS:%=$(BUILD)/docker/%.erofs)))
 	@scripts/need-guests.sh
 	@scripts/need-disks.sh
 	GOOS=linux GOARCH=$(ARCH) CGO_ENABLED=0 go build -o $(BUILD)/arcbox-agent ./vmtests/agent
-	ARCINIT_BUILD=$(abspath $(BUILD)) go test -tags vmtest -count=1 -p 1 -timeout 60m -run '$(RUN)' ./vmtests/...
+	ARCINIT_BUILD=$(abspath $(BUILD)) ENGINES='$(ENGINES)' go test -tags vmtest -count=1 -p 1 -timeout 90m -run '$(RUN)' ./vmtests/...
 
-# Apart from the other tests: an engine takes some minutes, and they come from releases of Debian that move on.
 test-docker:
-	$(MAKE) vmtest FULL= RUN='^TestDocker$$$$' DOCKER='$(ENGINES)'
+	$(MAKE) vmtest FULL= RUN='^TestDocker$$$$' ENGINES='$(or $(strip $(ENGINES)),28.5-nft)'
 
 vmtest-%:
 	$(MAKE) vmtest ARCH=$*

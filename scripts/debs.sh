@@ -8,7 +8,8 @@
 # shellcheck disable=SC1091
 DISTRIBUTION=$(. /etc/os-release && echo "$ID")
 # shellcheck disable=SC1091
-APT_DIR=$CACHE/apt/$(. /etc/os-release && echo "$ID-${VERSION_ID:-rolling}")-$ARCH
+MACHINES_APT_DIR=$CACHE/apt/$(. /etc/os-release && echo "$ID-${VERSION_ID:-rolling}")-$ARCH
+APT_DIR=$MACHINES_APT_DIR
 
 # Which sources: the machine's, unless use_suite says otherwise.
 APT_SOURCES=()
@@ -110,6 +111,7 @@ lay_out() {
 # use_suite SUITE has everything above work with another release of the distribution, from the machine's own mirror.
 use_suite() {
 	local mirror
+	APT_DIR=$MACHINES_APT_DIR APT_SOURCES=()
 	update_apt
 	# shellcheck disable=SC2016 # these are apt's variables
 	mirror=$(own_apt apt-get indextargets --format '$(CREATED_BY) $(COMPONENT) $(ORIGIN) $(REPO_URI) $(SIGNED_BY)' |

@@ -3,9 +3,7 @@
 package vmtests
 
 import (
-	"archive/tar"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -20,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/arcinit/arcinit/vmtests/busybox"
 	"github.com/arcinit/arcinit/vmtests/dhcppeer"
 	"github.com/arcinit/arcinit/vmtests/guest"
 	"github.com/arcinit/arcinit/vmtests/probe"
@@ -29,40 +28,66 @@ import (
 type engine struct {
 	// daemon are the keys of [docker.daemon] that it needs.
 	daemon string
+	// nftables says that it writes its firewall itself, over nftables.
+	nftables bool
 	// cannot are the checks that do not hold, as docs/docker.md explains: if one
 	// does after all, that is said.
 	cannot []string
+	// open is a command after which they do, as docs/docker.md says.
+	open []string
 }
 
-// engines are those that scripts/docker.sh makes disks of, each with the iptables
-// that it has.
+// unheeded are the checks that do not hold where arcinit's rules are in tables
+// that the engine does not look at.
+var unheeded = []string{
+	"direct/unpublished", "direct/ping", "FORWARD DROP/unpublished", "FORWARD DROP/ping",
+	"restart/unpublished", "restart/ping",
+}
+
+// engines are those that scripts/docker.sh makes disks of, each with what writes
+// its firewall. What is said of 28.5 is to hold for each one after it, too.
 var engines = map[string]engine{
 	"28.5-nft": {daemon: "allow-direct-routing = true"},
-	// arcinit's rules are in tables that this engine does not look at.
 	"28.5-legacy": {
 		daemon: "allow-direct-routing = true",
-		cannot: []string{
-			"direct/unpublished", "direct/ping", "FORWARD DROP/unpublished", "FORWARD DROP/ping",
-			"restart/unpublished", "restart/ping",
-		},
+		cannot: unheeded,
+		open:   strings.Fields("iptables -I DOCKER-USER -i eth1 -j ACCEPT"),
+	},
+	"29-nftables": {
+		daemon:   "allow-direct-routing = true\nfirewall-backend = 'nftables'\nbridge-accept-fwmark = '1'",
+		nftables: true,
+		cannot:   unheeded,
+		open:     strings.Fields("iptables -t mangle -A PREROUTING -i eth1 -j MARK --set-mark 1"),
 	},
 	"26.1-nft":  {},
 	"20.10-nft": {},
 }
 
 // TestDocker has containerd and dockerd of a disk run containers in a guest that
-// arcinit set up. DOCKER names the engines.
+// arcinit set up. ENGINES names the engines.
 func TestDocker(t *testing.T) {
-	names := strings.Fields(os.Getenv("DOCKER"))
+	names := strings.Fields(os.Getenv("ENGINES"))
 	if len(names) == 0 {
-		t.Skip("DOCKER names no engine")
+		t.Skip("ENGINES names no engine: they come from releases of Debian, and this is none, or make was told so")
 	}
 	for _, name := range names {
-		e, ok := engines[name]
+		disk, diskless := strings.CutSuffix(name, "-diskless")
+		e, ok := engines[disk]
 		if !ok {
-			t.Fatalf("DOCKER=%s is none of the engines", name)
+			t.Fatalf("ENGINES=%s is none of the engines", name)
 		}
-		t.Run(name, func(t *testing.T) { testEngine(t, name, e) })
+		disk = built(t, "docker/"+disk+".erofs")
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if diskless {
+				testEngine(t, e, image{tags: []string{"private"}}, disk)
+				return
+			}
+			testEngine(t, e, image{
+				disks:   []guest.Disk{{File: disk}},
+				cmdline: []string{"root=/dev/vda", "ro", "rootfstype=erofs"},
+			}, "")
+		})
 	}
 }
 
@@ -75,15 +100,14 @@ type dockerGuest struct {
 	web             netip.Addr // the container of that name
 }
 
-func testEngine(t *testing.T, name string, e engine) {
+// testEngine boots the image, to which it adds what each guest has. Its programs are
+// on its own disk, or on the share private, as this disk has them.
+func testEngine(t *testing.T, e engine, im image, onShare string) {
 	nics, peers := dhcpPeers(t, time.Hour)
-	m := boot(t, image{
-		disks: []guest.Disk{{File: built(t, "docker/"+name+".erofs")}},
-		nics:  nics, tags: []string{"users"},
-		shared:  map[string]string{"etc/arcinit.toml": "[docker.daemon]\n" + e.daemon + "\n"},
-		cmdline: []string{"root=/dev/vda", "ro", "rootfstype=erofs"},
-		cpus:    2, memory: 1024, timeout: 15 * time.Minute,
-	})
+	im.nics, im.tags = nics, append(im.tags, "users")
+	im.shared = map[string]string{"etc/arcinit.toml": "[docker.daemon]\n" + e.daemon + "\n"}
+	im.cpus, im.memory, im.timeout = 2, 1536, 15*time.Minute
+	m := boot(t, im)
 	d := &dockerGuest{machine: m, engine: e, primary: peers[0], bridge: peers[1]}
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -93,7 +117,13 @@ func testEngine(t *testing.T, name string, e engine) {
 			}
 		}
 	})
+	if err := busybox.WriteImage(filepath.Join(m.dirs["arcbox"], "image.tar"), built(t, "swapin/usr/bin/busybox")); err != nil {
+		t.Fatal(err)
+	}
 	comesUp(t, m)
+	if onShare != "" {
+		d.useShare(t, onShare)
+	}
 	address(t, m, "eth0", primaryAddress)
 	address(t, m, "eth1", bridgeAddress)
 	// All addresses of containers are looked for on the bridge NIC's link.
@@ -105,12 +135,20 @@ func testEngine(t *testing.T, name string, e engine) {
 	d.startEngine(t)
 	t.Logf("the engine answers after %v: %s", time.Since(begin),
 		d.docker(t, "info", "-f", "{{.ServerVersion}}, storage {{.Driver}}, cgroup v{{.CgroupVersion}} by {{.CgroupDriver}}"))
-	writeImage(t, filepath.Join(m.dirs["arcbox"], "image.tar"), built(t, "swapin/usr/bin/busybox"))
 	d.docker(t, "import", "/arcbox/image.tar", "busybox")
 
-	t.Run("container", func(t *testing.T) { testContainer(t, d) })
-	t.Run("limits", func(t *testing.T) { testContainerLimits(t, d) })
-	t.Run("rshared", func(t *testing.T) { testSharedVolume(t, d) })
+	// What containers are by themselves: they wait for more than they do.
+	t.Run("containers", func(t *testing.T) {
+		for name, test := range map[string]func(*testing.T, *dockerGuest){
+			"container": testContainer, "memory": testMemoryLimit, "cpu": testCPULimit, "pids": testPIDsLimit,
+			"rshared": testSharedVolume,
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				test(t, d)
+			})
+		}
+	})
 	// What is there with a container that runs, and has to stay as it is.
 	d.startWeb(t)
 	t.Run("FORWARD", func(t *testing.T) {
@@ -129,6 +167,33 @@ func testEngine(t *testing.T, name string, e engine) {
 	t.Run("users", func(t *testing.T) { testBindMount(t, d) })
 	t.Run("again", func(t *testing.T) { testAgainBeside(t, d) })
 	t.Run("restart", func(t *testing.T) { testEngineRestart(t, d) })
+	if d.open != nil {
+		t.Run("opened", func(t *testing.T) {
+			d.command(t, d.open...)
+			d.direct(t, "opened")
+		})
+	}
+	t.Logf("all of it took %v", time.Since(begin))
+}
+
+// useShare puts what a disk holds on the share private, and from there into the
+// root, which is the initramfs: on the share itself it works, too, but each start of
+// a program reads it anew (virtiofsd's cache=auto), which takes minutes.
+func (d *dockerGuest) useShare(t *testing.T, disk string) {
+	t.Helper()
+	if mp := root(t, d.machine); mp.FSType != "rootfs" {
+		t.Fatalf("/ is %+v, want the initramfs", mp)
+	}
+	command(t, "", "fsck.erofs", "--extract="+filepath.Join(d.dirs["private"], "system"), disk)
+	d.command(t, "/private/system/usr/bin/busybox", "sh", "-ec", `
+		b=/private/system/usr/bin/busybox
+		$b mkdir -p /mnt
+		$b cp -a /private/system/usr /
+		for path in /usr/lib/* /usr/lib64/* /usr/bin/sh; do
+			link=${path#/usr}
+			$b mkdir -p ${link%/*}
+			[ -e $link ] || $b ln -s $path $link
+		done`)
 }
 
 // startEngine starts dockerd and waits for it to answer.
@@ -171,41 +236,6 @@ func (d *dockerGuest) shell(t *testing.T, line string, options ...string) probe.
 	return d.run(t, append(argv, "busybox", "sh", "-c", line)...)
 }
 
-// writeImage writes the root file system of a container as a tar: busybox and
-// links to it.
-func writeImage(t *testing.T, path, busybox string) {
-	t.Helper()
-	program, err := os.ReadFile(busybox)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := tar.NewWriter(file)
-	add := func(h tar.Header, content []byte) {
-		h.Size = int64(len(content))
-		err := w.WriteHeader(&h)
-		if err == nil {
-			_, err = w.Write(content)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, dir := range []string{"bin", "tmp", "www"} {
-		add(tar.Header{Typeflag: tar.TypeDir, Name: dir + "/", Mode: 0o755}, nil)
-	}
-	add(tar.Header{Typeflag: tar.TypeReg, Name: "bin/busybox", Mode: 0o755}, program)
-	for _, command := range strings.Fields("sh cat dd grep httpd mkdir mount nc sleep stat timeout tty") {
-		add(tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + command, Linkname: "busybox"}, nil)
-	}
-	if err := errors.Join(w.Close(), file.Close()); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // testContainer looks around in a container with a terminal.
 func testContainer(t *testing.T, d *dockerGuest) {
 	const next = "next"
@@ -242,43 +272,45 @@ func testContainer(t *testing.T, d *dockerGuest) {
 	}
 }
 
-// testContainerLimits has containers want more than they may have.
-func testContainerLimits(t *testing.T, d *dockerGuest) {
-	t.Run("memory", func(t *testing.T) {
-		const killed = 128 + int(syscall.SIGKILL)
-		for size, want := range map[string]int{"16M": 0, "128M": killed} {
-			// A block is read into memory as a whole.
-			if r := d.shell(t, "exec dd if=/dev/zero of=/dev/null count=1 bs="+size, "--memory=64m"); r.Code != want {
-				t.Errorf("of 64 MiB, %s: code %d, want %d: %s", size, r.Code, want, r.Stderr)
-			}
+// testMemoryLimit has containers read more into memory than they may have, and less.
+func testMemoryLimit(t *testing.T, d *dockerGuest) {
+	const killed = 128 + int(syscall.SIGKILL)
+	for size, want := range map[string]int{"16M": 0, "128M": killed} {
+		// A block is read into memory as a whole.
+		if r := d.shell(t, "exec dd if=/dev/zero of=/dev/null count=1 bs="+size, "--memory=64m"); r.Code != want {
+			t.Errorf("of 64 MiB, %s: code %d, want %d: %s", size, r.Code, want, r.Stderr)
 		}
-	})
-	t.Run("cpu", func(t *testing.T) {
-		const look = "cat /proc/uptime; grep -E '^(usage_usec|nr_throttled) ' /sys/fs/cgroup/cpu.stat"
-		r := d.shell(t, look+"; timeout 4 sh -c 'while :; do :; done'; "+look, "--cpus=0.2")
-		f := strings.Fields(r.Stdout)
-		if r.Code != 0 || len(f) != 12 {
-			t.Fatalf("code %d: %s%s", r.Code, r.Stdout, r.Stderr)
+	}
+}
+
+// testCPULimit has a container want a whole processor.
+func testCPULimit(t *testing.T, d *dockerGuest) {
+	const look = "cat /proc/uptime; grep -E '^(usage_usec|nr_throttled) ' /sys/fs/cgroup/cpu.stat"
+	r := d.shell(t, look+"; timeout 4 sh -c 'while :; do :; done'; "+look, "--cpus=0.2")
+	f := strings.Fields(r.Stdout)
+	if r.Code != 0 || len(f) != 12 {
+		t.Fatalf("code %d: %s%s", r.Code, r.Stdout, r.Stderr)
+	}
+	number := func(i int) float64 {
+		n, err := strconv.ParseFloat(f[i], 64)
+		if err != nil {
+			t.Fatalf("%q: %v", f, err)
 		}
-		number := func(i int) float64 {
-			n, err := strconv.ParseFloat(f[i], 64)
-			if err != nil {
-				t.Fatalf("%q: %v", f, err)
-			}
-			return n
-		}
-		share, throttled := (number(9)-number(3))/1e6/(number(6)-number(0)), number(11)-number(5)
-		t.Logf("of 0.2 processors it had %.2f, and was throttled %.0f times", share, throttled)
-		if share > 0.3 || throttled < 10 {
-			t.Errorf("of 0.2 processors it had %.2f, and was throttled %.0f times", share, throttled)
-		}
-	})
-	t.Run("pids", func(t *testing.T) {
-		r := d.shell(t, "i=0; while [ $i -lt 100 ]; do sleep 100 & i=$((i+1)); echo $i; done", "--pids-limit=16")
-		if n := strings.Count(r.Stdout, "\n"); r.Code == 0 || n < 8 || n > 15 || !strings.Contains(r.Stderr, "can't fork") {
-			t.Errorf("with 16 processes allowed it started %d, code %d: %s", n, r.Code, r.Stderr)
-		}
-	})
+		return n
+	}
+	share, throttled := (number(9)-number(3))/1e6/(number(6)-number(0)), number(11)-number(5)
+	t.Logf("of 0.2 processors it had %.2f, and was throttled %.0f times", share, throttled)
+	if share > 0.3 || throttled < 10 {
+		t.Errorf("of 0.2 processors it had %.2f, and was throttled %.0f times", share, throttled)
+	}
+}
+
+// testPIDsLimit has a container start more processes than it may have.
+func testPIDsLimit(t *testing.T, d *dockerGuest) {
+	r := d.shell(t, "i=0; while [ $i -lt 100 ]; do sleep 100 & i=$((i+1)); echo $i; done", "--pids-limit=16")
+	if n := strings.Count(r.Stdout, "\n"); r.Code == 0 || n < 8 || n > 15 || !strings.Contains(r.Stderr, "can't fork") {
+		t.Errorf("with 16 processes allowed it started %d, code %d: %s", n, r.Code, r.Stderr)
+	}
 }
 
 // testSharedVolume has mounts appear on both sides of a volume.
@@ -447,6 +479,8 @@ func (d *dockerGuest) ownRules(t *testing.T) (own []string) {
 // testAgainBeside has uinit run beside the live engine and a container, of which
 // it may change nothing.
 func testAgainBeside(t *testing.T, d *dockerGuest) {
+	// As a storage driver may have its directory.
+	d.command(t, "busybox", "sh", "-ec", "mkdir /run/private; mount -t tmpfs private /run/private; mount --make-private /run/private")
 	snapshot := func() map[string]string {
 		s := map[string]string{
 			"routes":               fmt.Sprintf("%+v", must[[]probe.Route](t, d.machine, "Routes", none{})),
@@ -458,12 +492,21 @@ func testAgainBeside(t *testing.T, d *dockerGuest) {
 		for _, table := range []string{"raw", "nat", "filter"} {
 			s[table] = d.command(t, "iptables", "-t", table, "-S")
 		}
+		if d.nftables {
+			s["nftables"] = d.command(t, "nft", "--stateless", "list", "ruleset")
+		}
 		s["own rules"] = strings.Join(d.ownRules(t), "")
 		return s
 	}
 	runAgain(t, d.machine, "uinit", snapshot)
 	d.published(t)
 	d.direct(t, "direct")
+
+	const proxyARP = "/proc/sys/net/ipv4/conf/eth1/proxy_arp"
+	d.command(t, "busybox", "sh", "-c", "echo 0 >"+proxyARP)
+	if r := d.run(t, "uinit"); r.Code != 0 || d.read(t, proxyARP) != "1\n" {
+		t.Errorf("proxy_arp, which was set to 0, is %q, and uinit ended with code %d: %s", d.read(t, proxyARP), r.Code, r.Stderr)
+	}
 }
 
 // testEngineRestart has dockerd end and start again.

@@ -3,6 +3,7 @@ package arcsetup
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/firewall"
@@ -88,6 +89,22 @@ func MoveBridge(link, old string) error {
 		err = errors.Join(err, errOld)
 	}
 	return err
+}
+
+// proxyARP has the bridge NIC answer for containers' addresses, without delay. The
+// network daemon does so, too, with each NIC that becomes the bridge; what
+// somebody has set since then, only this step sees.
+func (g *Guest) proxyARP() (bool, error) {
+	bridge, err := g.bridgeNIC()
+	if bridge == "" {
+		return false, plan.Absent(errors.Join(errors.New("no bridge NIC"), err))
+	}
+	changed, err := g.setSysctl("net/ipv4/conf/"+bridge+"/proxy_arp", "1")
+	prompt, errDelay := g.setSysctl("net/ipv4/neigh/"+bridge+"/proxy_delay", "0")
+	if err = errors.Join(err, errDelay); errors.Is(err, os.ErrNotExist) {
+		err = plan.Absent(err) // the NIC is gone
+	}
+	return changed || prompt, err
 }
 
 func (g *Guest) sandboxRules() (bool, error) {

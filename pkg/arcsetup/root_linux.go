@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -52,15 +51,17 @@ func becomeRoot(dir string) error {
 
 // share makes / and all that is mounted below it shared, as systemd does:
 // kubelet, and docker's rshared volumes, refuse what is not
-// (Documentation/filesystems/sharedsubtree.rst).
+// (Documentation/filesystems/sharedsubtree.rst). It does so once: what is mounted
+// below a shared mount is shared, too, and what is not by then is so on purpose.
 func (g *Guest) share() (changed bool, err error) {
 	mounts, err := g.readFile("/proc/self/mountinfo")
 	if err != nil {
 		return false, err
 	}
-	private := func(line string) bool { return !strings.Contains(line, " shared:") }
-	if lines := strings.Split(strings.TrimSpace(mounts), "\n"); !slices.ContainsFunc(lines, private) {
-		return false, nil
+	for line := range strings.Lines(mounts) {
+		if f := strings.Fields(line); len(f) > 6 && f[4] == "/" && strings.Contains(line, " shared:") {
+			return false, nil
+		}
 	}
 	if err := unix.Mount("", g.path("/"), "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
 		return false, fmt.Errorf("make / and all below it shared: %w", err)

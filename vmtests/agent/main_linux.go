@@ -52,6 +52,8 @@ func mode(args []string) func() error {
 	switch {
 	case len(args) == 2 && args[1] == "pivot":
 		return pivot
+	case len(args) == 3 && args[1] == "jail":
+		return func() error { return jail(args[2]) }
 	case len(args) > 3 && args[1] == "without":
 		return func() error { return without(args[2], args[3:]) }
 	case len(args) == 3 && args[1] == "files":

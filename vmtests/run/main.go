@@ -45,6 +45,7 @@ func main() {
 	flag.StringVar(&o.agent, "agent", "", "the `program` to be the agent, instead of the example")
 	flag.StringVar(&o.report, "report", filepath.Join("build", "boot.json"), "the `file` to leave the boot's report in")
 	flag.StringVar(&o.picture, "picture", filepath.Join("build", "boot.svg"), "the `file` to draw the boot in")
+	flag.StringVar(&o.docker, "docker", "", "the `engine` to run, of which there is a disk in the build directory")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -56,7 +57,7 @@ func main() {
 }
 
 type options struct {
-	arch, build, agent, report, picture string
+	arch, build, agent, report, picture, docker string
 }
 
 func run(ctx context.Context, o options) error {
@@ -82,6 +83,14 @@ func run(ctx context.Context, o options) error {
 	if err := installAgent(ctx, o, filepath.Join(arcbox, "bin", "arcbox-agent")); err != nil {
 		return err
 	}
+	unattendedInitrd, interactiveInitrd := "initramfs-modules.cpio", "initramfs-debug.cpio"
+	if o.docker != "" {
+		if err := addDocker(&config, o, arcbox); err != nil {
+			return err
+		}
+		// The shell is the disk's.
+		interactiveInitrd = unattendedInitrd
+	}
 	log := filepath.Join(arcbox, "log")
 	report := reportFile{
 		share: filepath.Join(log, "boot.json"), copy: o.report,
@@ -89,11 +98,11 @@ func run(ctx context.Context, o options) error {
 	}
 
 	if term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd())) {
-		config.Initrd = filepath.Join(o.build, "initramfs-debug.cpio")
-		return interactive(ctx, config, report)
+		config.Initrd = filepath.Join(o.build, interactiveInitrd)
+		return interactive(ctx, config, report, o)
 	}
-	config.Initrd = filepath.Join(o.build, "initramfs-modules.cpio")
-	return unattended(ctx, config, report, o.agent == "")
+	config.Initrd = filepath.Join(o.build, unattendedInitrd)
+	return unattended(ctx, config, report, o)
 }
 
 // installAgent puts the agent on the share: the person's own, or the example, built for the guest.
@@ -163,7 +172,8 @@ func (f reportFile) read() (arcsetup.Report, error) {
 }
 
 // unattended boots the guest, prints the boot and powers the guest off.
-func unattended(ctx context.Context, config guest.Config, report reportFile, example bool) error {
+func unattended(ctx context.Context, config guest.Config, report reportFile, o options) error {
+	example := o.agent == ""
 	ready := make(chan struct{})
 	// An agent that has been started again says so once more.
 	sayReady := sync.OnceFunc(func() { close(ready) })
@@ -201,6 +211,14 @@ func unattended(ctx context.Context, config guest.Config, report reportFile, exa
 		return fmt.Errorf("print the boot: %w", err)
 	}
 	fmt.Printf("\nThe report is in %s.\n", report.copy)
+	if o.docker != "" {
+		fmt.Println("The container engine is being started.")
+		m, err := vm.WaitMatch(ctx, containerMark)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("In a container: %s.\n", m[1])
+	}
 
 	if example {
 		err = vm.Send("run", "poweroff")
@@ -261,8 +279,12 @@ func pressPowerButton(ctx context.Context, vm *guest.VM) error {
 const leaveKey = 0x1d
 
 // interactive boots the guest with its console on the terminal, where it shows the boot and opens a shell.
-func interactive(ctx context.Context, config guest.Config, report reportFile) error {
-	fmt.Print("The guest opens a shell here when it is up. To leave, type `uinit poweroff`, or control-] at any time.\n\n")
+func interactive(ctx context.Context, config guest.Config, report reportFile, o options) error {
+	fmt.Print("The guest opens a shell here when it is up. To leave, type `uinit poweroff`, or control-] at any time.\n")
+	if o.docker != "" {
+		fmt.Print("When a container has said so, `docker run -it --rm busybox` works in it.\n")
+	}
+	fmt.Println()
 	terminal := int(os.Stdin.Fd())
 	before, err := term.MakeRaw(terminal)
 	if err != nil {
