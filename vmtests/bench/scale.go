@@ -52,8 +52,6 @@ func (e superlinearError) Error() string { return e.what + ": grows more than in
 // scaleGuests boots some guests at once, by the wall's clock: they share the processors, so the time is in proportion to how
 // many there are for each.
 func scaleGuests(ctx context.Context, b *bench, page *strings.Builder) error {
-	// What else the machine does makes single boots vary; half as long again is no growth.
-	const tolerance = 1.5
 	cores := runtime.NumCPU()
 	fmt.Fprintf(page, "\n## Guests at once\n\nEmulated on %d processors, of one processor and 512 MiB each. Memory is the host's, for QEMU and the daemons of three shares,\n"+
 		"what they share counted once.\n\n| guests | kernel start to the agent, the slowest | memory a guest |\n|---|---|---|\n", cores)
@@ -68,12 +66,20 @@ func scaleGuests(ctx context.Context, b *bench, page *strings.Builder) error {
 		if n == 1 {
 			alone = slowest
 		}
-		limit := time.Duration(float64(alone) * tolerance * max(1, float64(n)/float64(cores)))
-		if slowest > limit {
-			complaints = append(complaints, superlinearError{fmt.Sprintf("%d guests: %v to the slowest agent, more than %v", n, slowest, limit)})
-		}
+		complaints = append(complaints, shared(n, cores, slowest, alone))
 	}
 	return errors.Join(complaints...)
+}
+
+// shared says whether the slowest of n guests took no longer than one alone, times how many there are for a processor.
+func shared(n, cores int, slowest, alone time.Duration) error {
+	// What else the machine does makes single boots vary; half as long again is no growth.
+	const tolerance = 1.5
+	limit := time.Duration(float64(alone) * tolerance * max(1, float64(n)/float64(cores)))
+	if slowest > limit {
+		return superlinearError{fmt.Sprintf("%d guests: %v to the slowest agent, more than %v", n, slowest, limit)}
+	}
+	return nil
 }
 
 // together boots n guests, and returns the slowest one's time to its agent, and the host's memory for all, in KiB.
