@@ -27,15 +27,16 @@ func scale(ctx context.Context, b *bench, docs string) error {
 	fmt.Fprintf(&page, "# How the boot grows\n\n`make bench-scale` wrote this on %s. It fails where time grows more than in proportion.\n",
 		time.Now().UTC().Format(time.DateOnly))
 	var complaints []error
-	for _, part := range []func(context.Context, *bench, *strings.Builder) error{scaleGuests, scaleDevices, scaleCommandLine} {
+	for _, part := range []func(context.Context, *bench, *strings.Builder) error{scaleDevices, scaleCommandLine, scaleGuests} {
+		shown := page.Len()
 		err := part(ctx, b, &page)
+		fmt.Print(page.String()[shown:])
 		var superlinear superlinearError
 		if err != nil && !errors.As(err, &superlinear) {
 			return err
 		}
 		complaints = append(complaints, err)
 	}
-	fmt.Print(page.String())
 	if err := errors.Join(complaints...); err != nil {
 		return err
 	}
