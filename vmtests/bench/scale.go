@@ -303,7 +303,7 @@ func scaleCommandLine(ctx context.Context, b *bench, page *strings.Builder) erro
 func withParameters(image []byte, size int) []byte {
 	// It takes the place of the one that is built into the kernel, and says the same.
 	text := []byte("kernel.initcall_blacklist = jent_mod_init\nkernel.dummy.numdummies = 0\nkernel.ifb.numifbs = 0\n")
-	for i := 0; len(text) < size+size/10; i++ { // in the command line each is a little shorter
+	for i := 0; len(text) < size+size/5; i++ { // in the command line each is shorter by a tenth
 		text = fmt.Appendf(text, "kernel.bench.p%d = %s\n", i, strings.Repeat("x", 64))
 	}
 	text = append(text, make([]byte, 4-len(text)%4)...)
