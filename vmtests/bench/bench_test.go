@@ -102,6 +102,21 @@ func TestLinear(t *testing.T) {
 	}
 }
 
+func TestShared(t *testing.T) {
+	for _, test := range []struct {
+		n       int
+		slowest time.Duration
+		ok      bool
+	}{
+		{1, time.Second, true}, {2, 1400 * time.Millisecond, true}, {2, 1600 * time.Millisecond, false},
+		{16, 11 * time.Second, true}, {16, 13 * time.Second, false},
+	} {
+		if err := shared(test.n, 2, test.slowest, time.Second); (err == nil) != test.ok {
+			t.Errorf("%d guests, the slowest after %v: %v", test.n, test.slowest, err)
+		}
+	}
+}
+
 func TestSyscalls(t *testing.T) {
 	type call struct{ rax, rdi, cr3 uint64 }
 	for name, test := range map[string]struct {
