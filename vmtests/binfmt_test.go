@@ -59,16 +59,27 @@ func runsX8664(t *testing.T, m *machine, mount, interpreter string) {
 }
 
 // again runs the set-up in the live guest, which returns what it says of a step.
-func again(t *testing.T, m *machine, step string) (outcome, line string) {
+func again(t *testing.T, m *machine, step string) (outcome, text string) {
 	t.Helper()
 	r := m.run(t, "/run/arcbox/bin/uinit")
+	var said []string
+	inError := false
 	for line := range strings.Lines(r.Stdout) {
-		if f := strings.Fields(line); len(f) > 3 && f[2] == step {
-			return f[3], line
+		f := strings.Fields(line)
+		if len(f) > 3 && f[2] == step {
+			outcome, said = f[3], append(said, line)
+			continue
+		}
+		// What is to be said of steps comes after the table, with further lines indented.
+		inError = len(f) > 0 && (f[0] == step || inError && line[0] == ' ')
+		if inError {
+			said = append(said, f...)
 		}
 	}
-	t.Fatalf("no step %s: %+v", step, r)
-	return "", ""
+	if outcome == "" {
+		t.Fatalf("no step %s: %+v", step, r)
+	}
+	return outcome, strings.Join(said, " ")
 }
 
 // TestRosetta has an emulator in the place of Rosetta.
@@ -210,10 +221,13 @@ func TestFEX(t *testing.T) {
 func TestHandlers(t *testing.T) {
 	t.Parallel()
 	own := map[string]string{"amd64": `\x3e`, "arm64": `\xb7`}[arch()]
+	page := filepath.Join(t.TempDir(), "page.show")
+	if err := os.WriteFile(page, []byte("....SHOW"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	im := image{tags: []string{"rosetta"}, cmdline: []string{quiet},
-		programs: map[string]string{"arcbox/show": foreign(t, arch())},
+		programs: map[string]string{"arcbox/show": foreign(t, arch()), "arcbox/page.show": page},
 		shared: map[string]string{
-			"page.show": "....SHOW",
 			"etc/arcinit.toml": `
 [[binfmt]]
 name = "native"
@@ -246,11 +260,8 @@ magic = "LATER"
 	if got := must[[]string](t, m, "Glob", binfmtMisc+"/*"); len(got) != 4 { // register, status, show, later
 		t.Errorf("binfmt_misc has %v", got)
 	}
-	if err := os.Chmod(filepath.Join(m.dirs["arcbox"], "page.show"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if got, want := m.run(t, "/arcbox/page.show").Stdout, arch()+" [/arcbox/show /arcbox/page.show] <nil>\n"; got != want {
-		t.Errorf("the interpreter said %q, want %q", got, want)
+	if got, want := m.run(t, "/arcbox/page.show"), arch()+" [/arcbox/show /arcbox/page.show] <nil>\n"; got.Stdout != want {
+		t.Errorf("the interpreter said %+v, want %q", got, want)
 	}
 	if arch() == "amd64" {
 		outcome(t, m, "rosetta", "unavailable", "only arm64")
