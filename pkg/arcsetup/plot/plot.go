@@ -69,7 +69,10 @@ func Draw(w io.Writer, r arcsetup.Report, network netd.Report) error {
 			p.bar("runs", p.axis.x(s.Since), right)
 		}
 		if s.Since != 0 {
-			p.mark("runs", s.Since, note, s.PID == 0)
+			p.mark("runs", s.Since)
+			if x := p.axis.x(s.Since); s.PID == 0 || s.Since > p.axis.end {
+				p.beside(x, x, p.dated(s.Since, note))
+			}
 		}
 	}
 	if _, err := io.WriteString(w, p.svg(r)); err != nil {
@@ -138,16 +141,17 @@ func (p *picture) bar(class string, from, to float64) {
 		escape(class), from, p.y-rowHeight+2, max(to-from, 1.5), barHeight)
 }
 
-// mark is a diamond at a point of time, with a note beside it if it is to be said.
-func (p *picture) mark(class string, at time.Duration, note string, say bool) {
-	x, y := p.axis.x(at), p.y-rowHeight/2
+// mark is a diamond at a point of time.
+func (p *picture) mark(class string, at time.Duration) {
+	fmt.Fprintf(&p.rows, "<path class=\"%s\" d=\"M%.1f %dl5 5l-5 5l-5 -5z\"/>\n", class, p.axis.x(at), p.y-rowHeight/2-5)
+}
+
+// dated is a note on a point of time, which may be beyond the axis.
+func (p *picture) dated(at time.Duration, note string) string {
 	if at > p.axis.end {
-		note, say = "later: "+note, true
+		return "later: " + note
 	}
-	fmt.Fprintf(&p.rows, "<path class=\"%s\" d=\"M%.1f %dl5 5l-5 5l-5 -5z\"/>\n", class, x, y-5)
-	if say {
-		p.beside(x, x, note)
-	}
+	return note
 }
 
 // beside writes a note where there is room for it: before or behind what is drawn
@@ -202,10 +206,8 @@ func (p *picture) nic(n netd.NIC) {
 	p.row(n.Name, note)
 	from, to := p.messages(n.Messages.First)
 	if at := time.Duration(n.ConfiguredNS); at != 0 {
-		if at > p.axis.end {
-			note = "later: " + note
-		}
-		p.mark(class, at, note, false)
+		p.mark(class, at)
+		note = p.dated(at, note)
 		to = p.axis.x(at)
 		if from == left {
 			from = to

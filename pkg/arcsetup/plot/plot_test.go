@@ -84,6 +84,21 @@ func TestDrawMessages(t *testing.T) {
 	}
 }
 
+func TestDrawLater(t *testing.T) {
+	r, n := boot()
+	n.NICs[0].ConfiguredNS = int64(900 * milli)
+	r.Services[0].Since = 800 * milli
+	got := draw(t, r, n)
+	for _, want := range []string{">later: ,", ">later: started 800.00 ms<"} {
+		if strings.Count(got, want) != 1 {
+			t.Errorf("not once %q in\n%s", want, got)
+		}
+	}
+	if n := strings.Count(got, "later: "); n != 2 {
+		t.Errorf("%d things are said to be later, and two are", n)
+	}
+}
+
 func first(r arcsetup.Report, _ netd.Report) arcsetup.Report { return r }
 func second(_ arcsetup.Report, n netd.Report) netd.Report    { return n }
 
