@@ -99,12 +99,16 @@ func (g *Guest) proxyARP() (bool, error) {
 	if bridge == "" {
 		return false, plan.Absent(errors.Join(errors.New("no bridge NIC"), err))
 	}
-	changed, err := g.setSysctl("net/ipv4/conf/"+bridge+"/proxy_arp", "1")
-	prompt, errDelay := g.setSysctl("net/ipv4/neigh/"+bridge+"/proxy_delay", "0")
-	if err = errors.Join(err, errDelay); errors.Is(err, os.ErrNotExist) {
+	var changed bool
+	err = nil // what it says of other NICs, the daemon says
+	for _, s := range netd.ProxyARP(bridge) {
+		c, errSet := g.setSysctl(s.Name, s.Value)
+		changed, err = changed || c, errors.Join(err, errSet)
+	}
+	if errors.Is(err, os.ErrNotExist) {
 		err = plan.Absent(err) // the NIC is gone
 	}
-	return changed || prompt, err
+	return changed, err
 }
 
 func (g *Guest) sandboxRules() (bool, error) {

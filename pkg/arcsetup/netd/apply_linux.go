@@ -14,16 +14,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setProxyARP makes link answer ARP for the addresses behind it, or stop doing
-// so. It answers at once: by default the kernel holds the answer back for up to
-// 0.8 s, for others to be first.
+// Sysctl is a kernel parameter, by its path below /proc/sys, and what it is to be.
+type Sysctl struct{ Name, Value string }
+
+// ProxyARP has link answer ARP for the addresses behind it. It answers at once: by
+// default the kernel holds the answer back for up to 0.8 s, for others to be first.
+func ProxyARP(link string) []Sysctl {
+	return []Sysctl{
+		{"net/ipv4/conf/" + link + "/proxy_arp", "1"},
+		{"net/ipv4/neigh/" + link + "/proxy_delay", "0"},
+	}
+}
+
+// setProxyARP makes link answer ARP for the addresses behind it, or stop doing so.
 func setProxyARP(proc, link string, on bool) error {
 	if !on {
 		return setSysctl(proc, "net/ipv4/conf/"+link+"/proxy_arp", "0")
 	}
-	return errors.Join(
-		setSysctl(proc, "net/ipv4/conf/"+link+"/proxy_arp", "1"),
-		setSysctl(proc, "net/ipv4/neigh/"+link+"/proxy_delay", "0"))
+	var errs []error
+	for _, s := range ProxyARP(link) {
+		errs = append(errs, setSysctl(proc, s.Name, s.Value))
+	}
+	return errors.Join(errs...)
 }
 
 // setIPv6Forwarding makes the guest a router for IPv6, which by itself would stop
