@@ -39,6 +39,9 @@ var (
 	}
 )
 
+// bootFigures are all of them.
+func bootFigures() []figure { return slices.Concat(times, memory) }
+
 // A spread is what some boots had of a figure.
 type spread struct {
 	Median float64 `json:"median"`

@@ -42,7 +42,7 @@ func measure(ctx context.Context, b *bench, docs string, boots int) error {
 		}
 		for _, fl := range flows {
 			f.Boot[fl][clocks[accel]] = map[string]spread{}
-			for _, figure := range append(times[:len(times):len(times)], memory...) {
+			for _, figure := range bootFigures() {
 				if fl != reference || !figure.noReference {
 					f.Boot[fl][clocks[accel]][figure.name] = spreadOf(samples[fl], figure)
 				}
@@ -69,7 +69,7 @@ func measure(ctx context.Context, b *bench, docs string, boots int) error {
 // String is a line for whoever watches.
 func (s sample) String() string {
 	var words []string
-	for _, f := range append(times[:len(times):len(times)], memory...) {
+	for _, f := range bootFigures() {
 		words = append(words, fmt.Sprintf("%s %.1f %s", f.title, f.of(s), f.unit))
 	}
 	return strings.Join(words, ", ")

@@ -99,16 +99,23 @@ static void await_networks(void)
 	close(netlink);
 }
 
+/* read_text reads up to the size less one, and ends what it read with a zero. */
+static void read_text(const char *path, char *text, size_t size)
+{
+	int file = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t length = file < 0 ? -1 : read(file, text, size - 1);
+
+	if (length < 0)
+		die(path);
+	close(file);
+	text[length] = 0;
+}
+
 static long available_memory(void)
 {
 	char text[4096], *line;
-	int file = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
-	ssize_t length = file < 0 ? -1 : read(file, text, sizeof text - 1);
 
-	if (length < 0)
-		die("/proc/meminfo");
-	close(file);
-	text[length] = 0;
+	read_text("/proc/meminfo", text, sizeof text);
 	line = strstr(text, "MemAvailable:");
 	return line ? atol(line + sizeof "MemAvailable:" - 1) : 0;
 }
@@ -196,13 +203,8 @@ static void keep_processes(void)
 static int asked_for_symbols(void)
 {
 	char text[16384];
-	int file = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
-	ssize_t length = file < 0 ? -1 : read(file, text, sizeof text - 1);
 
-	if (length < 0)
-		die("/proc/cmdline");
-	close(file);
-	text[length] = 0;
+	read_text("/proc/cmdline", text, sizeof text);
 	return strstr(text, "stopwatch.symbols") != NULL;
 }
 
