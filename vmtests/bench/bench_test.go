@@ -102,17 +102,15 @@ func TestLinear(t *testing.T) {
 	}
 }
 
-func TestShared(t *testing.T) {
+func TestDoubled(t *testing.T) {
 	for _, test := range []struct {
-		n       int
-		slowest time.Duration
-		ok      bool
+		half, all time.Duration
+		ok        bool
 	}{
-		{1, time.Second, true}, {2, 1400 * time.Millisecond, true}, {2, 1600 * time.Millisecond, false},
-		{16, 11 * time.Second, true}, {16, 13 * time.Second, false},
+		{2 * time.Second, 2 * time.Second, true}, {2 * time.Second, 4900 * time.Millisecond, true}, {2 * time.Second, 5100 * time.Millisecond, false},
 	} {
-		if err := shared(test.n, 2, test.slowest, time.Second); (err == nil) != test.ok {
-			t.Errorf("%d guests, the slowest after %v: %v", test.n, test.slowest, err)
+		if err := doubled(8, test.half, test.all); (err == nil) != test.ok {
+			t.Errorf("%v and %v: %v", test.half, test.all, err)
 		}
 	}
 }

@@ -21,7 +21,7 @@ func TestArguments(t *testing.T) {
 		"nothing asked for": {
 			config: Config{Arch: "amd64"},
 			accel:  TCG,
-			want:   []string{"-nodefaults", "-machine q35", "-m 512M", "-smp 1", "-accel tcg", "-cpu max", "-serial chardev:console"},
+			want:   []string{"-nodefaults", "-machine q35", "-m 512M", "-smp 1", "-accel tcg", "-cpu max,-cx16", "-serial chardev:console"},
 			never:  []string{"memory-backend", "virtio-net", "virtio-blk", "virtio-serial"},
 		},
 		"KVM":   {config: Config{Arch: "amd64"}, accel: KVM, want: []string{"-accel kvm", "-cpu host"}},
