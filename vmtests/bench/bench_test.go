@@ -107,7 +107,7 @@ func TestDoubled(t *testing.T) {
 		half, all time.Duration
 		ok        bool
 	}{
-		{2 * time.Second, 2 * time.Second, true}, {2 * time.Second, 4900 * time.Millisecond, true}, {2 * time.Second, 5100 * time.Millisecond, false},
+		{2 * time.Second, 2 * time.Second, true}, {2 * time.Second, 5900 * time.Millisecond, true}, {2 * time.Second, 6100 * time.Millisecond, false},
 	} {
 		if err := doubled(8, test.half, test.all); (err == nil) != test.ok {
 			t.Errorf("%v and %v: %v", test.half, test.all, err)
