@@ -54,8 +54,8 @@ func (e superlinearError) Error() string { return e.what + ": grows more than in
 // and more.
 func scaleGuests(ctx context.Context, b *bench, page *strings.Builder) error {
 	fmt.Fprintf(page, "\n## Guests at once\n\nEmulated on %d processors, of one processor and 512 MiB each; from the start of the first to the slowest one's agent. Memory is the\n"+
-		"host's, for QEMU and the daemons of three shares, what they share counted once. A guest that waits for its processor is owed a tick for each millisecond, so the longer all take, the\n"+
-		"more of that time they take for ticks: twice as many guests may take up to three times as long.\n\n| guests | to the agent | memory a guest |\n|---|---|---|\n", runtime.NumCPU())
+		"host's, for QEMU and the daemons of three shares, what they share counted once. A guest that waits for its processor is owed a tick for\n"+
+		"each millisecond, so the longer all take, the more of that time ticks take: twice as many guests may take up to three times as long.\n\n| guests | to the agent | memory a guest |\n|---|---|---|\n", runtime.NumCPU())
 	var before time.Duration
 	var complaints []error
 	for _, n := range []int{1, 2, 4, 8, 16} {

@@ -28,16 +28,16 @@ const (
 	Counted Accel = "counted"
 )
 
-// args are the QEMU arguments for it, on a processor that TCG knows by the name tcgCPU.
-func (a Accel) args(tcgCPU string) []string {
+// args are the QEMU arguments for it.
+func (a Accel) args(m machine) []string {
 	switch a {
 	case KVM:
 		return []string{"-accel", "kvm", "-cpu", "host"}
 	case Counted:
 		// sleep=off has an idle guest go on to its next timer at once.
-		return []string{"-accel", "tcg,thread=single", "-cpu", tcgCPU, "-icount", "shift=0,sleep=off", "-rtc", "base=2030-01-01,clock=vm"}
+		return []string{"-accel", "tcg,thread=single", "-cpu", m.countedCPU, "-icount", "shift=0,sleep=off", "-rtc", "base=2030-01-01,clock=vm"}
 	}
-	return []string{"-accel", "tcg", "-cpu", tcgCPU}
+	return []string{"-accel", "tcg", "-cpu", m.tcgCPU}
 }
 
 // probeTime is how long a kernel may take to its first line under KVM. It is well under a second where KVM works.
