@@ -159,17 +159,17 @@ $(BUILD)/emulator: scripts/emulator.sh scripts/debs.sh
 	scripts/emulator.sh $@
 
 # What the tests make root file systems of.
-$(BUILD)/swapin: scripts/swapin.sh scripts/debs.sh
+$(BUILD)/swapin: scripts/swapin.sh scripts/debs.sh scripts/disks.sh
 	scripts/swapin.sh $@
 	@touch $@
 
 # What the boot is measured beside, and the agent of both.
-$(BUILD)/reference: scripts/reference.sh scripts/debs.sh $(wildcard vmtests/bench/reference/*)
+$(BUILD)/reference: scripts/reference.sh scripts/debs.sh scripts/disks.sh $(wildcard vmtests/bench/reference/*)
 	scripts/reference.sh $@
 	@touch $@
 
 # Root file systems of container engines.
-$(BUILD)/docker/%.erofs: scripts/docker.sh scripts/debs.sh
+$(BUILD)/docker/%.erofs: scripts/docker.sh scripts/debs.sh scripts/disks.sh
 	scripts/docker.sh $@ $(subst -, ,$*)
 
 # When the sources were last changed, which the program knows. A file that is written when it changes: a commit does that.

@@ -10,6 +10,7 @@
 # 29 can. What was made is kept in the cache by the content of all that it was made from.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/debs.sh"
+. "$(dirname "$0")/disks.sh"
 
 out=$1 engine=$2 tables=${3:-nft}
 moby=github.com/moby/moby/v2@v2.0.0-beta.24
@@ -96,7 +97,7 @@ if [ "$engine" = 29 ]; then
 fi
 
 # The .debs are named by their content.
-key=$({ cat "$0" && echo "$ARCH $tables ${programs##*/}" && printf '%s\n' "${debs//"$CACHE"/}"; } | sha256sum)
+key=$({ cat "$0" scripts/disks.sh && echo "$ARCH $tables ${programs##*/}" && printf '%s\n' "${debs//"$CACHE"/}"; } | sha256sum)
 kept=$CACHE/docker/${key%% *}.erofs
 if [ ! -e "$kept" ]; then
 	mkdir -p "$CACHE/docker"
@@ -104,16 +105,7 @@ if [ ! -e "$kept" ]; then
 	trap 'rm -rf "$temp"' EXIT
 	root=$temp/root
 	say "laying out the engine $has with $tables"
-	mkdir -p "$root"/usr/{bin,sbin,lib,lib64} \
-		"$root"/{proc,sys,dev,run,tmp,var,etc,root,mnt,cacerts,arcbox,private,Users,media/rosetta}
-	for link in bin sbin lib lib64; do
-		ln -s "usr/$link" "$root/$link"
-	done
-	for deb in $debs; do
-		# Releases differ in whether they have /bin or /usr/bin in their packages.
-		dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$root" --no-same-owner --keep-directory-symlink \
-			--exclude='./var' --exclude='./usr/share' --exclude='*/gconv' --exclude='*/ctr'
-	done
+	lay_out_root "$root" '*/ctr' <<<"$debs"
 	[ -z "$programs" ] || cp "$programs"/* "$root/usr/sbin/"
 	# For a person who looks around.
 	for command in sh cat cp df dmesg env free grep head hostname id ip kill ls mkdir mount mv ping ps rm sed sleep sort \
@@ -127,9 +119,7 @@ if [ ! -e "$kept" ]; then
 	for program in dockerd docker docker-proxy containerd containerd-shim-runc-v2 runc iptables; do
 		[ -n "$(find "$root/usr/bin" "$root/usr/sbin" -name "$program")" ] || die "no $program in ${packages[*]}"
 	done
-	# The same tree is the same disk.
-	mkfs.erofs --quiet --all-root -T0 -U00000000-0000-0000-0000-000000000000 "$temp/disk" "$root" >&2
-	mv "$temp/disk" "$kept"
+	pack_root "$root" "$kept"
 fi
 mkdir -p "$(dirname "$out")"
 cp "$kept" "$out.tmp"

@@ -6,6 +6,7 @@
 #	stopwatch    the agent
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/debs.sh"
+. "$(dirname "$0")/disks.sh"
 
 dir=$1 source=vmtests/bench/reference
 
@@ -41,21 +42,12 @@ mapfile -t packages < <(with_dependencies iptables)
 debs=$(download busybox-static "${packages[@]}")
 
 # The .debs are named by their content.
-key=$({ cat "$0" "$source/init" && echo "$ARCH" && printf '%s\n' "${debs//"$CACHE"/}"; } | sha256sum)
+key=$({ cat "$0" scripts/disks.sh "$source/init" && echo "$ARCH" && printf '%s\n' "${debs//"$CACHE"/}"; } | sha256sum)
 kept=$CACHE/reference/${key%% *}.erofs
 if [ ! -e "$kept" ]; then
 	root=$temp/root
 	say "laying out the reference's disk"
-	mkdir -p "$root"/usr/{bin,sbin,lib,lib64} \
-		"$root"/{proc,sys,dev,run,tmp,var,etc,root,cacerts,arcbox,private,Users,media/rosetta}
-	for link in bin sbin lib lib64; do
-		ln -s "usr/$link" "$root/$link"
-	done
-	for deb in $debs; do
-		# Distributions differ in whether they have /bin or /usr/bin in their packages.
-		dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$root" --no-same-owner --keep-directory-symlink \
-			--exclude='./etc' --exclude='./var' --exclude='./usr/share' --exclude='*/gconv'
-	done
+	lay_out_root "$root" ./etc <<<"$debs"
 	ln -s busybox "$root/bin/sh"
 	find "$root/usr/sbin" -mindepth 1 ! -name 'xtables-*-multi' -delete
 	# The legacy one: by the other it takes as long (docs/benchmarks.md).
@@ -64,9 +56,7 @@ if [ ! -e "$kept" ]; then
 	for file in bin/busybox sbin/iptables sbin/init; do
 		[ -x "$root/$file" ] || die "no ${file##*/} in busybox-static ${packages[*]}"
 	done
-	# The same tree is the same disk.
-	mkfs.erofs --quiet --all-root -T0 -U00000000-0000-0000-0000-000000000000 "$temp/disk" "$root" >&2
-	mv "$temp/disk" "$kept"
+	pack_root "$root" "$kept"
 fi
 cp "$kept" "$dir/disk.tmp"
 mv "$dir/disk.tmp" "$dir/disk.erofs"

@@ -4,6 +4,7 @@
 # trampoline that such a disk starts its agent by. The tests pack it, with files of theirs, into a file system.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/debs.sh"
+. "$(dirname "$0")/disks.sh"
 
 dir=$1 temp=$1.tmp
 
@@ -14,19 +15,9 @@ sbin="ip ifconfig route udhcpc switch_root pivot_root losetup reboot poweroff ha
 
 update_apt
 rm -rf "$dir" "$temp"
-mkdir -p "$temp"/usr/{bin,sbin,lib,lib64} \
-	"$temp"/{proc,sys,dev,run,tmp,var,etc,root,cacerts,arcbox,private,Users,media/rosetta}
-for link in bin sbin lib lib64; do
-	ln -s "usr/$link" "$temp/$link"
-done
-
 mapfile -t packages < <(with_dependencies iptables)
 debs=$(download busybox-static "${packages[@]}")
-for deb in $debs; do
-	# Distributions differ in whether they have /bin or /usr/bin in their packages.
-	dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$temp" --no-same-owner --keep-directory-symlink \
-		--exclude='./etc' --exclude='./var' --exclude='./usr/share' --exclude='*/gconv'
-done
+lay_out_root "$temp" ./etc <<<"$debs"
 # The package is iptables-nft, too.
 find "$temp/usr/sbin" -mindepth 1 ! -name xtables-legacy-multi -delete
 

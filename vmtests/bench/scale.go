@@ -17,8 +17,8 @@ import (
 	"github.com/arcinit/arcinit/vmtests/guest"
 )
 
-// scaleTime is how long a guest among many may run.
-const scaleTime = 10 * time.Minute
+// longBoot is how long a boot may take that is one among many, or is written down as it goes.
+const longBoot = 10 * time.Minute
 
 // scale boots many guests at once, and guests with much, writes scale.md, and says where a boot costs more than in proportion.
 func scale(ctx context.Context, b *bench, docs string) error {
@@ -93,7 +93,7 @@ func (b *bench) together(ctx context.Context, n int) (took time.Duration, memory
 	began := time.Now()
 	for range n {
 		config := b.config(initramfs)
-		config.Accel, config.Timeout = guest.TCG, scaleTime
+		config.Accel, config.Timeout = guest.TCG, longBoot
 		// The stopwatch's lines are on the console. And the kernel does not try the timer interrupt: where it has to wait
 		// for its processor it may take one that comes late for one that does not come. Under KVM it does not, either.
 		config.Cmdline = []string{"loglevel=5", "no_timer_check"}
@@ -196,7 +196,7 @@ func (s series) linear() error {
 // until the agent and all networks are there.
 func (b *bench) least(ctx context.Context, config guest.Config, files map[string]string, nics int) (least time.Duration, cmdline int, err error) {
 	const boots = 2
-	config.Accel, config.Timeout = guest.Counted, scaleTime
+	config.Accel, config.Timeout = guest.Counted, longBoot
 	for i := range boots {
 		g, err := b.start(ctx, initramfs, config, files)
 		if err != nil {

@@ -26,7 +26,7 @@ func (b *bench) countSyscalls(ctx context.Context, flows []flow) (map[flow]int, 
 	for _, f := range flows {
 		log := filepath.Join(b.dir, "syscalls")
 		config := b.config(f)
-		config.Accel, config.Timeout = guest.Counted, scaleTime
+		config.Accel, config.Timeout = guest.Counted, longBoot
 		// nochain has each block of code end in QEMU, which alone writes the log.
 		config.ExtraQEMU = []string{"-d", "cpu,nochain", "-dfilter", entry + "+1", "-D", log}
 		if _, err := b.boot(ctx, f, config); err != nil {
