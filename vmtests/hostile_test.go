@@ -156,7 +156,8 @@ func hostiles(server, other netip.Prefix) []hostile {
 		{name: "classless routes to the networks of the NICs", options: classless(slices.Concat(
 			[]byte{24}, next[:3], gw[:], []byte{32}, next[:3], []byte{1}, gw[:], []byte{25}, next[:3], []byte{0}, gw[:], []byte{24}, own[:3], gw[:])...), gateway: "none",
 			primarySaid: []string{fmt.Sprintf("route to %s via", other.Masked()), fmt.Sprintf("route to %s via", server.Masked())}},
-		{name: "classless routes, too many", options: classless(routes(140)...), gateway: "none", routes: 64, said: []string{"classless routes: 76 too many"}},
+		{name: "classless routes, too many", options: classless(routes(140)...), gateway: "none", routes: 64, costs: 3 * time.Second,
+			said: []string{"classless routes: 76 too many"}},
 		{name: "classless routes, 1000 in 9 kB", options: classless(routes(1000)...), comes: noOffer},
 
 		{name: "MTU 0", options: mtu(0), said: []string{"MTU 0: below 576"}},
