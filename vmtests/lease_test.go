@@ -47,16 +47,9 @@ func (s talk) kinds() (kinds []dhcppeer.Kind) {
 // exchanged is kinds without what was sent again, as it is when the host has other
 // work and answers late.
 func (s talk) exchanged() (kinds []dhcppeer.Kind) {
-	type sending struct {
-		kind dhcppeer.Kind
-		id   dhcpv4.TransactionID
-	}
-	seen := map[sending]bool{}
-	for _, m := range s.Messages() {
-		if sent := (sending{m.Kind, m.TransactionID}); !seen[sent] {
-			seen[sent] = true
-			kinds = append(kinds, m.Kind)
-		}
+	again := func(a, b dhcppeer.Message) bool { return a.Kind == b.Kind && a.TransactionID == b.TransactionID }
+	for _, m := range slices.CompactFunc(s.Messages(), again) {
+		kinds = append(kinds, m.Kind)
 	}
 	return kinds
 }
@@ -272,7 +265,7 @@ func TestServerAppears(t *testing.T) {
 // seconds of a try, each pause twice as long as the one before.
 func testTries(t *testing.T, mac string, messages []dhcppeer.Message) {
 	const try, sends = 2 * time.Second, 4
-	const early, late = 500 * time.Millisecond, time.Second // guests are slow
+	const early, late = 250 * time.Millisecond, time.Second // guests are slow
 	if len(messages) < 8*sends {
 		t.Errorf("%d messages in 20 s", len(messages))
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/arcinit/arcinit/vmtests/guest"
 )
@@ -51,15 +52,17 @@ const (
 	disk flow = "arcinit, root="
 )
 
-// noAPICTimer has the kernel not use a timer that it would try for 0.4 s where instructions are time, and then not use.
-const noAPICTimer = "nolapic_timer"
+// longBoot is how long a boot may take that is one among many, or is written down as it goes.
+const longBoot = 10 * time.Minute
 
 // config is a guest with three shares and two networks, before its shares have directories.
 func (b *bench) config(f flow) guest.Config {
 	config := guest.Config{
-		Arch: runtime.GOARCH, Kernel: b.built("vmlinux"), Cmdline: []string{"quiet", noAPICTimer},
-		Shares: []guest.Share{{Tag: "arcbox"}, {Tag: "private"}, {Tag: "users"}},
-		NICs:   []guest.NIC{guest.PrimaryNIC(), guest.BridgeNIC()},
+		Arch: runtime.GOARCH, Kernel: b.built("vmlinux"),
+		// Where instructions are time, the kernel would try the APIC's timer for 0.4 s, and then not use it.
+		Cmdline: []string{"quiet", "nolapic_timer"},
+		Shares:  []guest.Share{{Tag: "arcbox"}, {Tag: "private"}, {Tag: "users"}},
+		NICs:    []guest.NIC{guest.PrimaryNIC(), guest.BridgeNIC()},
 	}
 	if f != reference {
 		config.Initrd = b.built("initramfs.cpio")

@@ -17,9 +17,6 @@ import (
 	"github.com/arcinit/arcinit/vmtests/guest"
 )
 
-// longBoot is how long a boot may take that is one among many, or is written down as it goes.
-const longBoot = 10 * time.Minute
-
 // scale boots many guests at once, and guests with much, writes scale.md, and says where a boot costs more than in proportion.
 func scale(ctx context.Context, b *bench, docs string) error {
 	var page strings.Builder
@@ -118,8 +115,9 @@ func (b *bench) together(ctx context.Context, n int) (took time.Duration, memory
 	if memory, err = memoryOfChildren(); err != nil {
 		return 0, 0, err
 	}
+	nics := len(b.config(initramfs).NICs)
 	for _, g := range guests {
-		if _, err := readSample(g.arcbox, initramfs, len(b.config(initramfs).NICs)); err != nil {
+		if _, err := readSample(g.arcbox, initramfs, nics); err != nil {
 			return 0, 0, err
 		}
 	}

@@ -35,9 +35,9 @@ func (a Accel) args(m machine) []string {
 		return []string{"-accel", "kvm", "-cpu", "host"}
 	case Counted:
 		// sleep=off has an idle guest go on to its next timer at once.
-		return []string{"-accel", "tcg,thread=single", "-cpu", m.countedCPU, "-icount", "shift=0,sleep=off", "-rtc", "base=2030-01-01,clock=vm"}
+		return []string{"-accel", "tcg,thread=single", "-cpu", m.cpu, "-icount", "shift=0,sleep=off", "-rtc", "base=2030-01-01,clock=vm"}
 	}
-	return []string{"-accel", "tcg", "-cpu", m.tcgCPU}
+	return []string{"-accel", "tcg", "-cpu", m.cpu + m.without}
 }
 
 // probeTime is how long a kernel may take to its first line under KVM. It is well under a second where KVM works.

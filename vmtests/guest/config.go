@@ -114,7 +114,10 @@ func (c Config) withDefaults(hostArch string) (Config, error) {
 
 // machine is what differs between architectures.
 type machine struct {
-	qemu, machine, serial, tcgCPU, countedCPU string
+	qemu, machine, serial string
+	// cpu is the processor that TCG emulates; without is what it does wrong when the host is busy, and is counted all
+	// the same, since processors have it.
+	cpu, without string
 }
 
 func machineFor(arch string) (machine, error) {
@@ -122,12 +125,11 @@ func machineFor(arch string) (machine, error) {
 	case "amd64":
 		// Without graphics=on the firmware takes the serial console for its own display, and clears the screen.
 		// And without CMPXCHG16B no kernel crashes: QEMU 7.2 has garbage in the flags behind one until the next
-		// instruction sets them, which an interrupt between saves, and returns with. That is for when the host is busy;
-		// what is counted is what processors have.
-		return machine{qemu: "qemu-system-x86_64", machine: "q35,graphics=on", serial: "ttyS0", tcgCPU: "max,-cx16", countedCPU: "max"}, nil
+		// instruction sets them, which an interrupt between saves, and returns with.
+		return machine{qemu: "qemu-system-x86_64", machine: "q35,graphics=on", serial: "ttyS0", cpu: "max", without: ",-cx16"}, nil
 	case "arm64":
 		// QARMA, the architected pointer authentication, is slow to emulate.
-		return machine{qemu: "qemu-system-aarch64", machine: "virt", serial: "ttyAMA0", tcgCPU: "max,pauth-impdef=on", countedCPU: "max,pauth-impdef=on"}, nil
+		return machine{qemu: "qemu-system-aarch64", machine: "virt", serial: "ttyAMA0", cpu: "max,pauth-impdef=on"}, nil
 	default:
 		return machine{}, fmt.Errorf("guest architecture %q: only amd64 and arm64 are known", arch)
 	}
