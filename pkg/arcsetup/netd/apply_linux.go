@@ -83,13 +83,51 @@ func (k kernel) setMTU(link netlink.Link, mtu int) error {
 	return nil
 }
 
+// addresses lists the IPv4 addresses of link.
+func (k kernel) addresses(link netlink.Link) ([]netlink.Addr, error) {
+	all, err := whole(func() ([]netlink.Addr, error) { return k.AddrList(link, netlink.FAMILY_V4) })
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	return all, nil
+}
+
+// routes lists the IPv4 routes of the main table.
+func (k kernel) routes() ([]netlink.Route, error) {
+	main := &netlink.Route{Table: unix.RT_TABLE_MAIN}
+	all, err := whole(func() ([]netlink.Route, error) {
+		return k.RouteListFiltered(netlink.FAMILY_V4, main, netlink.RT_FILTER_TABLE)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	return all, nil
+}
+
+// maxLists is how often something is listed that keeps changing.
+const maxLists = 10
+
+// whole lists again what has changed while it was listed, be it another NIC's or a
+// container's: the kernel says then that the list may lack some (NLM_F_DUMP_INTR,
+// Documentation/userspace-api/netlink/intro.rst). The last list is taken as it is:
+// with that the NIC gets what it is to have, if perhaps not rid of all else.
+func whole[T any](list func() ([]T, error)) (all []T, err error) {
+	for range maxLists {
+		all, err = list()
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return all, err
+		}
+	}
+	return all, nil
+}
+
 // setAddress gives link the address own for the time it is leased, 0 being for
 // ever. The address previous goes, and so does any with a lifetime: an earlier
 // lease left it. One without is somebody else's and stays.
 func (k kernel) setAddress(link netlink.Link, own netip.Prefix, lifetime time.Duration, previous netip.Prefix) error {
-	have, err := k.AddrList(link, netlink.FAMILY_V4)
+	have, err := k.addresses(link)
 	if err != nil {
-		return fmt.Errorf("list addresses: %w", err)
+		return err
 	}
 	var errs []error
 	for _, a := range have {
@@ -111,9 +149,9 @@ func (k kernel) setAddress(link netlink.Link, own netip.Prefix, lifetime time.Du
 
 // hasAddress reports whether link has the address own.
 func (k kernel) hasAddress(link netlink.Link, own netip.Prefix) (bool, error) {
-	have, err := k.AddrList(link, netlink.FAMILY_V4)
+	have, err := k.addresses(link)
 	if err != nil {
-		return false, fmt.Errorf("list addresses: %w", err)
+		return false, err
 	}
 	return slices.ContainsFunc(have, func(a netlink.Addr) bool { return prefix(a.IPNet) == own }), nil
 }
@@ -132,10 +170,9 @@ func (k kernel) removeAddress(link netlink.Link, p netip.Prefix) error {
 // With a default route among them it is the only one that there is; the others'
 // go. Default routes on link go in any case. It reports whether it changed any.
 func (k kernel) setRoutes(link netlink.Link, own netip.Prefix, want []Route) (changed bool, err error) {
-	main := &netlink.Route{Table: unix.RT_TABLE_MAIN}
-	have, err := k.RouteListFiltered(netlink.FAMILY_V4, main, netlink.RT_FILTER_TABLE)
+	have, err := k.routes()
 	if err != nil {
-		return false, fmt.Errorf("list routes: %w", err)
+		return false, err
 	}
 	index := link.Attrs().Index
 	var errs []error

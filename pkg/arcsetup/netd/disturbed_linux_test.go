@@ -3,6 +3,7 @@
 package netd
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -31,7 +32,7 @@ func TestDisturbed(t *testing.T) {
 	eventually(t, "primary", r.bound(t, RolePrimary, "10.0.2.15/24"))
 	eventually(t, "bridge", r.bound(t, RoleBridge, "192.168.64.7/24"))
 	state := func() string {
-		return ip(t, "route") + "\n" + strings.Join(strings.Fields(ip(t, "-br", "-4", "addr")), " ")
+		return ip(t, "route") + "\n" + addresses(t)
 	}
 	want := state()
 	if !strings.HasPrefix(want, leasedDefault+" \n") {
@@ -135,7 +136,7 @@ func TestFight(t *testing.T) {
 }
 
 // TestMessagesLost has more messages come, while the daemon is busy, than the kernel
-// keeps for it.
+// keeps for it; and once more, while it looks what it has missed.
 func TestMessagesLost(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -143,27 +144,99 @@ func TestMessagesLost(t *testing.T) {
 	far := newNamespace(t)
 	addNIC(t, far, "eth0", "10.0.2.1/24")
 	serve(t, far, "eth0", granting(t, "10.0.2.15"))
-	busy, done := make(chan struct{}), make(chan struct{})
-	r := startDaemon(t, Config{NewBridge: func(string, string) error { close(busy); <-done; return nil }}, 1)
+	busy := make(chan chan struct{})
+	r := startDaemon(t, Config{NewBridge: func(string, string) error {
+		done := make(chan struct{})
+		busy <- done
+		<-done
+		return nil
+	}}, 1)
 	eventually(t, "primary", r.bound(t, RolePrimary, "10.0.2.15/24"))
 	addNIC(t, far, "eth1", "192.168.64.1/24")
-	<-busy
-	var lines strings.Builder
-	lines.WriteString("link set lo up\n")
-	for i := range 3000 {
-		fmt.Fprintf(&lines, "route add 100.64.%d.%d dev lo\n", i/256, i%256)
-	}
-	lines.WriteString("addr del 10.0.2.15/24 dev eth0\nlink del eth1\n")
-	batch := ipCommand("-batch", "-")
-	batch.Stdin = strings.NewReader(lines.String())
-	if out, err := batch.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	done := <-busy
+	batch(t, "link set lo up", manyRoutes("add"), "link del eth1")
+	addNIC(t, far, "eth1", "192.168.64.1/24")
 	close(done)
-	eventually(t, "the address again", func() bool { return strings.Contains(ip(t, "-br", "-4", "addr", "show", "eth0"), "10.0.2.15/24") })
-	eventually(t, "the bridge gone", func() bool { return r.logged.count("NIC is gone") > 0 && r.nic(t, RoleBridge).Name == "" })
+	done = <-busy
 	if r.logged.count("messages of the kernel were lost") == 0 {
 		t.Error("no message was lost")
 	}
+	batch(t, manyRoutes("del"), "addr del 10.0.2.15/24 dev eth0", "link del eth1")
+	close(done)
+	eventually(t, "the address again", func() bool { return strings.Contains(ip(t, "-br", "-4", "addr", "show", "eth0"), "10.0.2.15/24") })
+	eventually(t, "the bridge gone", func() bool { return r.logged.count("NIC is gone") > 1 && r.nic(t, RoleBridge).Name == "" })
 	must(t, r.end())
+}
+
+// manyRoutes are commands of ip that have the kernel say more than it keeps.
+func manyRoutes(command string) string {
+	var lines strings.Builder
+	for i := range 3000 {
+		fmt.Fprintf(&lines, "route %s 100.64.%d.%d dev lo\n", command, i/256, i%256)
+	}
+	return lines.String()
+}
+
+// batch has the real ip program run the lines.
+func batch(t *testing.T, lines ...string) {
+	t.Helper()
+	cmd := ipCommand("-batch", "-")
+	cmd.Stdin = strings.NewReader(strings.Join(lines, "\n"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+// TestChangesMeanwhile gives a NIC its address while another link gets
+// addresses and loses them, as a container engine's do: no list is cut short by that.
+func TestChangesMeanwhile(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	addNIC(t, newNamespace(t), "eth0", "10.0.2.1/24")
+	link, err := netlink.LinkByName("eth0")
+	must(t, err)
+	must(t, netlink.LinkSetUp(link))
+	// So many that they are listed in several parts; kernels before 6.9 take two
+	// for the shortest list.
+	other, err := netlink.LinkByName("lo")
+	must(t, err)
+	for i := range 1000 {
+		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}), 32)
+		must(t, netlink.AddrAdd(other, &netlink.Addr{IPNet: ipNet(p)}))
+	}
+	end, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		k, err := openKernel()
+		for p := netip.MustParsePrefix("192.0.2.1/32"); err == nil; {
+			if err = k.AddrReplace(other, &netlink.Addr{IPNet: ipNet(p)}); err == nil {
+				err = k.removeAddress(other, p)
+			}
+			select {
+			case <-end:
+				ended <- err
+				return
+			default:
+			}
+		}
+		ended <- err
+	}()
+	k, err := openKernel()
+	must(t, err)
+	interrupted := 0
+	for range 20 {
+		if _, err := k.AddrList(link, netlink.FAMILY_V4); errors.Is(err, netlink.ErrDumpInterrupted) {
+			interrupted++
+		}
+		must(t, k.setAddress(link, netip.MustParsePrefix("10.0.2.15/24"), 0, netip.Prefix{}))
+		if has, err := k.hasAddress(link, netip.MustParsePrefix("10.0.2.15/24")); err != nil || !has {
+			t.Fatalf("has the address: %t, %v", has, err)
+		}
+	}
+	close(end)
+	must(t, <-ended)
+	if interrupted == 0 {
+		t.Error("no list was interrupted")
+	}
+	t.Logf("%d lists were interrupted", interrupted)
 }

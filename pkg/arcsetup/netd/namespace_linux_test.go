@@ -3,6 +3,7 @@
 package netd
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -186,14 +188,33 @@ func ipCommand(args ...string) *exec.Cmd {
 	return exec.Command(command[0], append(command[1:], args...)...)
 }
 
-// ip is the output of the real ip program.
+// ip is the output of the real ip program, which says on its standard error when
+// what it lists has changed meanwhile.
 func ip(t *testing.T, args ...string) string {
 	t.Helper()
-	out, err := ipCommand(args...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("ip %s: %v\n%s", strings.Join(args, " "), err, out)
+	for {
+		var out, problems bytes.Buffer
+		cmd := ipCommand(args...)
+		cmd.Stdout, cmd.Stderr = &out, &problems
+		if err := cmd.Run(); err != nil {
+			t.Fatalf("ip %s: %v\n%s", strings.Join(args, " "), err, problems.String())
+		}
+		if !strings.Contains(problems.String(), "Dump was interrupted") {
+			return strings.TrimSpace(out.String())
+		}
 	}
-	return strings.TrimSpace(string(out))
+}
+
+// addresses are all links' IPv4 addresses. The links' states are left out: the
+// kernel gets round to those when it likes.
+func addresses(t *testing.T) string {
+	t.Helper()
+	var all []string
+	for line := range strings.Lines(ip(t, "-br", "-4", "addr")) {
+		fields := strings.Fields(line)
+		all = append(all, strings.Join(slices.Delete(fields, 1, 2), " "))
+	}
+	return strings.Join(all, "; ")
 }
 
 // eventually waits for the condition, which the test cannot be told of.
