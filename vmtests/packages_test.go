@@ -3,6 +3,9 @@
 package vmtests
 
 import (
+	"bytes"
+	"encoding/json"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -56,20 +59,85 @@ func packageTests(t *testing.T, m *machine, path string) (program string) {
 	return "/arcbox/" + name
 }
 
-// runPackageTests runs them with the iptables that is laid out under this name.
+// runPackageTests runs them with the iptables that is laid out under this name,
+// each as a test of its own here.
 func runPackageTests(t *testing.T, m *machine, program, iptables string) {
 	t.Helper()
 	r := must[probe.Result](t, m, "Run", probe.Command{
 		// Those that can run beside each other wait most of the time.
-		Argv: []string{program, "-test.v", "-test.timeout=10m", "-test.parallel=4"},
+		Argv: []string{program, "-test.v=test2json", "-test.timeout=10m", "-test.parallel=4"},
 		Env: []string{
 			"XTABLES_LIBDIR=/arcbox/tools/" + iptables + "/lib/xtables",
 			"IPTABLES=" + strings.Join(tool(iptables, "xtables-nft-multi", "iptables"), " "),
 			"IP=" + strings.Join(ip, " "),
 		},
 	})
-	if r.Code != 0 || !strings.Contains(r.Stdout, "--- PASS: ") || strings.Contains(r.Stdout, "--- SKIP") {
-		t.Errorf("code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
+	passed := 0
+	for _, one := range results(t, r.Stdout) {
+		t.Run(one.test, func(t *testing.T) {
+			if one.action != "pass" {
+				t.Fatalf("%s\n%s", one.action, one.output)
+			}
+			t.Logf("%.2f s", one.seconds)
+			passed++
+		})
 	}
-	t.Logf("%d tests passed", strings.Count(r.Stdout, "--- PASS: "))
+	if passed == 0 || r.Code != 0 && !t.Failed() {
+		t.Errorf("code %d, %d tests passed\n%s", r.Code, passed, r.Stdout)
+	}
+	if r.Code != 0 {
+		t.Log(r.Stderr)
+	}
+}
+
+// result is what came of one test of a package in a guest, with its subtests.
+type result struct {
+	test    string
+	action  string // pass, fail or skip; empty where it did not end
+	seconds float64
+	output  string
+}
+
+// results reads what a test program has written, for each test in the order in
+// which they began.
+func results(t *testing.T, stdout string) []*result {
+	t.Helper()
+	convert := exec.Command("go", "tool", "test2json")
+	convert.Stdin = strings.NewReader(stdout)
+	events, err := convert.Output()
+	if err != nil {
+		t.Fatalf("read what the tests have written: %v", err)
+	}
+	var all []*result
+	byTest := map[string]*result{}
+	for d := json.NewDecoder(bytes.NewReader(events)); ; {
+		var event struct {
+			Action, Test, Output string
+			Elapsed              float64 // in seconds
+		}
+		if err := d.Decode(&event); err == io.EOF {
+			return all
+		} else if err != nil {
+			t.Fatalf("read what the tests have written: %v", err)
+		}
+		test, _, isSub := strings.Cut(event.Test, "/")
+		if test == "" {
+			continue
+		}
+		one := byTest[test]
+		if one == nil {
+			one = &result{test: test}
+			byTest[test] = one
+			all = append(all, one)
+		}
+		switch event.Action {
+		case "output":
+			one.output += event.Output
+		case "pass", "fail", "skip":
+			// A test passes with subtests that are skipped.
+			if one.action != "skip" && (!isSub || event.Action == "skip") {
+				one.action, one.seconds = event.Action, event.Elapsed
+			}
+		}
+	}
 }

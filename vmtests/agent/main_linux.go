@@ -246,16 +246,26 @@ func (g *Guest) KernelLog(_ struct{}, reply *[]probe.Record) error {
 	}
 }
 
+// whole lists again what has changed while it was listed, until it has not.
+func whole[T any](list func() ([]T, error)) (all []T, err error) {
+	for {
+		all, err = list()
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return all, err
+		}
+	}
+}
+
 // Links lists the network interfaces over netlink.
 func (g *Guest) Links(_ struct{}, reply *[]probe.Link) error {
-	links, err := netlink.LinkList()
+	links, err := whole(netlink.LinkList)
 	if err != nil {
 		return err
 	}
 	for _, l := range links {
 		a := l.Attrs()
 		link := probe.Link{Name: a.Name, MAC: a.HardwareAddr.String(), Up: a.Flags&net.FlagUp != 0, MTU: a.MTU}
-		addrs, err := netlink.AddrList(l, netlink.FAMILY_V4)
+		addrs, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(l, netlink.FAMILY_V4) })
 		if err != nil {
 			return err
 		}
@@ -269,7 +279,7 @@ func (g *Guest) Links(_ struct{}, reply *[]probe.Link) error {
 
 // Routes lists the IPv4 routes over netlink.
 func (g *Guest) Routes(_ struct{}, reply *[]probe.Route) error {
-	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	routes, err := whole(func() ([]netlink.Route, error) { return netlink.RouteList(nil, netlink.FAMILY_V4) })
 	if err != nil {
 		return err
 	}
