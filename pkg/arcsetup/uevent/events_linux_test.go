@@ -33,8 +33,8 @@ func receive[T any](t *testing.T, from <-chan T) (v T) {
 	return v
 }
 
-// watch runs Watch until the test ends.
-func watch(t *testing.T, scan func(), each func(Event)) {
+// watchDuring runs Watch until t ends.
+func watchDuring(t *testing.T, scan func(), each func(Event)) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -50,7 +50,7 @@ func watch(t *testing.T, scan func(), each func(Event)) {
 // TestEventsOfTheKernel gets those, and not what a program sends.
 func TestEventsOfTheKernel(t *testing.T) {
 	scanned, events := make(chan bool, 1), make(chan Event, 100)
-	watch(t, func() { scanned <- true }, func(e Event) {
+	watchDuring(t, func() { scanned <- true }, func(e Event) {
 		if e.DevPath == device || e.DevPath == "/forged" {
 			events <- e
 		}
@@ -71,23 +71,32 @@ func TestEventsOfTheKernel(t *testing.T) {
 	}
 }
 
-// TestLostEventsHaveItScanAgain lets events come while none is read.
+// TestLostEventsHaveItScanAgain lets events come while none is read: while one is
+// looked at, and again while the devices are.
 func TestLostEventsHaveItScanAgain(t *testing.T) {
-	scanned := make(chan bool, 10)
+	scanning, scan := make(chan bool), make(chan bool)
 	first, flooded := make(chan bool, 1), make(chan bool)
 	var once sync.Once
-	watch(t, func() { scanned <- true }, func(Event) {
+	watchDuring(t, func() { scanning <- true; <-scan }, func(Event) {
 		once.Do(func() { first <- true; <-flooded })
 	})
-	receive(t, scanned)
+	flood := func() {
+		// More than fit into net.core.rmem_default.
+		for range 5000 {
+			trigger(t, "change")
+		}
+	}
+	receive(t, scanning)
+	scan <- true
 	trigger(t, "change")
 	receive(t, first)
-	// More than fit into net.core.rmem_default.
-	for range 5000 {
-		trigger(t, "change")
-	}
+	flood()
 	close(flooded)
-	receive(t, scanned)
+	receive(t, scanning)
+	flood()
+	scan <- true
+	receive(t, scanning)
+	scan <- true
 }
 
 // TestWaitingTakesNoThread has many wait.
@@ -95,7 +104,7 @@ func TestWaitingTakesNoThread(t *testing.T) {
 	const watchers = 50
 	scanned, events := make(chan bool, watchers), make(chan bool, 10*watchers)
 	for range watchers {
-		watch(t, func() { scanned <- true }, func(e Event) {
+		watchDuring(t, func() { scanned <- true }, func(e Event) {
 			if e.DevPath == device {
 				events <- true
 			}

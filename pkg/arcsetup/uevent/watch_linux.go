@@ -24,6 +24,21 @@ const maxMessage = 8 << 10
 //
 // It returns nil when ctx ends, else why the kernel cannot be listened to.
 func Watch(ctx context.Context, scan func(), each func(Event)) error {
+	for {
+		err := watch(ctx, scan, each)
+		if ctx.Err() != nil {
+			return nil
+		}
+		// The kernel does not say so again until all that it kept has been read
+		// (netlink(7)): what comes from now on comes to another socket.
+		if !errors.Is(err, unix.ENOBUFS) {
+			return err
+		}
+	}
+}
+
+// watch is Watch until some events are lost.
+func watch(ctx context.Context, scan func(), each func(Event)) error {
 	s, err := listen()
 	if err != nil {
 		return err
@@ -35,16 +50,10 @@ func Watch(ctx context.Context, scan func(), each func(Event)) error {
 	buf := make([]byte, maxMessage)
 	for {
 		e, err := s.next(buf)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, unix.ENOBUFS): // netlink(7)
-			scan()
-		case err != nil:
+		if err != nil {
 			return err
-		default:
-			each(e)
 		}
+		each(e)
 	}
 }
 
