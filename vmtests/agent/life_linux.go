@@ -120,7 +120,7 @@ func storm(number, file, agent string) error {
 	} else {
 		made <- nil
 	}
-	// The agent has answered by then, and the storm is under way.
+	// The storm is under way by then.
 	time.Sleep(300 * time.Millisecond)
 	killed, err := uptime()
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
 	"github.com/arcinit/arcinit/vmtests/guest/port"
 	"github.com/vishvananda/netlink"
 )
@@ -45,9 +46,11 @@ func run(ctx context.Context) error {
 	if err := mounts(host); err != nil {
 		return err
 	}
-	if err := addresses(ctx, host, 2); err != nil {
+	n, err := addresses(ctx, host, 2)
+	if err != nil {
 		return err
 	}
+	awaitReport(ctx, n)
 	if _, err := fmt.Fprintln(host, "ready"); err != nil {
 		return fmt.Errorf("report to the host: %w", err)
 	}
@@ -70,15 +73,36 @@ func run(ctx context.Context) error {
 	return keepNetwork()
 }
 
-// networkReport is rewritten reportDelay after a change at most.
-const (
-	networkReport = "/run/arcbox/net.json"
-	reportDelay   = 20 * time.Millisecond
-)
+const networkReport = "/run/arcbox/net.json"
+
+// awaitReport waits until the network's report has the addresses of so many cards, which it has at once: it is written
+// when a few changes have come together.
+func awaitReport(ctx context.Context, cards int) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for {
+		report, err := netd.ReadReport(networkReport)
+		n := 0
+		for _, card := range report.NICs {
+			if len(card.Addresses) > 0 {
+				n++
+			}
+		}
+		if err == nil && n >= cards {
+			return
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
 
 // keepNetwork leaves the network's report on the share, for the launcher to draw.
 func keepNetwork() error {
-	time.Sleep(2 * reportDelay)
 	data, err := os.ReadFile(networkReport)
 	if err != nil {
 		return fmt.Errorf("read the network's report: %w", err)
@@ -105,20 +129,20 @@ func mounts(out io.Writer) error {
 	return nil
 }
 
-// addresses reports the IPv4 addresses of so many cards as they come, for a bounded time.
-func addresses(ctx context.Context, out io.Writer, cards int) error {
+// addresses reports the IPv4 addresses of so many cards as they come, for a bounded time, and returns how many have come.
+func addresses(ctx context.Context, out io.Writer, cards int) (n int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, networkTime)
 	defer cancel()
 	updates := make(chan netlink.AddrUpdate)
 	if err := netlink.AddrSubscribeWithOptions(updates, ctx.Done(), netlink.AddrSubscribeOptions{ListExisting: true}); err != nil {
-		return fmt.Errorf("watch the addresses: %w", err)
+		return 0, fmt.Errorf("watch the addresses: %w", err)
 	}
 	seen := map[int]bool{}
 	for len(seen) < cards {
 		select {
 		case u, ok := <-updates:
 			if !ok {
-				return errors.New("watch the addresses: the kernel sends no more")
+				return len(seen), errors.New("watch the addresses: the kernel sends no more")
 			}
 			link, err := netlink.LinkByIndex(u.LinkIndex)
 			if err != nil || !u.NewAddr || u.LinkAddress.IP.To4() == nil || u.LinkAddress.IP.IsLoopback() || seen[u.LinkIndex] {
@@ -126,12 +150,12 @@ func addresses(ctx context.Context, out io.Writer, cards int) error {
 			}
 			seen[u.LinkIndex] = true
 			if _, err := fmt.Fprintf(out, "%s has the address %s\n", link.Attrs().Name, &u.LinkAddress); err != nil {
-				return fmt.Errorf("report to the host: %w", err)
+				return len(seen), fmt.Errorf("report to the host: %w", err)
 			}
 		case <-ctx.Done():
 			_, err := fmt.Fprintf(out, "%d of %d cards have an address after %v\n", len(seen), cards, networkTime)
-			return err
+			return len(seen), err
 		}
 	}
-	return nil
+	return len(seen), nil
 }
