@@ -416,7 +416,7 @@ func TestFailingAtOnceDoesNotSpin(t *testing.T) {
 		return
 	}
 	addNIC(t, newNamespace(t), "eth0", "10.0.2.1/24")
-	const speed = 10
+	const speed = 2
 	tries := make(chan time.Time, 1000)
 	r := startDaemon(t, Config{}, speed, func(d *daemon) {
 		client := faulty(func() (*dhcpv4.DHCPv4, error) { tries <- time.Now(); return newACK(t, "0.0.0.0"), nil })
@@ -426,7 +426,8 @@ func TestFailingAtOnceDoesNotSpin(t *testing.T) {
 	for range 3 {
 		fourth = <-tries
 	}
-	if took, least := fourth.Sub(first), 3*shortTry/speed*9/10; took < least {
+	// The first may have been late: its time counts from before it.
+	if took, least := fourth.Sub(first), 3*shortTry/speed/2; took < least {
 		t.Errorf("four tries took %v, want %v and more", took, least)
 	}
 	eventually(t, "error in the report", func() bool { return strings.Contains(r.nic(t, RolePrimary).Error, "0.0.0.0") })
