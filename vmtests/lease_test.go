@@ -265,29 +265,38 @@ func TestServerAppears(t *testing.T) {
 // seconds of a try, each pause twice as long as the one before.
 func testTries(t *testing.T, mac string, messages []dhcppeer.Message) {
 	const try, sends = 2 * time.Second, 4
-	const early, late = 250 * time.Millisecond, time.Second // guests are slow
+	const slack = 250 * time.Millisecond // guests are slow
 	if len(messages) < 8*sends {
-		t.Errorf("%d messages in 20 s", len(messages))
+		t.Fatalf("%d messages in 20 s", len(messages))
 	}
+	// pauses has for each message of a try how long it came after the first, and
+	// for that how long after the try before.
+	var pauses [sends][]time.Duration
 	var began time.Time // the try
 	for i, m := range messages {
 		if m.Kind != dhcppeer.Discover {
 			t.Errorf("message %d is a %s", i, m.Kind)
-			continue
 		}
 		if m.TransactionID != messages[0].TransactionID {
 			t.Errorf("message %d has the transaction id %s, the first had %s", i, m.TransactionID, messages[0].TransactionID)
 		}
-		n := i % sends
-		if n > 0 {
-			after := try / (1<<sends - 1) * (1<<n - 1)
-			within(t, fmt.Sprintf("message %d of a try", n), began, m.At, max(after-early, 0), after+late)
-			continue
-		}
 		if i > 0 {
-			within(t, fmt.Sprintf("try %d after the one before", i/sends), began, m.At, try-early, try+late)
+			pauses[i%sends] = append(pauses[i%sends], m.At.Sub(began))
 		}
-		began = m.At
+		if i%sends == 0 {
+			began = m.At
+		}
+	}
+	// One message that is late has others be early: what is between most counts.
+	for n, all := range pauses {
+		want := try
+		if n > 0 {
+			want = try / (1<<sends - 1) * (1<<n - 1)
+		}
+		slices.Sort(all)
+		if median := all[len(all)/2]; (median - want).Abs() > slack {
+			t.Errorf("message %d of a try comes after %v, want %v", n, all, want)
+		}
 	}
 	m := messages[len(messages)-1]
 	// Those of a try say the same; the first ones that no time has passed, however
@@ -295,7 +304,7 @@ func testTries(t *testing.T, mac string, messages []dhcppeer.Message) {
 	for i := range len(messages) / sends {
 		m := messages[i*sends]
 		passed := m.At.Sub(messages[0].At)
-		if said := time.Duration(m.NumSeconds) * time.Second; (said - passed).Abs() > 1500*time.Millisecond {
+		if said := time.Duration(m.NumSeconds) * time.Second; (said - passed).Abs() > 2500*time.Millisecond {
 			t.Errorf("try %d says that it is asked for since %v, not %v", i, said, passed)
 		}
 	}
