@@ -102,7 +102,7 @@ type result struct {
 // which they began.
 func results(t *testing.T, stdout string) []*result {
 	t.Helper()
-	convert := exec.Command("go", "tool", "test2json")
+	convert := exec.Command("go", "tool", "test2json", "-t")
 	convert.Stdin = strings.NewReader(stdout)
 	events, err := convert.Output()
 	if err != nil {
