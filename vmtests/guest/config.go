@@ -163,7 +163,7 @@ func (c Config) qemuArgs(m machine, accel Accel, s sockets) []string {
 		"-m", memory,
 		"-smp", strconv.Itoa(c.CPUs),
 	}
-	args = append(args, accel.args(m)...)
+	args = append(args, accel.args(m, c.CPUs)...)
 	args = append(args,
 		// signal=off: control-C is the guest's.
 		"-chardev", "stdio,id=console,signal=off",

@@ -24,9 +24,10 @@ func TestArguments(t *testing.T) {
 			want:   []string{"-nodefaults", "-machine q35", "-m 512M", "-smp 1", "-accel tcg", "-cpu max,-cx16", "-serial chardev:console"},
 			never:  []string{"memory-backend", "virtio-net", "virtio-blk", "virtio-serial"},
 		},
-		"counted": {config: Config{Arch: "amd64"}, accel: Counted, want: []string{"-accel tcg,thread=single", "-cpu max -icount"}},
-		"KVM":     {config: Config{Arch: "amd64"}, accel: KVM, want: []string{"-accel kvm", "-cpu host"}},
-		"arm64":   {config: Config{Arch: "arm64"}, accel: TCG, want: []string{"-machine virt", "-cpu max,pauth-impdef=on"}},
+		"counted":        {config: Config{Arch: "amd64"}, accel: Counted, want: []string{"-accel tcg,thread=single", "-cpu max -icount"}},
+		"two processors": {config: Config{Arch: "amd64", CPUs: 2}, accel: TCG, want: []string{"-smp 2", "-accel tcg,thread=single", "-cpu max,-cx16"}},
+		"KVM":            {config: Config{Arch: "amd64"}, accel: KVM, want: []string{"-accel kvm", "-cpu host"}},
+		"arm64":          {config: Config{Arch: "arm64"}, accel: TCG, want: []string{"-machine virt", "-cpu max,pauth-impdef=on"}},
 		"a virtio console": {
 			config: Config{Arch: "arm64", VirtioConsole: true},
 			accel:  TCG,
