@@ -206,8 +206,8 @@ func TestRenewal(t *testing.T) {
 	}
 	far := newNamespace(t)
 	addNIC(t, far, "eth0", "10.0.2.1/24")
-	// Six seconds, of which a busy machine may take two for an answer.
-	short := dhcpv4.OptIPAddressLeaseTime(time.Minute)
+	// Four seconds: a busy machine may take one for an answer.
+	short := dhcpv4.OptIPAddressLeaseTime(40 * time.Second)
 	s := serve(t, far, "eth0", granting(t, "10.0.2.15", short))
 	r := startDaemon(t, Config{}, 10)
 	eventually(t, "bound", r.bound(t, RolePrimary, "10.0.2.15/24"))

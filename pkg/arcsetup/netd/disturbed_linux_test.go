@@ -201,7 +201,7 @@ func TestChangesMeanwhile(t *testing.T) {
 	// for the shortest list.
 	other, err := netlink.LinkByName("lo")
 	must(t, err)
-	for i := range 1000 {
+	for i := range 600 {
 		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}), 32)
 		must(t, netlink.AddrAdd(other, &netlink.Addr{IPNet: ipNet(p)}))
 	}
@@ -224,7 +224,7 @@ func TestChangesMeanwhile(t *testing.T) {
 	k, err := openKernel()
 	must(t, err)
 	interrupted := 0
-	for range 20 {
+	for range 10 {
 		if _, err := k.AddrList(link, netlink.FAMILY_V4); errors.Is(err, netlink.ErrDumpInterrupted) {
 			interrupted++
 		}
