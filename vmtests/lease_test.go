@@ -304,7 +304,7 @@ func testTries(t *testing.T, mac string, messages []dhcppeer.Message) {
 	for i := range len(messages) / sends {
 		m := messages[i*sends]
 		passed := m.At.Sub(messages[0].At)
-		if said := time.Duration(m.NumSeconds) * time.Second; (said - passed).Abs() > 2500*time.Millisecond {
+		if said := time.Duration(m.NumSeconds) * time.Second; (said - passed).Abs() > 1500*time.Millisecond {
 			t.Errorf("try %d says that it is asked for since %v, not %v", i, said, passed)
 		}
 	}

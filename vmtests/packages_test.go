@@ -75,7 +75,7 @@ func runPackageTests(t *testing.T, m *machine, program, iptables string) {
 	passed := 0
 	for _, one := range results(t, r.Stdout) {
 		t.Run(one.test, func(t *testing.T) {
-			if one.action != "pass" {
+			if one.action != "pass" || strings.Contains(one.output, "--- SKIP") {
 				t.Fatalf("%s\n%s", one.action, one.output)
 			}
 			t.Logf("%.2f s", one.seconds)
@@ -120,7 +120,7 @@ func results(t *testing.T, stdout string) []*result {
 		} else if err != nil {
 			t.Fatalf("read what the tests have written: %v", err)
 		}
-		test, _, isSub := strings.Cut(event.Test, "/")
+		test, _, isSubtest := strings.Cut(event.Test, "/")
 		if test == "" {
 			continue
 		}
@@ -134,8 +134,7 @@ func results(t *testing.T, stdout string) []*result {
 		case "output":
 			one.output += event.Output
 		case "pass", "fail", "skip":
-			// A test passes with subtests that are skipped.
-			if one.action != "skip" && (!isSub || event.Action == "skip") {
+			if !isSubtest {
 				one.action, one.seconds = event.Action, event.Elapsed
 			}
 		}

@@ -197,8 +197,8 @@ func TestChangesMeanwhile(t *testing.T) {
 	link, err := netlink.LinkByName("eth0")
 	must(t, err)
 	must(t, netlink.LinkSetUp(link))
-	// So many that they are listed in several parts; kernels before 6.9 take two
-	// for the shortest list.
+	// So many that they are listed in several parts: Linux 6.12 has a short list
+	// in one, which nothing interrupts.
 	other, err := netlink.LinkByName("lo")
 	must(t, err)
 	for i := range 600 {

@@ -19,6 +19,9 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
+// cards is how many the guest of `make run` has.
+const cards = 2
+
 // networkTime is how long the networks may take until the agent goes on without them.
 const networkTime = 15 * time.Second
 
@@ -46,11 +49,10 @@ func run(ctx context.Context) error {
 	if err := mounts(host); err != nil {
 		return err
 	}
-	n, err := addresses(ctx, host, 2)
-	if err != nil {
+	if err := addresses(ctx, host, cards); err != nil {
 		return err
 	}
-	awaitReport(ctx, n)
+	awaitReport(ctx, cards)
 	if _, err := fmt.Fprintln(host, "ready"); err != nil {
 		return fmt.Errorf("report to the host: %w", err)
 	}
@@ -75,8 +77,8 @@ func run(ctx context.Context) error {
 
 const networkReport = "/run/arcbox/net.json"
 
-// awaitReport waits until the network's report has the addresses of so many cards, which it has at once: it is written
-// when a few changes have come together.
+// awaitReport waits until the network's report has the addresses of so many cards, for a second at most: it is
+// written when a few changes have come together.
 func awaitReport(ctx context.Context, cards int) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
@@ -129,20 +131,20 @@ func mounts(out io.Writer) error {
 	return nil
 }
 
-// addresses reports the IPv4 addresses of so many cards as they come, for a bounded time, and returns how many have come.
-func addresses(ctx context.Context, out io.Writer, cards int) (n int, err error) {
+// addresses reports the IPv4 addresses of so many cards as they come, for a bounded time.
+func addresses(ctx context.Context, out io.Writer, cards int) error {
 	ctx, cancel := context.WithTimeout(ctx, networkTime)
 	defer cancel()
 	updates := make(chan netlink.AddrUpdate)
 	if err := netlink.AddrSubscribeWithOptions(updates, ctx.Done(), netlink.AddrSubscribeOptions{ListExisting: true}); err != nil {
-		return 0, fmt.Errorf("watch the addresses: %w", err)
+		return fmt.Errorf("watch the addresses: %w", err)
 	}
 	seen := map[int]bool{}
 	for len(seen) < cards {
 		select {
 		case u, ok := <-updates:
 			if !ok {
-				return len(seen), errors.New("watch the addresses: the kernel sends no more")
+				return errors.New("watch the addresses: the kernel sends no more")
 			}
 			link, err := netlink.LinkByIndex(u.LinkIndex)
 			if err != nil || !u.NewAddr || u.LinkAddress.IP.To4() == nil || u.LinkAddress.IP.IsLoopback() || seen[u.LinkIndex] {
@@ -150,12 +152,12 @@ func addresses(ctx context.Context, out io.Writer, cards int) (n int, err error)
 			}
 			seen[u.LinkIndex] = true
 			if _, err := fmt.Fprintf(out, "%s has the address %s\n", link.Attrs().Name, &u.LinkAddress); err != nil {
-				return len(seen), fmt.Errorf("report to the host: %w", err)
+				return fmt.Errorf("report to the host: %w", err)
 			}
 		case <-ctx.Done():
 			_, err := fmt.Fprintf(out, "%d of %d cards have an address after %v\n", len(seen), cards, networkTime)
-			return len(seen), err
+			return err
 		}
 	}
-	return len(seen), nil
+	return nil
 }
