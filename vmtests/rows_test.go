@@ -621,26 +621,33 @@ func testBridge(t *testing.T, m *machine) {
 	}
 }
 
-// testLog looks for what arcinit says in the kernel log, with its level, and in
-// the file on the share.
+// testLog looks for what arcinit says in the file on the share, and for all of
+// it in the kernel log, with its level.
 func testLog(t *testing.T, m *machine) {
+	var log string
+	eventually(t, func() string {
+		if log = m.get("log/arcinit.log"); !strings.Contains(log, "arcinit: layers outcome=ok") || !strings.Contains(log, "arcinit: guest is up") {
+			return "the log on the share is:\n" + log
+		}
+		return ""
+	})
 	levels := map[string]int{}
 	for _, r := range must[[]probe.Record](t, m, "KernelLog", none{}) {
 		if text, ok := strings.CutPrefix(r.Text, "arcinit: "); ok {
 			levels[strings.Fields(text)[0]] = r.Level
 		}
 	}
-	for line, want := range map[string]int{"layers": 6, "guest": 5, "service": 6} {
-		if levels[line] != want {
-			t.Errorf("the line %q has level %d in the kernel log, want %d; of %d lines", line, levels[line], want, len(levels))
+	for line := range strings.Lines(log) {
+		_, text, _ := strings.Cut(line, " arcinit: ")
+		if said := strings.Fields(text); len(said) > 0 && levels[said[0]] == 0 {
+			t.Errorf("the kernel log's %d lines have no %q", len(levels), line)
 		}
 	}
-	eventually(t, func() string {
-		if log := m.get("log/arcinit.log"); !strings.Contains(log, "arcinit: layers outcome=ok") || !strings.Contains(log, "arcinit: guest is up") {
-			return "the log on the share is:\n" + log
+	for line, want := range map[string]int{"layers": 6, "guest": 5, "service": 6} {
+		if levels[line] != want {
+			t.Errorf("the line %q has level %d in the kernel log, want %d", line, levels[line], want)
 		}
-		return ""
-	})
+	}
 	if got := m.get("log/arcinit.log.1"); got != "the boot before\n" {
 		t.Errorf("the last boot's log is %q", got)
 	}

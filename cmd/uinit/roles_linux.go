@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"slices"
@@ -62,11 +63,29 @@ func (l *logging) flush() {
 }
 
 func openKernelLog() (io.Writer, error) {
-	// Else the kernel drops all but ten lines in five seconds
-	// (Documentation/admin-guide/sysctl/kernel.rst, printk_devkmsg). A
-	// command line that says otherwise has fixed it, and is obeyed.
-	_ = os.WriteFile("/proc/sys/kernel/printk_devkmsg", []byte("on\n"), 0)
-	return os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
+	device, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	return &kmsg{device: device, limit: "/proc/sys/kernel/printk_devkmsg"}, nil
+}
+
+// kmsg is the kernel log without a limit: else the kernel drops all but ten lines
+// in five seconds (Documentation/admin-guide/sysctl/kernel.rst, printk_devkmsg).
+type kmsg struct {
+	device io.Writer
+	limit  string // the kernel's parameter
+	asked  bool
+}
+
+// Write lifts the limit once /proc is there, which may be later than the device.
+// A command line that says otherwise has fixed it, and is obeyed.
+func (k *kmsg) Write(line []byte) (int, error) {
+	if !k.asked {
+		err := os.WriteFile(k.limit, []byte("on\n"), 0)
+		k.asked = !errors.Is(err, fs.ErrNotExist)
+	}
+	return k.device.Write(line)
 }
 
 // consoleLoglevel is the first number of /proc/sys/kernel/printk; before that
