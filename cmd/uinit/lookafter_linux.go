@@ -75,6 +75,7 @@ func lookAfter(role string, out io.Writer) error {
 		OpenLog:    func() (bool, error) { return true, c.log.start(true) },
 		SaveReport: func() (bool, error) { return true, c.writeReport(arcsetup.ReportPath) },
 
+		Protect:          c.services.Children.Protect,
 		TakeSignals:      func() (bool, error) { signals.takeOthers(); return true, nil },
 		WatchPowerButton: c.watchPowerButton, WatchDevices: c.watchDevices,
 		// What runs there is on the initramfs, which is no more.

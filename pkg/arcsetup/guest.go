@@ -41,6 +41,9 @@ type Guest struct {
 	Configured func(config.Config)
 	// OpenLog starts the log files on the share, which is mounted.
 	OpenLog func() (changed bool, err error)
+	// Protect keeps this process from the kernel's out-of-memory killer, and what
+	// it starts as usual.
+	Protect func() (changed bool, err error)
 	// TakeSignals keeps signals that mean nothing from ending this process.
 	TakeSignals func() (changed bool, err error)
 	// WatchPowerButton shuts the guest down when its power button is pressed.

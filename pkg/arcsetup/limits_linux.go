@@ -2,8 +2,6 @@ package arcsetup
 
 import (
 	"fmt"
-	"os"
-	"strings"
 	"syscall"
 )
 
@@ -30,20 +28,4 @@ func (g *Guest) openFiles() (bool, error) {
 		return changed, fmt.Errorf("setrlimit NOFILE to %d: %w", want.Max, err)
 	}
 	return changed || want != limit, nil
-}
-
-// protectedScore is as far as a process can be from the out-of-memory killer
-// without being exempt from it, and from the kernel's panic when all are
-// (Documentation/filesystems/proc.rst, oom_score_adj).
-const protectedScore = "-999"
-
-// protect keeps this process from the out-of-memory killer. What it starts is
-// given the usual score (package pid1).
-func (g *Guest) protect() (changed bool, err error) {
-	const path = "/proc/self/oom_score_adj"
-	score, err := g.readFile(path)
-	if err != nil || strings.TrimSpace(score) == protectedScore {
-		return false, err
-	}
-	return true, os.WriteFile(g.path(path), []byte(protectedScore), 0)
 }

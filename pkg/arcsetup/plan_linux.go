@@ -134,6 +134,7 @@ func Plan(g *Guest) []plan.Step {
 }
 
 // These steps are done by the program around the plan.
+func (g *Guest) protect() (bool, error)      { return g.Protect() }
 func (g *Guest) takeSignals() (bool, error)  { return g.TakeSignals() }
 func (g *Guest) powerButton() (bool, error)  { return g.WatchPowerButton() }
 func (g *Guest) startNetwork() (bool, error) { return g.StartNetwork() }

@@ -1,6 +1,7 @@
 package pid1
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -21,7 +22,7 @@ type Children struct {
 	// system does, ends of unknown children are kept: one may be its own.
 	starting int
 	unknown  map[int]syscall.WaitStatus
-	// score is this process's own oom_score_adj meanwhile.
+	// score is what this process's own oom_score_adj will be after that.
 	score []byte
 
 	reap chan struct{} // has something in it when a child has been waited for
@@ -68,7 +69,30 @@ func (c *Children) Start(cmd Command, out *os.File) (pid int, exit <-chan syscal
 	return pid, ended, nil
 }
 
-const ownScore = "/proc/self/oom_score_adj"
+const (
+	ownScore = "/proc/self/oom_score_adj"
+	// protectedScore is as far as a process can be from the out-of-memory killer
+	// without being exempt from it, and from the kernel's panic when all are
+	// (Documentation/filesystems/proc.rst, oom_score_adj).
+	protectedScore = "-999"
+)
+
+// Protect keeps this process from the out-of-memory killer. What it starts is
+// given the usual score.
+func (c *Children) Protect() (changed bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.starting > 0 {
+		changed = string(c.score) != protectedScore
+		c.score = []byte(protectedScore)
+		return changed, nil
+	}
+	score, err := os.ReadFile(ownScore)
+	if err != nil || string(bytes.TrimSpace(score)) == protectedScore {
+		return false, err
+	}
+	return true, os.WriteFile(ownScore, []byte(protectedScore), 0)
+}
 
 // begin prepares for a child: one is no more precious to the out-of-memory
 // killer than others, whatever this process is, and inherits that at birth.
@@ -79,7 +103,8 @@ func (c *Children) begin() {
 	defer c.mu.Unlock()
 	c.starting++
 	if c.starting == 1 {
-		c.score, _ = os.ReadFile(ownScore)
+		score, _ := os.ReadFile(ownScore)
+		c.score = bytes.TrimSpace(score)
 		_ = os.WriteFile(ownScore, []byte("0"), 0)
 	}
 }
