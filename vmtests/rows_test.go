@@ -34,7 +34,7 @@ func fullGuest() image {
 		},
 		shared: map[string]string{
 			"vmm.toml":         "[network]\ncidr = \"172.30.16.0/20\"\n",
-			"etc/arcinit.toml": "[docker.daemon]\ndebug = true\n[docker.daemon.features]\ncdi = true\n[sysctl]\nvm.swappiness = 10\n",
+			"etc/arcinit.toml": "[docker.daemon]\ndebug = true\n[docker.daemon.features]\ncdi = true\n[sysctl]\nvm.swappiness = 10\nnet.netfilter.nf_conntrack_max = 54321\nnet.ipv4.conf.all.accept_redirects = 1\n",
 			"log/arcinit.log":  "the boot before\n",
 		},
 	}
@@ -303,8 +303,14 @@ func testRows(t *rows, m *machine) {
 				t.Errorf("%s is %d, want %d at least", path, n, least)
 			}
 		}
-		if got := strings.TrimSpace(m.read(t, "/proc/sys/vm/swappiness")); got != "10" {
-			t.Errorf("vm.swappiness is %s, the host wants 10", got)
+		// One that comes with a module of the firewall's, one that turning
+		// forwarding on resets.
+		for path, want := range map[string]string{
+			"vm/swappiness": "10", "net/netfilter/nf_conntrack_max": "54321", "net/ipv4/conf/all/accept_redirects": "1",
+		} {
+			if got := strings.TrimSpace(m.read(t, "/proc/sys/"+path)); got != want {
+				t.Errorf("%s is %s, the host wants %s", path, got, want)
+			}
 		}
 	})
 	t.Run("ca", func(t *testing.T) {
