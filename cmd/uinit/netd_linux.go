@@ -51,8 +51,10 @@ func (c *caretaker) startNetwork() (bool, error) {
 // longer than a lease takes where a server answers.
 const logFileDelay = 100 * time.Millisecond
 
-// releaseSignal ends the network daemon, which gives its leases back before.
-const releaseSignal = syscall.SIGUSR2
+// releaseSignal ends the network daemon, which gives its leases back before; one
+// that has none yet, since it has only just been started, it ends at once: Go
+// would pass over others.
+const releaseSignal = syscall.SIGHUP
 
 // netDaemon is the role netd; its arguments are its configuration.
 func netDaemon(args []string) error {
