@@ -184,16 +184,16 @@ func (c *caretaker) report() arcsetup.Report {
 
 // writeReport writes the report as it is, unless its last state has been written.
 func (c *caretaker) writeReport(paths ...string) error {
-	data, err := json.Marshal(c.report())
-	if err != nil {
-		return fmt.Errorf("boot report: %w", err)
-	}
-	data = append(data, '\n')
 	c.saving.Lock()
 	defer c.saving.Unlock()
 	if c.saved {
 		return nil
 	}
+	data, err := json.Marshal(c.report())
+	if err != nil {
+		return fmt.Errorf("boot report: %w", err)
+	}
+	data = append(data, '\n')
 	for _, path := range paths {
 		err = errors.Join(err, wholefile.Write(path, data, 0o644))
 	}

@@ -94,6 +94,9 @@ func (l *Loader) loaded(module string) bool {
 	if state, err := os.ReadFile(filepath.Join(dir, "initstate")); err == nil {
 		return strings.TrimSpace(string(state)) == "live"
 	}
+	if _, loadable := l.files[module]; loadable {
+		return false // the directory of one that is being loaded is there before its state
+	}
 	_, err := os.Stat(dir)
 	return err == nil
 }
@@ -127,7 +130,13 @@ func insert(file string) error {
 	if filepath.Ext(file) != ".ko" {
 		flags = initCompressedFile
 	}
-	err = unix.FinitModule(int(f.Fd()), "", flags)
+	for {
+		// Whoever waits for another thread's load is woken by any signal.
+		err = unix.FinitModule(int(f.Fd()), "", flags)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
 	switch {
 	case errors.Is(err, unix.EEXIST):
 		return nil
