@@ -72,7 +72,7 @@ func lookAfter(role string, out io.Writer) error {
 		BuildTime:  built.Time(),
 		Waiting:    c.waiting,
 		Configured: c.configure,
-		OpenLog:    func() (bool, error) { return true, c.log.start(true) },
+		OpenLog:    func() (bool, error) { return true, c.log.start() },
 		SaveReport: func() (bool, error) { return true, c.writeReport(arcsetup.ReportPath) },
 
 		Protect:          c.services.Children.Protect,
@@ -145,7 +145,7 @@ func (c *caretaker) runAgain(out io.Writer) error {
 		return err
 	}
 	c.guest.Program = program(owner)
-	c.guest.OpenLog = func() (bool, error) { return false, c.log.start(false) }
+	c.guest.OpenLog = func() (bool, error) { return false, c.log.file.Start(c.log.Logger, arcsetup.LogPath) }
 	c.guest.StartConsole, c.guest.StartNetwork = leave, leave
 	c.guest.SaveReport, c.guest.StartAgent, c.guest.StartServices = leave, leave, leave
 	c.guest.TakeSignals, c.guest.WatchPowerButton, c.guest.WatchDevices = leave, leave, leave

@@ -78,7 +78,7 @@ func netDaemon(args []string) error {
 		// with it. What is said until then is written then.
 		guarded.Go(log.Logger, "log file", func() {
 			<-time.After(logFileDelay)
-			if err := log.file.Start(log.Logger, cfg.logFile, false); err != nil {
+			if err := log.file.Start(log.Logger, cfg.logFile); err != nil {
 				log.Warn("log", "err", err)
 			}
 		})

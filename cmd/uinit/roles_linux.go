@@ -34,8 +34,8 @@ type logging struct {
 func newLogging(tag string) *logging {
 	l := &logging{
 		kernel: &pid1.KernelLog{Open: openKernelLog},
-		file:   &pid1.FileLog{After: time.After},
-		output: &pid1.FileLog{After: time.After},
+		file:   &pid1.FileLog{After: time.After, Boot: arcsetup.RunDir},
+		output: &pid1.FileLog{After: time.After, Boot: arcsetup.RunDir},
 	}
 	l.Logger = slog.New(pid1.NewHandler(tag, &l.level, l.kernel,
 		&pid1.Console{Loglevel: consoleLoglevel, Open: func() (io.WriteCloser, error) {
@@ -46,14 +46,9 @@ func newLogging(tag string) *logging {
 	return l
 }
 
-// start begins to write the files on the share; newBoot puts those of the boot
-// before aside.
-func (l *logging) start(newBoot bool) error {
-	err := l.file.Start(l.Logger, arcsetup.LogPath, newBoot)
-	if newBoot {
-		err = errors.Join(err, l.output.Start(l.Logger, arcsetup.OutputPath, newBoot))
-	}
-	return err
+// start begins to write the files on the share.
+func (l *logging) start() error {
+	return errors.Join(l.file.Start(l.Logger, arcsetup.LogPath), l.output.Start(l.Logger, arcsetup.OutputPath))
 }
 
 // flush returns when the host has all that was said so far.

@@ -79,11 +79,13 @@ func (g *Guest) path(p string) string { return filepath.Join(g.Root, p) }
 
 // Where the guest keeps what arcinit writes.
 const (
+	// RunDir is new at each boot.
+	RunDir = "/run/arcbox"
 	// ReportPath is the report of the boot; HostReportPath its copy on the share.
-	ReportPath     = "/run/arcbox/boot.json"
+	ReportPath     = RunDir + "/boot.json"
 	HostReportPath = "/arcbox/log/boot.json"
 	// ProgramPath is the program that looks after the guest, whatever the root.
-	ProgramPath = "/run/arcbox/bin/uinit"
+	ProgramPath = RunDir + "/bin/uinit"
 	// LogPath is the log file on the share, OutputPath what the services say.
 	LogPath    = "/arcbox/log/arcinit.log"
 	OutputPath = "/arcbox/log/services.log"

@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -75,76 +74,5 @@ func TestConsoleShowsWhatTheKernelDoesNot(t *testing.T) {
 		if got := console.Len() > 0; got != tt.want {
 			t.Errorf("loglevel %d, level %v: shown %v, want %v", tt.loglevel, tt.level, got, tt.want)
 		}
-	}
-}
-
-func TestFileLog(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "log", "arcinit.log")
-	read := func(p string) string {
-		text, _ := os.ReadFile(p)
-		return string(text)
-	}
-	boot := func(line string) {
-		l := &FileLog{}
-		log := slog.New(NewHandler("arcinit", slog.LevelDebug, l))
-		log.Warn("early " + line)
-		if err := l.Start(log, path, true); err != nil {
-			t.Fatal(err)
-		}
-		log.Info(line)
-		l.Flush()
-	}
-	boot("first")
-	if got := read(path); !strings.Contains(got, "WARN  arcinit: early first\n") || !strings.Contains(got, "INFO  arcinit: first\n") {
-		t.Errorf("log file is %q", got)
-	}
-	boot("second")
-	if got := read(path); strings.Contains(got, "first") || !strings.Contains(got, "second") {
-		t.Errorf("log file of the second boot is %q", got)
-	}
-	if got := read(path + ".1"); !strings.Contains(got, "first") {
-		t.Errorf("the first boot's log is %q", got)
-	}
-	boot("third")
-	if got := read(path + ".1"); strings.Contains(got, "first") {
-		t.Errorf("a log older than one boot is kept: %q", got)
-	}
-}
-
-func TestFileLogIsBounded(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "arcinit.log")
-	l := &FileLog{}
-	log := slog.New(NewHandler("arcinit", slog.LevelDebug, l))
-	if err := l.Start(log, path, true); err != nil {
-		t.Fatal(err)
-	}
-	for range 40 {
-		for range 100 {
-			log.Info(strings.Repeat("x", 1000))
-		}
-		l.Flush()
-	}
-	for _, p := range []string{path, path + ".1"} {
-		st, err := os.Stat(p)
-		if err != nil || st.Size() > fileLimit {
-			t.Errorf("%s: %v, %v", p, st, err)
-		}
-	}
-}
-
-func TestFileLogPendingIsBounded(t *testing.T) {
-	l := &FileLog{}
-	log := slog.New(NewHandler("arcinit", slog.LevelDebug, l))
-	for range 2000 {
-		log.Info(strings.Repeat("x", 1000))
-	}
-	path := filepath.Join(t.TempDir(), "arcinit.log")
-	if err := l.Start(log, path, true); err != nil {
-		t.Fatal(err)
-	}
-	l.Flush()
-	text, _ := os.ReadFile(path)
-	if len(text) > pendingLimit+2000 || !bytes.Contains(text, []byte("lines lost)")) {
-		t.Errorf("%d bytes were kept for the file, begin %.40q", len(text), text)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/arcinit/arcinit/pkg/arcsetup/guarded"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -27,6 +28,10 @@ const (
 type FileLog struct {
 	// After is a timer (time.After).
 	After func(time.Duration) <-chan time.Time
+	// Boot is a directory that is new at each boot. A file in it, of the log
+	// file's name, says that the log of the boot before has been put aside, and
+	// is locked by who puts a file aside: another process may write to the same.
+	Boot string
 
 	mu      sync.Mutex
 	path    string
@@ -50,24 +55,27 @@ func (l *FileLog) Emit(t time.Time, level slog.Level, line string) {
 	}
 }
 
-// Start begins to write to path, with the lines that came before. newBoot puts
-// the file that is there aside; otherwise lines are added to it, as a second
-// process does.
-func (l *FileLog) Start(log *slog.Logger, path string, newBoot bool) error {
+// Start begins to write to path, with the lines that came before. The file that
+// is there is put aside by the first process that comes in a boot; where it cannot
+// be, lines are added to it.
+func (l *FileLog) Start(log *slog.Logger, path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("log file: %w", err)
 	}
-	if newBoot {
-		if err := os.Rename(path, path+".1"); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("put the last boot's log aside: %w", err)
+	err := l.putAside(path, func(lock *os.File) bool {
+		st, err := lock.Stat()
+		if err != nil || st.Size() > 0 {
+			return false
 		}
-	}
+		_, _ = fmt.Fprintln(lock, "the boot before is in", path+".1")
+		return true
+	})
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	started := l.wake != nil
 	l.path = path
 	if started {
-		return nil
+		return err
 	}
 	l.wake = make(chan struct{}, 1)
 	l.wake <- struct{}{}
@@ -76,6 +84,37 @@ func (l *FileLog) Start(log *slog.Logger, path string, newBoot bool) error {
 			l.Flush()
 		}
 	})
+	return err
+}
+
+// putAside renames the file to path.1 if it is due, which nobody else finds or
+// changes meanwhile.
+func (l *FileLog) putAside(path string, due func(lock *os.File) bool) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("put the log before aside: %w", err)
+		}
+	}()
+	lock, err := os.OpenFile(filepath.Join(l.Boot, filepath.Base(path)), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	defer lock.Close() //nolint:errcheck // ends the lock
+	for {
+		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("lock %s: %w", lock.Name(), err)
+	}
+	if !due(lock) {
+		return nil
+	}
+	if err := os.Rename(path, path+".1"); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	return nil
 }
 
@@ -93,8 +132,12 @@ func (l *FileLog) Flush() {
 	if len(text) == 0 {
 		return
 	}
-	if st, err := os.Stat(path); err == nil && st.Size()+int64(len(text)) > fileLimit {
-		_ = os.Rename(path, path+".1")
+	full := func(*os.File) bool {
+		st, err := os.Stat(path)
+		return err == nil && st.Size()+int64(len(text)) > fileLimit
+	}
+	if full(nil) {
+		_ = l.putAside(path, full) // else it grows
 	}
 	// Opened each time: another process may have put the file aside.
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
