@@ -2,6 +2,7 @@ package pid1
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -23,7 +24,8 @@ type Children struct {
 	starting int
 	unknown  map[int]syscall.WaitStatus
 	// score is what this process's own oom_score_adj will be after that.
-	score []byte
+	score     []byte
+	scoreFile string // in tests
 
 	reap chan struct{} // has something in it when a child has been waited for
 }
@@ -70,12 +72,14 @@ func (c *Children) Start(cmd Command, out *os.File) (pid int, exit <-chan syscal
 }
 
 const (
-	ownScore = "/proc/self/oom_score_adj"
+	scoreFile = "/proc/self/oom_score_adj"
 	// protectedScore is as far as a process can be from the out-of-memory killer
 	// without being exempt from it, and from the kernel's panic when all are
 	// (Documentation/filesystems/proc.rst, oom_score_adj).
 	protectedScore = "-999"
 )
+
+func (c *Children) file() string { return cmp.Or(c.scoreFile, scoreFile) }
 
 // Protect keeps this process from the out-of-memory killer. What it starts is
 // given the usual score.
@@ -87,11 +91,11 @@ func (c *Children) Protect() (changed bool, err error) {
 		c.score = []byte(protectedScore)
 		return changed, nil
 	}
-	score, err := os.ReadFile(ownScore)
+	score, err := os.ReadFile(c.file())
 	if err != nil || string(bytes.TrimSpace(score)) == protectedScore {
 		return false, err
 	}
-	return true, os.WriteFile(ownScore, []byte(protectedScore), 0)
+	return true, os.WriteFile(c.file(), []byte(protectedScore), 0)
 }
 
 // begin prepares for a child: one is no more precious to the out-of-memory
@@ -103,9 +107,9 @@ func (c *Children) begin() {
 	defer c.mu.Unlock()
 	c.starting++
 	if c.starting == 1 {
-		score, _ := os.ReadFile(ownScore)
+		score, _ := os.ReadFile(c.file())
 		c.score = bytes.TrimSpace(score)
-		_ = os.WriteFile(ownScore, []byte("0"), 0)
+		_ = os.WriteFile(c.file(), []byte("0"), 0)
 	}
 }
 
@@ -129,7 +133,7 @@ func (c *Children) started(pid int, err error) <-chan syscall.WaitStatus {
 	c.starting--
 	if c.starting == 0 {
 		c.unknown = nil
-		_ = os.WriteFile(ownScore, c.score, 0)
+		_ = os.WriteFile(c.file(), c.score, 0)
 	}
 	return ended
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -281,6 +282,48 @@ func TestChildrenThatEndAtOnce(t *testing.T) {
 			t.Fatal("its end is lost")
 		}
 	}
+}
+
+// TestProtect has this process be protected while it starts a child, and before
+// and after that.
+func TestProtect(t *testing.T) {
+	c := &Children{scoreFile: filepath.Join(t.TempDir(), "oom_score_adj")}
+	set := func(score string) {
+		if err := os.WriteFile(c.scoreFile, []byte(score), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(when, score string) {
+		t.Helper()
+		if got, err := os.ReadFile(c.scoreFile); err != nil || string(got) != score {
+			t.Errorf("%s the score is %q, %v, want %q", when, got, err, score)
+		}
+	}
+	protect := func(changed bool) {
+		t.Helper()
+		if got, err := c.Protect(); err != nil || got != changed {
+			t.Errorf("Protect = %v, %v, want %v", got, err, changed)
+		}
+	}
+	set("5\n")
+	c.begin()
+	want("for the child", "0")
+	c.started(0, errors.ErrUnsupported)
+	want("as before", "5")
+	c.begin()
+	protect(true)
+	protect(false)
+	want("for the child still", "0")
+	c.started(0, errors.ErrUnsupported)
+	want("then", "-999")
+	c.begin()
+	want("for another", "0")
+	c.started(0, errors.ErrUnsupported)
+	want("after that", "-999")
+	protect(false)
+	set("0\n")
+	protect(true)
+	want("at last", "-999")
 }
 
 func TestCanPowerOff(t *testing.T) {
