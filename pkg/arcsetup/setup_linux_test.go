@@ -174,7 +174,10 @@ func TestDockerDaemonHolds(t *testing.T) {
 }
 
 func TestDirectRouting(t *testing.T) {
-	nics := map[string]string{"/sys/class/net/eth0/device/x": "", "/sys/class/net/eth1/device/x": ""}
+	nics := map[string]string{
+		"/sys/class/net/eth0/device/x": "", "/sys/class/net/eth0/address": "52:54:00:00:00:0a\n",
+		"/sys/class/net/eth1/device/x": "", "/sys/class/net/eth1/address": "52:54:00:00:00:0b\n",
+	}
 	for name, tt := range map[string]struct {
 		files  map[string]string
 		daemon map[string]any

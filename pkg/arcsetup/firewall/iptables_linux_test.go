@@ -275,7 +275,7 @@ func TestFwTakesTurns(t *testing.T) {
 	}
 	// proc_locks(5) has the waiting below the one that they wait for, with an arrow.
 	waiting := regexp.MustCompile(`(?m)^\d+: +-> FLOCK`)
-	for deadline := time.Now().Add(20 * time.Second); ; <-time.After(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; <-time.After(10 * time.Millisecond) {
 		locks, err := os.ReadFile("/proc/locks")
 		if err != nil {
 			t.Fatal(err)

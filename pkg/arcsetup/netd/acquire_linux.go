@@ -17,7 +17,7 @@ func (w *worker) keepLease(ctx context.Context) {
 	for {
 		ack, err := w.acquire(ctx)
 		switch {
-		case ctx.Err() != nil:
+		case err != nil && ctx.Err() != nil:
 			return
 		case errors.Is(err, errLinkDown):
 			continue // and ask at once when it is up again
@@ -124,6 +124,8 @@ func (w *worker) use(ctx context.Context, link netlink.Link, ack *dhcpv4.DHCPv4)
 	if w.d.cfg.ProbeAddress {
 		address, _ := netip.AddrFromSlice(ack.YourIPAddr.To4())
 		switch mac, err := w.probe(ctx, link, address); {
+		case ctx.Err() != nil:
+			return ctx.Err() // nobody knows whether it is free
 		case err != nil:
 			w.failed(err) // the lease is good without
 		case mac != nil:

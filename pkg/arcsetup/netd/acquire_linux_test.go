@@ -36,6 +36,35 @@ func (e exchanges) discover(ctx context.Context, _ netlink.Link, d discovery) (*
 	return nil, errors.New("no luck")
 }
 
+// TestLinkDownWhileProbing has the link go down while nobody has claimed the
+// address yet: it is not taken for a free one.
+func TestLinkDownWhileProbing(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	addNIC(t, newNamespace(t), "eth0", "10.0.2.1/24")
+	probing := make(chan struct{}, 1)
+	r := startDaemon(t, Config{ProbeAddress: true}, 1, func(d *daemon) {
+		client := faulty(func() (*dhcpv4.DHCPv4, error) { return newACK(t, "10.0.2.15"), nil })
+		d.newClient = func(*counter) exchanger { return client }
+		after := d.cfg.After
+		d.cfg.After = func(pause time.Duration) <-chan time.Time {
+			if pause == probePause {
+				signal(probing)
+				return nil // for as long as the test likes
+			}
+			return after(pause)
+		}
+	})
+	<-probing
+	ip(t, "link", "set", "eth0", "down")
+	eventually(t, "no carrier", func() bool { return r.nic(t, RolePrimary).State == StateNoCarrier })
+	if got := ip(t, "-4", "addr", "show", "eth0"); got != "" {
+		t.Errorf("addresses:\n%s\nwant none", got)
+	}
+	must(t, r.end())
+}
+
 // TestLinkReturns has the link go and return while a lease is asked for, and
 // between two tries: in either case it is asked for at once, as if anew.
 func TestLinkReturns(t *testing.T) {
@@ -64,10 +93,11 @@ func TestLinkReturns(t *testing.T) {
 			}
 			ip(t, "link", "set", "eth0", "down")
 			eventually(t, "no carrier", func() bool { return r.nic(t, RolePrimary).State == StateNoCarrier })
+			returns := time.Now()
 			ip(t, "link", "set", "eth0", "up")
 			select {
 			case again := <-questions:
-				if again.id == first.id || again.taken > time.Second || again.wait != shortTry {
+				if again.id == first.id || again.taken > time.Since(returns) || again.wait != shortTry {
 					t.Errorf("patient %t: asked anew: %+v", isPatient, again)
 				}
 				if isPatient && first.ctx.Err() == nil {

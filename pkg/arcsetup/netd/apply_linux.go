@@ -71,9 +71,10 @@ func openKernel() (kernel, error) {
 }
 
 // setMTU gives link the MTU mtu, in bytes; 0 leaves it alone. The kernel knows
-// the link's bounds.
+// the link's bounds, and whether it has that MTU already: what the last message
+// about the link says may be over.
 func (k kernel) setMTU(link netlink.Link, mtu int) error {
-	if mtu == 0 || mtu == link.Attrs().MTU {
+	if mtu == 0 {
 		return nil
 	}
 	if err := k.LinkSetMTU(link, mtu); err != nil {

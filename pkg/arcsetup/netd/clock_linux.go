@@ -27,7 +27,8 @@ func watchClock(ctx context.Context, run func(func()), set func()) error {
 	arm := func() error {
 		return unix.TimerfdSettime(fd, unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET, &never, nil)
 	}
-	if err := arm(); err != nil {
+	// A clock that is set meanwhile does not keep it from being armed.
+	if err := arm(); err != nil && !errors.Is(err, unix.ECANCELED) {
 		return errors.Join(fmt.Errorf("watch the clock: %w", err), unix.Close(fd))
 	}
 	timer := os.NewFile(uintptr(fd), "timer")

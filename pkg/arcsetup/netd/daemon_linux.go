@@ -89,6 +89,10 @@ func (d *daemon) run(ctx context.Context) error {
 			d.log.Warn("IPv6", "err", err)
 		}
 	}
+	clock := make(chan struct{}, 1)
+	if err := watchClock(ctx, func(f func()) { d.spawn("clock", f) }, func() { signal(clock) }); err != nil {
+		d.log.Warn("a jump of the wall clock will not be noticed", "err", err)
+	}
 	if err := d.assign(ctx); err != nil {
 		d.log.Warn("NIC roles", "err", err)
 	}
@@ -98,10 +102,6 @@ func (d *daemon) run(ctx context.Context) error {
 		d.updateReport(func(*Report) {})
 	}
 	d.spawn("report", func() { d.keepReport(ctx) })
-	clock := make(chan struct{}, 1)
-	if err := watchClock(ctx, func(f func()) { d.spawn("clock", f) }, func() { signal(clock) }); err != nil {
-		d.log.Warn("a jump of the wall clock will not be noticed", "err", err)
-	}
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():

@@ -205,6 +205,7 @@ func TestChangesMeanwhile(t *testing.T) {
 		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}), 32)
 		must(t, netlink.AddrAdd(other, &netlink.Addr{IPNet: ipNet(p)}))
 	}
+	changed := make(chan struct{}, 1)
 	end, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
 		k, err := openKernel()
@@ -212,6 +213,7 @@ func TestChangesMeanwhile(t *testing.T) {
 			if err = k.AddrReplace(other, &netlink.Addr{IPNet: ipNet(p)}); err == nil {
 				err = k.removeAddress(other, p)
 			}
+			signal(changed)
 			select {
 			case <-end:
 				ended <- err
@@ -223,8 +225,13 @@ func TestChangesMeanwhile(t *testing.T) {
 	}()
 	k, err := openKernel()
 	must(t, err)
+	select {
+	case <-changed:
+	case err := <-ended:
+		t.Fatal(err)
+	}
 	interrupted := 0
-	for range 10 {
+	for deadline, n := time.Now().Add(time.Minute), 0; n < 10 || interrupted == 0 && time.Now().Before(deadline); n++ {
 		if _, err := k.AddrList(link, netlink.FAMILY_V4); errors.Is(err, netlink.ErrDumpInterrupted) {
 			interrupted++
 		}

@@ -166,7 +166,12 @@ func (c dhcpClient) request(ctx context.Context, link netlink.Link, r request) (
 	if err != nil {
 		return nil, err
 	}
-	defer c.close(client)
+	if r.isUnicast() {
+		// At once: the port is wanted for a RELEASE, perhaps.
+		defer client.Close() //nolint:errcheck // nothing is left in it
+	} else {
+		defer c.close(client)
+	}
 	ctx, outcome, cancel := bounded(ctx, r.wait)
 	defer cancel()
 	answer, err := client.SendAndRead(ctx, to, message, nclient4.IsMessageType(dhcpv4.MessageTypeAck, dhcpv4.MessageTypeNak))
@@ -179,10 +184,14 @@ func (c dhcpClient) request(ctx context.Context, link netlink.Link, r request) (
 	return answer, nil
 }
 
+// isUnicast reports whether the request goes to one server, from an address that
+// is still leased.
+func (r request) isUnicast() bool { return r.renewing && r.server.IsValid() }
+
 // listen returns what the request is sent through, and where to: by the kernel's
 // own UDP to the server that granted the lease, else to all.
 func (r request) listen(link netlink.Link) (net.PacketConn, *net.UDPAddr, error) {
-	if r.renewing && r.server.IsValid() {
+	if r.isUnicast() {
 		conn, err := listenUDP(link.Attrs().Name)
 		return conn, &net.UDPAddr{IP: r.server.AsSlice(), Port: dhcpv4.ServerPort}, err
 	}

@@ -29,6 +29,9 @@ func (w *worker) hold(ctx context.Context, ack *dhcpv4.DHCPv4) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-due:
+			if w.jumped() {
+				break // by that clock alone the lease may be over
+			}
 			// RFC 2131 section 4.4.5: the server first, then any.
 			asking.renewing = true
 			if age(w.obtained, clock.Now()) < w.current.rebind {
@@ -50,14 +53,19 @@ func (w *worker) hold(ctx context.Context, ack *dhcpv4.DHCPv4) error {
 		if expired && asking.renewing {
 			return errExpired
 		}
-		renewed, err := w.renew(ctx, asking)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
+		err := w.whileUp(ctx, func(ctx context.Context) error {
+			renewed, err := w.renew(ctx, asking)
+			if err == nil {
+				*ack = *renewed
+			}
+			return err
+		})
 		if err == nil {
-			*ack = *renewed
 			next = w.current.renew
 			continue
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 		if errors.Is(err, errNAK) {
 			return err
@@ -86,14 +94,9 @@ func (w *worker) hold(ctx context.Context, ack *dhcpv4.DHCPv4) error {
 // isInDoubt reports whether the link or the wall clock has given reason to ask
 // whether the lease still holds.
 func (w *worker) isInDoubt() bool {
-	wasDown, jumped := w.wasDown.Swap(false), w.clockSet.Swap(false)
-	if jumped {
-		// Looked at for this reason alone: the clock may be set already while
-		// the word of it is still to come.
-		before := w.skew
-		w.skew = wallSkew(w.obtained, w.d.cfg.Now())
-		jumped = (w.skew - before).Abs() >= jump
-	}
+	// Looked at for no other reason than to ask: the clock may be set already
+	// while the word of it is still to come.
+	wasDown, jumped := w.wasDown.Swap(false), w.clockSet.Swap(false) && w.jumped()
 	if !wasDown && !jumped {
 		return false
 	}
@@ -114,6 +117,13 @@ func (w *worker) isInDoubt() bool {
 
 // jump is by how much the wall clock has to be set for it to be worth a question.
 const jump = time.Second
+
+// jumped reports whether the wall clock was set since this was asked last.
+func (w *worker) jumped() bool {
+	before := w.skew
+	w.skew = wallSkew(w.obtained, w.d.cfg.Now())
+	return (w.skew - before).Abs() >= jump
+}
 
 // wallSkew is how much more time has passed by the wall clock than really.
 func wallSkew(since, now time.Time) time.Duration {

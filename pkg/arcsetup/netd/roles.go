@@ -3,6 +3,7 @@ package netd
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -204,8 +205,12 @@ func listNICs(sys string) ([]nic, error) {
 		if !isNIC(sys, e.Name()) {
 			continue
 		}
-		// A NIC without a readable address can still be named by its link.
-		text, _ := os.ReadFile(filepath.Join(dir, e.Name(), "address"))
+		// A NIC without a readable address can still be named by its link; of one
+		// that has none yet, its device comes first.
+		text, err := os.ReadFile(filepath.Join(dir, e.Name(), "address"))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		mac := strings.TrimSpace(string(text))
 		if strings.Trim(mac, "0:") == "" {
 			mac = "" // as of links that have none
