@@ -58,8 +58,7 @@ const lastWords = time.Second
 // tellStopping tells the host that the guest is going to end, before it does
 // anything to that end.
 func (c *caretaker) tellStopping(a pid1.Action) {
-	c.host.Load().Stopping()
-	c.host.Load().Status("shutting down to " + a.String())
+	c.host.Load().Stopping("shutting down to " + a.String())
 	c.flushNotifier()
 }
 

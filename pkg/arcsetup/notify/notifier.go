@@ -39,9 +39,10 @@ type Notifier struct {
 	queued chan struct{} // has one after something was queued
 	hurry  chan struct{} // has one where the next attempt shall come at once
 
-	mu      sync.Mutex
-	unsent  []string      // assignments, in the order of sending
-	drained chan struct{} // not nil where Flush waits; closed when unsent is empty
+	mu       sync.Mutex
+	stopping bool
+	unsent   []string      // assignments, in the order of sending
+	drained  chan struct{} // not nil where Flush waits; closed when unsent is empty
 }
 
 // Start returns a Notifier that sends to address until ctx ends. after is its
@@ -62,25 +63,47 @@ func (n *Notifier) Ready() { n.set("READY", "1") }
 
 // Status tells in one line, for a reader, what the guest is about. What is not
 // one line of UTF-8 is made one, of at most 1024 bytes.
-func (n *Notifier) Status(text string) {
+func (n *Notifier) Status(text string) { n.set("STATUS", line(text)) }
+
+func line(text string) string {
 	text = strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' || r == 0 }), " ")
-	n.set("STATUS", strings.ToValidUTF8(text[:min(len(text), maxStatus)], ""))
+	return strings.ToValidUTF8(text[:min(len(text), maxStatus)], "")
 }
 
 // Failed tells that something went wrong, as an error number of Linux (errno(3)).
 func (n *Notifier) Failed(errno int) { n.set("ERRNO", strconv.Itoa(errno)) }
 
-// Stopping tells that the guest begins to shut down.
-func (n *Notifier) Stopping() { n.set("STOPPING", "1") }
+// Stopping tells that the guest begins to shut down, and the status that goes with
+// that. It is the last that is told: what comes later comes from a boot that is
+// still going on.
+func (n *Notifier) Stopping(status string) {
+	if n == nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.stopping = false // in another shutdown
+	n.put("STOPPING", "1")
+	n.put("STATUS", line(status))
+	n.stopping = true
+}
 
 func (n *Notifier) set(name, value string) {
 	if n == nil {
 		return
 	}
 	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.put(name, value)
+}
+
+// put queues an assignment; n.mu is held.
+func (n *Notifier) put(name, value string) {
+	if n.stopping {
+		return
+	}
 	n.unsent = slices.DeleteFunc(n.unsent, func(a string) bool { return strings.HasPrefix(a, name+"=") })
 	n.unsent = append(n.unsent, name+"="+value)
-	n.mu.Unlock()
 	poke(n.queued)
 }
 

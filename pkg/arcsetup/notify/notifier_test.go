@@ -62,11 +62,15 @@ func TestOrder(t *testing.T) {
 		synctest.Wait()
 		n.Failed(5)
 		synctest.Wait()
-		n.Stopping()
+		n.Stopping("down")
+		n.Status("still coming up")
+		n.Ready()
+		synctest.Wait()
+		n.Stopping("down again")
 		synctest.Wait()
 	})
 	// READY=1 may have gone before the status after it was queued.
-	want := "STATUS=starting\nREADY=1\nSTATUS=up\nERRNO=5\nSTOPPING=1\n"
+	want := "STATUS=starting\nREADY=1\nSTATUS=up\nERRNO=5\nSTOPPING=1\nSTATUS=down\nSTOPPING=1\nSTATUS=down again\n"
 	if got := strings.Join(h.heard, ""); got != want {
 		t.Errorf("heard %q, want %q", h.heard, want)
 	}
@@ -136,10 +140,10 @@ func TestFlush(t *testing.T) {
 		}
 		n.Ready()
 		time.Sleep(20 * time.Second) // the pauses are at their longest
-		n.Stopping()
+		n.Stopping("down")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := n.Flush(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "unix:/h READY=1 STOPPING=1") {
+		if err := n.Flush(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "unix:/h READY=1 STOPPING=1 STATUS=down") {
 			t.Errorf("nobody there: %v", err)
 		}
 		time.Sleep(20 * time.Second)
@@ -152,7 +156,7 @@ func TestFlush(t *testing.T) {
 			t.Errorf("the host was tried only after %v", waited)
 		}
 	})
-	if got := strings.Join(h.heard, "|"); got != "READY=1\nSTOPPING=1\n" {
+	if got := strings.Join(h.heard, "|"); got != "READY=1\nSTOPPING=1\nSTATUS=down\n" {
 		t.Errorf("heard %q", got)
 	}
 }
