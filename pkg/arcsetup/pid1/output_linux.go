@@ -22,6 +22,7 @@ const maxOutput = 800
 // running may write on, and a new life needs no new pipe.
 type output struct {
 	read, write *os.File
+	copied      chan struct{} // closed when all has been
 }
 
 // newOutput makes a pipe and copies the lines that come out of it to the sinks,
@@ -38,6 +39,8 @@ func newOutput(name string, sinks []Sink, log *slog.Logger, after func(time.Dura
 	o := &output{
 		read:  os.NewFile(uintptr(fds[0]), "output of "+name),
 		write: os.NewFile(uintptr(fds[1]), "output of "+name),
+
+		copied: make(chan struct{}),
 	}
 	guarded.Keep(log, "output of "+name, after, func() {
 		o.copyLines(func(line []byte) {
@@ -45,11 +48,12 @@ func newOutput(name string, sinks []Sink, log *slog.Logger, after func(time.Dura
 				s.Emit(time.Now(), slog.LevelInfo, name+": "+string(line))
 			}
 		})
+		close(o.copied)
 	})
 	return o, nil
 }
 
-// copyLines reads until the pipe is closed.
+// copyLines reads until nobody has the pipe's other end.
 func (o *output) copyLines(emit func(line []byte)) {
 	var pending []byte
 	buf := make([]byte, 4096)
@@ -71,8 +75,20 @@ func (o *output) copyLines(emit func(line []byte)) {
 		}
 		pending = append([]byte(nil), pending...) // else it grows for ever
 		if err != nil {
+			if len(pending) > 0 {
+				emit(pending)
+			}
 			return
 		}
+	}
+}
+
+// finish waits until all that was written has been copied. Nothing can be written
+// to o from now on.
+func (o *output) finish() {
+	if o != nil {
+		_ = o.write.Close()
+		<-o.copied
 	}
 }
 

@@ -307,6 +307,17 @@ func (s *Services) awaitEnd(ctx context.Context, v *supervised, begin time.Durat
 	}
 }
 
+// finishOutput waits until what the services, which have been stopped, and all
+// that they started have said is in the logs.
+func (s *Services) finishOutput() {
+	s.mu.Lock()
+	all := append([]*supervised(nil), s.all...)
+	s.mu.Unlock()
+	for _, v := range all {
+		v.output.finish()
+	}
+}
+
 func (s *Services) kill(v *supervised) {
 	pid := s.pid(v)
 	if pid == 0 {

@@ -266,6 +266,30 @@ func TestOutput(t *testing.T) {
 	}
 }
 
+// slow is a log that takes its time for each line.
+type slow struct{ lines }
+
+func (l *slow) Emit(at time.Time, level slog.Level, line string) {
+	time.Sleep(20 * time.Millisecond)
+	l.lines.Emit(at, level, line)
+}
+
+func TestLastWords(t *testing.T) {
+	s, _, _ := newServices(t)
+	log, dir := &slow{}, t.TempDir()
+	s.Output = []Sink{log}
+	say := "echo last; echo words; printf unfinished; exit 0"
+	if _, err := s.Start(program("talker", "/bin/sh", "-c", "trap '"+say+"' TERM; echo up > "+dir+"/up; while :; do sleep 0.02; done")); err != nil {
+		t.Fatal(err)
+	}
+	untilUp(t, dir+"/up")
+	s.Stop(t.Context())
+	s.finishOutput()
+	if got, want := log.String(), "talker: last\ntalker: words\ntalker: unfinished\n"; got != want {
+		t.Errorf("the log is %q, want %q", got, want)
+	}
+}
+
 func TestChildrenThatEndAtOnce(t *testing.T) {
 	s, _, _ := newServices(t)
 	for range 200 {

@@ -46,7 +46,8 @@ func ActionFor(sig os.Signal) Action {
 }
 
 const (
-	// afterTerm is how long processes that are no services have to end.
+	// afterTerm is how long processes that are no services have to end, and
+	// once more when they are killed: what is in use then is not unmounted.
 	afterTerm = 2 * time.Second
 	// afterSync is how long a disk or a share may take to be written or
 	// unmounted; the host of one may be gone.
@@ -108,6 +109,7 @@ func (s *Shutdown) run(ctx context.Context) {
 	})
 	s.Services.Stop(ctx)
 	s.endAll()
+	s.within(afterKill, "hear the last of the services", s.Services.finishOutput)
 	s.within(afterSync, "write the log", s.Flush)
 	s.within(afterSync, "sync", unix.Sync)
 	s.within(afterSync, "unmount", s.unmountAll)
@@ -140,22 +142,32 @@ func (s *Shutdown) within(limit time.Duration, what string, f func()) {
 }
 
 // endAll asks the processes that are left to end, and kills those that have not
-// after afterTerm. As PID 1 this process has none but its descendants, and when
-// it has no more children there are none.
+// after afterTerm.
 func (s *Shutdown) endAll() {
+	_ = unix.Kill(-1, unix.SIGTERM)
+	if !s.awaitAll() {
+		s.Log.Warn("processes killed: they did not end in time")
+	}
+	_ = unix.Kill(-1, unix.SIGKILL)
+	if !s.awaitAll() {
+		s.Log.Warn("processes do not end even when killed")
+	}
+}
+
+// awaitAll waits, for afterTerm at most, until all processes have ended. As PID 1
+// this process has none but its descendants, and when it has no more children
+// there are none.
+func (s *Shutdown) awaitAll() bool {
 	children := s.Services.Children
 	reaped, late := children.reaped(), s.Services.After(afterTerm)
-	_ = unix.Kill(-1, unix.SIGTERM)
 	for children.Reap() {
 		select {
 		case <-reaped:
-			continue
 		case <-late:
+			return false
 		}
-		s.Log.Warn("processes killed: they did not end in time")
-		break
 	}
-	_ = unix.Kill(-1, unix.SIGKILL)
+	return true
 }
 
 // nothingToWrite are the types of file systems that hold nothing over a reboot.
