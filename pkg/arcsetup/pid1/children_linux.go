@@ -54,6 +54,9 @@ func (c *Children) Start(cmd Command, out *os.File) (pid int, exit <-chan syscal
 		return 0, nil, fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
 	defer stdin.Close() //nolint:errcheck // the child has its own
+	if err := awaitFile(cmd.Path); err != nil {
+		return 0, nil, fmt.Errorf("start %s: %w", cmd.Path, err)
+	}
 	if cmd.Terminal != "" || out == nil {
 		out = stdin
 	}
@@ -80,6 +83,27 @@ const (
 )
 
 func (c *Children) file() string { return cmp.Or(c.scoreFile, scoreFile) }
+
+// awaitFile waits until the file system that has a program answers: a share whose
+// host is gone makes everybody wait. Here that is the caller alone, but in ForkExec
+// it would be this whole process. Until the program is being executed the child is
+// on the parent's memory (CLONE_VFORK, clone(2)), and the Go runtime stands still
+// with it, at the latest when it collects garbage.
+func awaitFile(path string) error {
+	for {
+		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if errors.Is(err, unix.EACCES) {
+			return nil // it may be one that can be executed but not read
+		}
+		if err != nil {
+			return err
+		}
+		return unix.Close(fd)
+	}
+}
 
 // Protect keeps this process from the out-of-memory killer. What it starts is
 // given the usual score.
