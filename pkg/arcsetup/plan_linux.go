@@ -111,8 +111,8 @@ func Plan(g *Guest) []plan.Step {
 			Doc: "devpts on /dev/pts, /dev/ptmx usable"},
 		{Name: "shm", Run: g.sharedMemory, Needs: []string{"switchroot"},
 			Doc: "tmpfs on /dev/shm"},
-		// Forwarding resets some of them, others come with the firewall's modules.
-		{Name: "sysctl", Run: g.sysctls, Needs: []string{"config", "nofile", "forward", "netfilter"},
+		// Forwarding resets some of them, others come with the firewall.
+		{Name: "sysctl", Run: g.sysctls, Needs: []string{"config", "nofile", "forward", "fwbridge"},
 			Doc: "kernel parameters are as container engines need them"},
 		{Name: "cache", Run: g.cache, Needs: []string{"switchroot"},
 			Doc: "the attributes of the first CPU's caches are complete"},
