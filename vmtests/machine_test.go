@@ -342,7 +342,13 @@ func (m *machine) iptables(t *testing.T, args ...string) probe.Result {
 // the guest may take; then it fails with what f last said.
 func eventually(t *testing.T, f func() (complaint string)) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	eventuallyWithin(t, 60*time.Second, f)
+}
+
+// eventuallyWithin is eventually for what may take another time.
+func eventuallyWithin(t *testing.T, limit time.Duration, f func() (complaint string)) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	every := time.NewTicker(250 * time.Millisecond)
 	defer every.Stop()
