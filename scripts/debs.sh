@@ -27,6 +27,9 @@ own_apt() {
 		"$@"
 }
 
+# update_lists has apt read the package lists. By itself apt-get update succeeds when no list could be had, too.
+update_lists() { own_apt apt-get -o APT::Update::Error-Mode=any update >&2; }
+
 # update_apt brings the package lists up to date, once a day.
 update_apt() {
 	command -v apt-get >/dev/null ||
@@ -36,7 +39,8 @@ update_apt() {
 	printf '#clear APT::Update::%s;\n' Pre-Invoke Post-Invoke Post-Invoke-Success >"$APT_DIR/apt.conf"
 	[ -z "$(find "$APT_DIR/updated" -mtime -1 2>/dev/null)" ] || return 0
 	say "reading the package lists for ${APT_DIR##*/}"
-	if own_apt apt-get update >&2; then
+	# A mirror that is busy, or being changed, mostly answers the second time.
+	if update_lists || update_lists; then
 		touch "$APT_DIR/updated"
 	else
 		say "apt-get update failed; going on with what there is"
@@ -52,24 +56,35 @@ with_dependencies() {
 		--no-enhances "$@" | grep -E '^[a-z0-9]' | sort -u
 }
 
-# download PACKAGE... prints the path of each package's .deb in the cache, which is keyed by the SHA256 in apt's metadata.
-download() {
-	local temp package sum missing=()
-	mkdir -p "$CACHE/debs"
-	temp=$(mktemp -d "$CACHE/debs/download.XXXXXX")
+# fetch DIR PACKAGE... has the packages in the cache, which is keyed by the SHA256 in apt's metadata, and the sums in DIR/sums.
+fetch() {
+	local dir=$1 package sum missing=()
+	shift
 	own_apt apt-cache show --no-all-versions "$@" |
-		awk '$1 == "Package:" { package = $2 } $1 == "SHA256:" { print package, $2 }' >"$temp/sums"
+		awk '$1 == "Package:" { package = $2 } $1 == "SHA256:" { print package, $2 }' >"$dir/sums"
 	while read -r package sum; do
 		[ -e "$CACHE/debs/$sum.deb" ] || missing+=("$package")
-	done <"$temp/sums"
-	if [ ${#missing[@]} -gt 0 ]; then
-		say "downloading ${missing[*]}"
-		(cd "$temp" && own_apt apt-get download "${missing[@]}" >&2) || die "download failed: ${missing[*]}"
-		for package in "$temp"/*.deb; do
-			sum=$(sha256sum "$package")
-			mv "$package" "$CACHE/debs/${sum%% *}.deb"
-		done
-	fi
+	done <"$dir/sums"
+	[ ${#missing[@]} -gt 0 ] || return 0
+	say "downloading ${missing[*]}"
+	(cd "$dir" && own_apt apt-get download "${missing[@]}" >&2) || return
+	for package in "$dir"/*.deb; do
+		sum=$(sha256sum "$package")
+		mv "$package" "$CACHE/debs/${sum%% *}.deb"
+	done
+}
+
+# download PACKAGE... prints the path of each package's .deb in the cache.
+download() {
+	local temp package sum
+	mkdir -p "$CACHE/debs"
+	temp=$(mktemp -d "$CACHE/debs/download.XXXXXX")
+	fetch "$temp" "$@" || {
+		# The lists may be a day old, and name what is no longer on the mirror.
+		rm -f "$APT_DIR/updated"
+		update_apt
+		fetch "$temp" "$@" || die "download failed: $*"
+	}
 	# A package that came with another sum than promised is not there under the promised name.
 	while read -r package sum; do
 		[ -e "$CACHE/debs/$sum.deb" ] || die "$package is not what apt's metadata say: there is no $sum"
