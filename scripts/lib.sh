@@ -49,6 +49,8 @@ need() {
 	}
 }
 
+# install_package PACKAGE waits for another apt, such as the machine's daily one, to end.
 install_package() {
-	as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends "$1" >&2
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 \
+		install --no-install-recommends "$1" >&2
 }
