@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -54,7 +55,8 @@ func comesUp(t *testing.T, m *machine, failed ...string) {
 	if failed != nil {
 		want = "failed (" + strings.Join(failed, " ") + ")"
 	}
-	m.waitConsole(t, "guest is up")
+	// The whole line: the rest of it may come later.
+	m.waitMatch(t, regexp.MustCompile("guest is up[^\n]*\n"))
 	for line := range strings.Lines(m.ConsoleText()) {
 		if !strings.Contains(line, "guest is up") {
 			continue

@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -409,9 +410,15 @@ func (m *machine) waitReport(t *testing.T) map[string]plan.Result {
 // waitConsole waits for a line on the console.
 func (m *machine) waitConsole(t *testing.T, text string) {
 	t.Helper()
+	m.waitMatch(t, regexp.MustCompile(regexp.QuoteMeta(text)))
+}
+
+// waitMatch is waitConsole for a regular expression.
+func (m *machine) waitMatch(t *testing.T, re *regexp.Regexp) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	if err := m.WaitConsole(ctx, text); err != nil {
+	if _, err := m.WaitMatch(ctx, re); err != nil {
 		t.Fatal(err)
 	}
 }
