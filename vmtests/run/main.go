@@ -29,12 +29,14 @@ import (
 	"golang.org/x/term"
 )
 
-// upMark is in the line that arcinit writes on the console when the set-up is done, and after the report is written.
+// upMark is in the line that arcinit writes on the console when the set-up is done, and before the report is written.
 const upMark = "guest is up"
 
-// bootTime is how long a boot may take without a terminal, buttonTime how long until the power button is heeded.
+// bootTime is how long a boot may take without a terminal, reportTime how long until its report is on the share, buttonTime
+// how long until the power button is heeded.
 const (
 	bootTime   = 2 * time.Minute
+	reportTime = 15 * time.Second
 	buttonTime = 15 * time.Second
 )
 
@@ -156,19 +158,51 @@ func (f reportFile) draw(r arcsetup.Report) error {
 	return nil
 }
 
-// read reads the report, once the guest is up, and leaves a copy.
+// errNoReport is of a guest that has not written its report, or not since its set-up is done.
+var errNoReport = errors.New("there is no report of the guest's whole boot")
+
+// read reads the report and leaves a copy.
 func (f reportFile) read() (arcsetup.Report, error) {
 	data, err := os.ReadFile(f.share)
+	if errors.Is(err, fs.ErrNotExist) {
+		return arcsetup.Report{}, errNoReport
+	}
 	if err != nil {
 		return arcsetup.Report{}, fmt.Errorf("read the guest's report: %w", err)
 	}
+	r, err := arcsetup.ParseReport(data)
+	if err != nil {
+		return r, err
+	}
+	if r.Ready == 0 {
+		return r, errNoReport
+	}
 	if err := os.MkdirAll(filepath.Dir(f.copy), 0o755); err != nil {
-		return arcsetup.Report{}, fmt.Errorf("keep the guest's report: %w", err)
+		return r, fmt.Errorf("keep the guest's report: %w", err)
 	}
 	if err := os.WriteFile(f.copy, data, 0o644); err != nil {
-		return arcsetup.Report{}, fmt.Errorf("keep the guest's report: %w", err)
+		return r, fmt.Errorf("keep the guest's report: %w", err)
 	}
-	return arcsetup.ParseReport(data)
+	return r, nil
+}
+
+// wait reads the report of a guest that is up, and is about to write it.
+func (f reportFile) wait(ctx context.Context) (arcsetup.Report, error) {
+	ctx, cancel := context.WithTimeout(ctx, reportTime)
+	defer cancel()
+	every := time.NewTicker(100 * time.Millisecond)
+	defer every.Stop()
+	for {
+		r, err := f.read()
+		if !errors.Is(err, errNoReport) {
+			return r, err
+		}
+		select {
+		case <-ctx.Done():
+			return r, err
+		case <-every.C:
+		}
+	}
 }
 
 // unattended boots the guest, prints the boot and powers the guest off.
@@ -202,7 +236,7 @@ func unattended(ctx context.Context, config guest.Config, report reportFile, o o
 			return errors.Join(errors.New("the guest ended before the example agent was ready"), vm.Wait())
 		}
 	}
-	r, err := report.read()
+	r, err := report.wait(ctx)
 	if err != nil {
 		return err
 	}
@@ -306,10 +340,10 @@ func interactive(ctx context.Context, config guest.Config, report reportFile, o 
 	if err := vm.Wait(); err != nil && !errors.Is(err, errLeft) {
 		return err
 	}
-	if vm.WaitConsole(ctx, upMark) != nil {
-		return nil // left before there was a report
-	}
 	r, err := report.read()
+	if errors.Is(err, errNoReport) {
+		return nil // left before there was one
+	}
 	if err != nil {
 		return err
 	}
