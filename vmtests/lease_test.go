@@ -212,6 +212,7 @@ func TestServerAppears(t *testing.T) {
 		first = append(first, m.At)
 	}
 
+	var answered []time.Duration
 	every := time.NewTicker(time.Second)
 	defer every.Stop()
 	for now := first[1]; now.Before(first[1].Add(silence)); now = <-every.C {
@@ -219,9 +220,10 @@ func TestServerAppears(t *testing.T) {
 		if got := must[probe.AtStart](t, m, "AtStart", none{}); got.PID != start.PID {
 			t.Errorf("the agent was process %d, and is %d", start.PID, got.PID)
 		}
-		if took := time.Since(asked); took > time.Second {
-			t.Errorf("the agent answered after %v", took)
-		}
+		answered = append(answered, time.Since(asked))
+	}
+	if median(answered) > 250*time.Millisecond {
+		t.Errorf("the agent answered after %v", answered)
 	}
 	var talks []talk
 	for i, p := range peers {
@@ -293,20 +295,25 @@ func testTries(t *testing.T, mac string, messages []dhcppeer.Message) {
 		if n > 0 {
 			want = try / (1<<sends - 1) * (1<<n - 1)
 		}
-		slices.Sort(all)
-		if median := all[len(all)/2]; (median - want).Abs() > slack {
+		if (median(all) - want).Abs() > slack {
 			t.Errorf("message %d of a try comes after %v, want %v", n, all, want)
 		}
 	}
 	m := messages[len(messages)-1]
 	// Those of a try say the same; the first ones that no time has passed, however
 	// long the cable was out.
+	var less []time.Duration // whole seconds are said, of which up to one has begun
 	for i := range len(messages) / sends {
 		m := messages[i*sends]
 		passed := m.At.Sub(messages[0].At)
-		if said := time.Duration(m.NumSeconds) * time.Second; (said - passed).Abs() > 1500*time.Millisecond {
+		said := time.Duration(m.NumSeconds) * time.Second
+		if said > passed+1500*time.Millisecond {
 			t.Errorf("try %d says that it is asked for since %v, not %v", i, said, passed)
 		}
+		less = append(less, passed-said)
+	}
+	if usual := median(less); usual < -slack || usual > time.Second+slack {
+		t.Errorf("tries say that they ask for less than they do: by %v", less)
 	}
 	if got := m.ClassIdentifier(); got != "arcinit" {
 		t.Errorf("class id %q", got)
@@ -331,6 +338,12 @@ func testTries(t *testing.T, mac string, messages []dhcppeer.Message) {
 	}
 }
 
+// median is what a moment of other work on the host does not change. It sorts d.
+func median(d []time.Duration) time.Duration {
+	slices.Sort(d)
+	return d[len(d)/2]
+}
+
 // pinger pings a host five times a second for as long as its context lasts.
 type pinger struct {
 	done sync.WaitGroup
@@ -348,7 +361,9 @@ func startPinging(ctx context.Context, from *dhcppeer.Host, to netip.Addr) *ping
 		defer every.Stop()
 		for ctx.Err() == nil {
 			sent := time.Now()
-			one, cancel := context.WithTimeout(ctx, 2*time.Second)
+			// What was dropped for want of an address never comes, and the rest
+			// may be late.
+			one, cancel := context.WithTimeout(ctx, 10*time.Second)
 			err := from.Ping(one, to)
 			cancel()
 			if ctx.Err() != nil {
@@ -393,9 +408,12 @@ func TestShortLeases(t *testing.T) {
 	t.Parallel()
 	const (
 		lease  = 20 * time.Second
-		length = 110 * time.Second // and the 10 to 20 s of the last lease
 		t1, t2 = lease / 2, lease / 8 * 7
+		most   = 95 * time.Second // between two renewals; one follows,
+		length = most + t1        // and the 10 to 20 s of the last lease
 		slack  = time.Second
+		// The last lease has a longer time for its state to be seen.
+		lastT2 = 14 * time.Second
 	)
 	nics, peers := dhcpPeers(t, lease)
 	m := boot(t, image{nics: nics, cmdline: []string{quiet}, timeout: 5 * time.Minute})
@@ -405,6 +423,10 @@ func TestShortLeases(t *testing.T) {
 	for i, p := range peers {
 		answers(t, &p.Host, leased[i])
 		pingers = append(pingers, startPinging(ctx, &p.Host, leased[i]))
+	}
+
+	for i := range peers {
+		state(t, m, fmt.Sprintf("eth%d", i), netd.StateBound)
 	}
 
 	// The states of each NIC, one after the other, as net.json has them.
@@ -421,19 +443,25 @@ func TestShortLeases(t *testing.T) {
 			}
 		}
 	}
-	watch(time.Now().Add(length))
+	began := granted(peers[0])
+	watch(began.Add(most))
+	for i, p := range peers {
+		name := fmt.Sprintf("eth%d", i)
+		t.Run(name+"/report", func(t *testing.T) { testLeaseReport(t, network(t, m)[name], p, lease, t1, t2) })
+		client := []string{primaryAddress, bridgeAddress}[i]
+		p.Lease(leaseOf(client, lease, dhcpv4.OptGeneric(dhcpv4.OptionRebindingTimeValue, []byte{0, 0, 0, byte(lastT2 / time.Second)})))
+	}
+	watch(began.Add(length))
 
 	var silences []talk
 	var expire []time.Time
 	for i, p := range peers {
 		name := fmt.Sprintf("eth%d", i)
-		n := network(t, m)[name]
 		p.Behave(dhcppeer.Silent)
 		silences = append(silences, since(p))
 		expire = append(expire, granted(p).Add(lease))
 		t.Run(name+"/renewals", func(t *testing.T) {
 			testRenewals(t, talk{Peer: p}, leased[i], t1, slack)
-			testLeaseReport(t, n, p, lease, t1, t2)
 			if s := states[name]; !slices.Equal(s, []netd.State{netd.StateBound}) {
 				t.Errorf("the states were %q", s)
 			}
@@ -455,7 +483,7 @@ func TestShortLeases(t *testing.T) {
 				t.Fatalf("the guest sent %q", s.kinds())
 			}
 			within(t, "renewing since the ACK", expire[i].Add(-lease), renewing[0].At, t1-slack, t1+slack)
-			within(t, "rebinding since the ACK", expire[i].Add(-lease), rebinding[0].At, t2-slack, t2+slack)
+			within(t, "rebinding since the ACK", expire[i].Add(-lease), rebinding[0].At, lastT2-slack, lastT2+slack)
 			within(t, "starting over since the ACK", expire[i].Add(-lease), discover[0].At, lease-slack, lease+2*time.Second)
 			for _, m := range renewing {
 				if !m.Unicast || m.At.After(rebinding[0].At) {
@@ -494,21 +522,19 @@ func TestShortLeases(t *testing.T) {
 }
 
 // testRenewals looks at how a lease is kept that the server renews each time: by
-// requests to it alone, at T1. A host with other work may answer one so late that it
-// is sent again.
+// requests to it alone, at T1. A host with other work may have some be late, or
+// answer so late that they are sent again.
 func testRenewals(t *testing.T, s talk, client netip.Addr, t1, slack time.Duration) {
 	if n := len(s.of(dhcppeer.Discover)); n != 1 {
 		t.Errorf("there were %d DISCOVERs: %q", n, s.kinds())
 	}
 	var before time.Time
 	var id dhcpv4.TransactionID
-	const most = 2
-	again := 0
+	var pauses []time.Duration
+	again := map[dhcpv4.TransactionID]bool{}
 	for _, m := range s.Messages() {
 		if m.Kind == dhcppeer.Renewing && m.TransactionID == id {
-			if again++; again > most {
-				t.Errorf("a renewal was sent again at %v, after %d others", m.At, most)
-			}
+			again[id] = true
 			continue
 		}
 		id = m.TransactionID
@@ -517,7 +543,7 @@ func testRenewals(t *testing.T, s talk, client netip.Addr, t1, slack time.Durati
 		case dhcppeer.Selecting:
 			before = m.At
 		case dhcppeer.Renewing:
-			within(t, "the next renewal", before, m.At, t1-slack, t1+slack)
+			pauses = append(pauses, m.At.Sub(before))
 			before = m.At
 			if !m.Unicast || m.To != s.Addr() || m.From != client || !m.ClientIPAddr.Equal(client.AsSlice()) {
 				t.Errorf("from %s to %s, unicast %t: %s", m.From, m.To, m.Unicast, m.Summary())
@@ -526,8 +552,11 @@ func testRenewals(t *testing.T, s talk, client netip.Addr, t1, slack time.Durati
 			t.Errorf("the guest sent a %s", m.Kind)
 		}
 	}
-	if n := s.Renewals(); n < 10 {
-		t.Errorf("%d renewals", n)
+	if n := s.Renewals(); n < 10 || len(again) > n/2 {
+		t.Errorf("%d renewals, of which %d took more than a message", n, len(again))
+	}
+	if slices.Min(pauses) < t1-slack || median(pauses) > t1+slack/4 {
+		t.Errorf("renewals came after %v", pauses)
 	}
 }
 
@@ -572,7 +601,6 @@ func TestLeaseChanges(t *testing.T) {
 	}
 	refused := since(peers[0])
 	peers[0].Behave(dhcppeer.On(dhcppeer.Refuse, dhcppeer.Renewing))
-	bridge := readdress(peers[1], "10.9.1.99/24", lease)
 	t.Run("refused", func(t *testing.T) {
 		nak := refused.sent(t, dhcpv4.MessageTypeNak).At
 		discover := refused.heard(t, dhcppeer.Discover)
@@ -589,7 +617,10 @@ func TestLeaseChanges(t *testing.T) {
 		defaultRoutes(t, m, primaryRoute)
 		peers[0].Behave()
 	})
-	t.Run("readdressed", func(t *testing.T) { testReaddressed(t, m, bridge, "eth1", leased[1], "10.9.1.99/24") })
+	t.Run("readdressed", func(t *testing.T) {
+		bridge := readdress(peers[1], "10.9.1.99/24", lease)
+		testReaddressed(t, m, bridge, "eth1", leased[1], "10.9.1.99/24")
+	})
 	t.Run("readdressed with routes", func(t *testing.T) {
 		primary := readdress(peers[0], "10.9.0.99/24", lease)
 		testReaddressed(t, m, primary, "eth0", leased[0], "10.9.0.99/24")
@@ -664,15 +695,22 @@ func TestLeaseAskedForAgain(t *testing.T) {
 
 	t.Run("cable", func(t *testing.T) {
 		for i, p := range peers {
-			m.plug(t, i, false)
 			name := fmt.Sprintf("eth%d", i)
-			state(t, m, name, netd.StateNoCarrier)
-			if l := link(must[[]probe.Link](t, m, "Links", none{}), name); len(l.Addresses) != 1 {
-				t.Errorf("without a cable %s has %v", name, l.Addresses)
+			var took []time.Duration
+			for range 3 {
+				m.plug(t, i, false)
+				state(t, m, name, netd.StateNoCarrier)
+				if l := link(must[[]probe.Link](t, m, "Links", none{}), name); len(l.Addresses) != 1 {
+					t.Errorf("without a cable %s has %v", name, l.Addresses)
+				}
+				s, plugged := since(p), time.Now()
+				m.plug(t, i, true)
+				took = append(took, askedAgain(t, s, leased[i]).Sub(plugged))
+				state(t, m, name, netd.StateBound)
 			}
-			s, plugged := since(p), time.Now()
-			m.plug(t, i, true)
-			within(t, name+" asks after the cable is in", plugged, askedAgain(t, s, leased[i]), 0, time.Second)
+			if median(took) > 500*time.Millisecond {
+				t.Errorf("%s asks %v after the cable is in", name, took)
+			}
 		}
 		works(t)
 	})
@@ -726,9 +764,12 @@ func TestLeaseAskedForAgain(t *testing.T) {
 				s.sent(t, dhcpv4.MessageTypeAck)
 			}
 			works(t)
-			if moved := network(t, m)["eth0"].Expires.Sub(before.Expires); moved < by || moved > by+time.Minute {
-				t.Errorf("the clock was set by %v, and the end of the lease by %v", by, moved)
-			}
+			eventually(t, func() string { // net.json follows
+				if moved := network(t, m)["eth0"].Expires.Sub(before.Expires); moved < by || moved > by+time.Minute {
+					return fmt.Sprintf("the clock was set by %v, and the end of the lease by %v", by, moved)
+				}
+				return ""
+			})
 		}
 		both := bothSince()
 		must[none](t, m, "SetClock", 100*time.Millisecond)

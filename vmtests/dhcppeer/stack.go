@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -55,6 +56,11 @@ func newNetwork(link mac, host netip.Prefix) (*network, error) {
 		failure(n.stack.CreateNIC(cable, ethernet.New(n.nic))),
 		failure(n.stack.CreateNIC(beyond, channel.New(0, mtu, ""))),
 		failure(n.stack.SetForwardingDefaultAndAllNICs(ipv4.ProtocolNumber, true)),
+		// What is looked for is asked for ten times a second, so that it is found
+		// when it is there.
+		failure(n.stack.SetNUDConfigurations(cable, ipv4.ProtocolNumber, stack.NUDConfigurations{
+			RetransmitTimer: 100 * time.Millisecond, MaxMulticastProbes: 30,
+		})),
 		n.add(cable, host, stack.CanBePrimaryEndpoint),
 		n.onLink(host),
 		n.onLink(netip.MustParsePrefix("fe80::/10")),
