@@ -449,7 +449,9 @@ func TestShortLeases(t *testing.T) {
 		name := fmt.Sprintf("eth%d", i)
 		t.Run(name+"/report", func(t *testing.T) { testLeaseReport(t, network(t, m)[name], p, lease, t1, t2) })
 		client := []string{primaryAddress, bridgeAddress}[i]
-		p.Lease(leaseOf(client, lease, dhcpv4.OptGeneric(dhcpv4.OptionRebindingTimeValue, []byte{0, 0, 0, byte(lastT2 / time.Second)})))
+		p.Lease(leaseOf(client, lease,
+			dhcpv4.OptGeneric(dhcpv4.OptionRenewTimeValue, []byte{0, 0, 0, byte(t1 / time.Second)}),
+			dhcpv4.OptGeneric(dhcpv4.OptionRebindingTimeValue, []byte{0, 0, 0, byte(lastT2 / time.Second)})))
 	}
 	watch(began.Add(length))
 
