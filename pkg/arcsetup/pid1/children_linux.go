@@ -91,7 +91,8 @@ func (c *Children) file() string { return cmp.Or(c.scoreFile, scoreFile) }
 // with it, at the latest when it collects garbage.
 func awaitFile(path string) error {
 	for {
-		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		// A pipe, which is no program, is not to be waited for.
+		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}

@@ -128,6 +128,19 @@ func TestServiceThatDoesNotStart(t *testing.T) {
 	}
 }
 
+func TestServiceThatIsNoProgram(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mkfifo(dir+"/pipe", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{dir, dir + "/pipe", "/dev/null"} {
+		s, _, _ := newServices(t)
+		if _, err := s.Start(program("none", path)); err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("Start %s = %v", path, err)
+		}
+	}
+}
+
 // untilUp waits for a program of a test to make a file.
 func untilUp(t *testing.T, path string) {
 	t.Helper()
