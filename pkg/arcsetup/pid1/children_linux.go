@@ -25,7 +25,7 @@ type Children struct {
 	unknown  map[int]syscall.WaitStatus
 	// score is what this process's own oom_score_adj will be after that.
 	score     []byte
-	scoreFile string // in tests
+	scoreFile string // of tests; else ownScore
 
 	reap chan struct{} // has something in it when a child has been waited for
 }
@@ -75,14 +75,14 @@ func (c *Children) Start(cmd Command, out *os.File) (pid int, exit <-chan syscal
 }
 
 const (
-	scoreFile = "/proc/self/oom_score_adj"
+	ownScore = "/proc/self/oom_score_adj"
 	// protectedScore is as far as a process can be from the out-of-memory killer
 	// without being exempt from it, and from the kernel's panic when all are
 	// (Documentation/filesystems/proc.rst, oom_score_adj).
 	protectedScore = "-999"
 )
 
-func (c *Children) file() string { return cmp.Or(c.scoreFile, scoreFile) }
+func (c *Children) file() string { return cmp.Or(c.scoreFile, ownScore) }
 
 // awaitFile waits until the file system that has a program answers: a share whose
 // host is gone makes everybody wait. Here that is the caller alone, but in ForkExec
