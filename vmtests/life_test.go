@@ -332,23 +332,17 @@ func killedAmong(t *testing.T, orphans int) (m *machine, delay time.Duration, st
 	m.tell("Storm", request{orphans, "/run/storm"})
 	m.waitConsole(t, `end="signal SIGKILL"`)
 	start := must[probe.AtStart](t, m, "AtStart", none{})
-	// It may take for as long as the guest has.
-	every := time.NewTicker(250 * time.Millisecond)
-	defer every.Stop()
-	for {
+	// It may take for as long as the guest has, 3 minutes.
+	eventuallyWithin(t, 3*time.Minute, func() string {
 		text, err := ask[[]byte](m, "ReadFile", "/run/storm")
-		if err == nil {
-			err = json.Unmarshal(text, &storm)
+		if err != nil {
+			return err.Error()
 		}
-		if err == nil {
-			break
+		if err := json.Unmarshal(text, &storm); err != nil {
+			return err.Error()
 		}
-		select {
-		case <-every.C:
-		case <-m.Ended():
-			t.Fatalf("the storm's end: %v", err)
-		}
-	}
+		return ""
+	})
 	return m, processStart(t, m, start.PID) - storm.Killed, storm
 }
 

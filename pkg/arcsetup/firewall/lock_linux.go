@@ -1,9 +1,9 @@
 package firewall
 
 import (
-	"errors"
 	"fmt"
 
+	"github.com/arcinit/arcinit/pkg/arcsetup/filelock"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,13 +17,7 @@ func lock() (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", namespace, err)
 	}
-	for {
-		err = unix.Flock(fd, unix.LOCK_EX)
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	if err != nil {
+	if err := filelock.Wait(fd); err != nil {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("lock %s: %w", namespace, err)
 	}

@@ -10,8 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/arcinit/arcinit/pkg/arcsetup/filelock"
 	"github.com/arcinit/arcinit/pkg/arcsetup/guarded"
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -100,13 +100,7 @@ func (l *FileLog) putAside(path string, due func(lock *os.File) bool) (err error
 		return err
 	}
 	defer lock.Close() //nolint:errcheck // ends the lock
-	for {
-		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX)
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	if err != nil {
+	if err := filelock.Wait(int(lock.Fd())); err != nil {
 		return fmt.Errorf("lock %s: %w", lock.Name(), err)
 	}
 	if !due(lock) {
