@@ -53,7 +53,7 @@ endif
 ENGINE_DISKS = $(ENGINES:%-diskless=%)
 
 # What a program is built from. Directories change when a file in them comes or goes.
-SOURCES := go.mod go.sum $(shell find cmd pkg -type d -o -name '*.go' ! -name '*_test.go')
+SOURCES := go.mod go.sum $(shell find cmd internal pkg -type d -o -name '*.go' ! -name '*_test.go')
 
 .PHONY: help run test unit vmtest test-docker matrix bench bench-check bench-scale soak fuzz check initramfs kernel clean force
 .NOTPARALLEL:

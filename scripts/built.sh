@@ -5,7 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 
 cd "$(dirname "$0")/.."
-sources=(go.mod go.sum cmd pkg scripts)
+sources=(go.mod go.sum cmd internal pkg scripts)
 
 seconds=${SOURCE_DATE_EPOCH:-}
 # Not a sign of git at all, in what was unpacked from an archive.

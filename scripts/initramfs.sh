@@ -23,7 +23,7 @@ export GOOS=linux GOARCH=$ARCH CGO_ENABLED=0 GOAMD64=v1 GOARM64=v8.0 GOFLAGS=-bu
 
 # For package built; and functions at multiples of 16 bytes, as on arm64, not of 32, save 65 KB. A second -ldflags replaces mkuimage's own, which is said again.
 built=$(scripts/built.sh)
-ldflags="-s -w -buildid= -funcalign=16 -X github.com/arcinit/arcinit/pkg/arcsetup/built.seconds=$built"
+ldflags="-s -w -buildid= -funcalign=16 -X github.com/arcinit/arcinit/internal/built.seconds=$built"
 
 # mkuimage has nothing inlined, for size. Where the program spends its time that is worth 75 KB: half a millisecond.
 inlined=()

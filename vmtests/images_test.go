@@ -59,7 +59,7 @@ func TestProductionImages(t *testing.T) {
 // Guests beside it would wait for the compiler.
 func TestSameSourcesSameBytes(t *testing.T) {
 	dir := t.TempDir()
-	for _, part := range []string{"go.mod", "go.sum", "cmd", "pkg", "scripts"} {
+	for _, part := range []string{"go.mod", "go.sum", "cmd", "internal", "pkg", "scripts"} {
 		if out, err := exec.Command("cp", "-a", "../"+part, dir).CombinedOutput(); err != nil {
 			t.Fatalf("copy %s: %v\n%s", part, err, out)
 		}

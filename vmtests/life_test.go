@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/arcinit/arcinit/internal/process"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
-	"github.com/arcinit/arcinit/pkg/arcsetup/pid1"
 	"github.com/arcinit/arcinit/vmtests/guest"
 	"github.com/arcinit/arcinit/vmtests/probe"
 )
@@ -37,14 +37,14 @@ func logged(t *testing.T, m *machine, parts ...string) probe.Record {
 }
 
 // serviceStatus is what the guest's report says of a service.
-func serviceStatus(t *testing.T, m *machine, name string) pid1.ServiceStatus {
+func serviceStatus(t *testing.T, m *machine, name string) process.ServiceStatus {
 	t.Helper()
 	for _, s := range parseReport(t, []byte(m.read(t, arcsetup.ReportPath))).Services {
 		if s.Name == name {
 			return s
 		}
 	}
-	return pid1.ServiceStatus{}
+	return process.ServiceStatus{}
 }
 
 // processStart is when a process was made, since the kernel's boot: field 22 of

@@ -21,7 +21,7 @@ import (
 // long things take: nothing else is run beside them.
 func TestPackagesInGuest(t *testing.T) {
 	m := boot(t, image{tools: true, cpus: 2, timeout: 15 * time.Minute})
-	for _, path := range []string{"arcsetup", "arcsetup/netd", "arcsetup/uevent"} {
+	for _, path := range []string{"pkg/arcsetup", "pkg/arcsetup/netd", "internal/uevent"} {
 		program := packageTests(t, m, path)
 		t.Run(filepath.Base(path), func(t *testing.T) { runPackageTests(t, m, program, "iptables") })
 	}
@@ -32,7 +32,7 @@ func TestPackagesInGuest(t *testing.T) {
 func TestFirewallInGuest(t *testing.T) {
 	t.Parallel()
 	m := boot(t, image{tools: true, timeout: 15 * time.Minute})
-	program := packageTests(t, m, "arcsetup/firewall")
+	program := packageTests(t, m, "pkg/arcsetup/netd/firewall")
 	dirs := must[[]string](t, m, "Glob", "/arcbox/tools/iptables*")
 	versions := map[string]bool{}
 	for _, dir := range dirs {
@@ -46,12 +46,12 @@ func TestFirewallInGuest(t *testing.T) {
 	}
 }
 
-// packageTests builds the tests of a package in pkg onto the share, and returns
+// packageTests builds the tests of a package onto the share, and returns
 // what they are in the guest.
 func packageTests(t *testing.T, m *machine, path string) (program string) {
 	t.Helper()
 	name := filepath.Base(path) + ".test"
-	build := exec.Command("go", "test", "-c", "-tags", "guesttest", "-o", filepath.Join(m.dirs["arcbox"], name), "../pkg/"+path)
+	build := exec.Command("go", "test", "-c", "-tags", "guesttest", "-o", filepath.Join(m.dirs["arcbox"], name), "../"+path)
 	build.Env = append(os.Environ(), "GOARCH="+arch(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the tests: %v\n%s", err, out)

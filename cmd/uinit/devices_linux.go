@@ -4,13 +4,13 @@ import (
 	"context"
 	"time"
 
-	"github.com/arcinit/arcinit/pkg/arcsetup/guarded"
-	"github.com/arcinit/arcinit/pkg/arcsetup/pid1"
+	"github.com/arcinit/arcinit/internal/guarded"
+	"github.com/arcinit/arcinit/internal/process"
 )
 
 // watchPowerButton asks for a shutdown when the power button is pressed.
 func (c *caretaker) watchPowerButton() (bool, error) {
-	b := &pid1.PowerButton{Root: "/", Log: c.log.Logger, Pressed: func() { c.shutdown.Request(pid1.PowerOff) }}
+	b := &process.PowerButton{Root: "/", Log: c.log.Logger, Pressed: func() { c.shutdown.Request(process.PowerOff) }}
 	return c.watch("power button", func() {
 		if err := b.Watch(context.Background()); err != nil {
 			c.log.Error("power button", "err", err)
@@ -31,6 +31,6 @@ func (c *caretaker) watch(name string, f func()) (changed bool, err error) {
 	if _, there := c.watching.LoadOrStore(name, true); there {
 		return false, nil
 	}
-	guarded.Keep(c.log.Logger, name, time.After, f)
+	guarded.RestartOnPanic(c.log.Logger, name, time.After, f)
 	return true, nil
 }

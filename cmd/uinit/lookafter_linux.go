@@ -12,14 +12,15 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/arcinit/arcinit/internal/built"
+	"github.com/arcinit/arcinit/internal/guarded"
+	"github.com/arcinit/arcinit/internal/logs"
+	"github.com/arcinit/arcinit/internal/notify"
+	"github.com/arcinit/arcinit/internal/process"
+	"github.com/arcinit/arcinit/internal/wholefile"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
-	"github.com/arcinit/arcinit/pkg/arcsetup/built"
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
-	"github.com/arcinit/arcinit/pkg/arcsetup/guarded"
-	"github.com/arcinit/arcinit/pkg/arcsetup/notify"
-	"github.com/arcinit/arcinit/pkg/arcsetup/pid1"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
-	"github.com/arcinit/arcinit/pkg/arcsetup/wholefile"
 	"golang.org/x/sys/unix"
 )
 
@@ -29,8 +30,8 @@ type caretaker struct {
 	start    time.Duration
 	log      *logging
 	runner   *plan.Runner
-	services *pid1.Services
-	shutdown *pid1.Shutdown
+	services *process.Services
+	shutdown *process.Shutdown
 	guest    *arcsetup.Guest
 
 	// What one goroutine finds out and others go by: the configuration, so
@@ -57,11 +58,11 @@ func lookAfter(role string, out io.Writer) error {
 	c := &caretaker{role: role, start: uptime(), log: newLogging("arcinit"), changed: make(chan struct{}, 1)}
 	c.configure(config.Default())
 	c.runner = &plan.Runner{Uptime: uptime, Log: c.log.Logger}
-	c.services = &pid1.Services{
-		Children: &pid1.Children{}, Log: c.log.Logger, Output: []pid1.Sink{c.log.kernel, c.log.output},
+	c.services = &process.Services{
+		Children: &process.Children{}, Log: c.log.Logger, Output: []logs.Sink{c.log.kernel, c.log.output},
 		Uptime: uptime, After: time.After, Changed: c.servicesChanged,
 	}
-	c.shutdown = &pid1.Shutdown{
+	c.shutdown = &process.Shutdown{
 		Services: c.services, Log: c.log.Logger, Flush: c.flush,
 		Grace:           func() time.Duration { return c.config.Load().Grace },
 		WithoutPowerOff: c.withoutPowerOff,
@@ -85,7 +86,7 @@ func lookAfter(role string, out io.Writer) error {
 		StartAgent:    c.startAgent,
 		StartServices: c.startServices,
 	}
-	owner, err := pid1.Claim(c.log.Logger, time.After)
+	owner, err := process.Claim(c.log.Logger, time.After)
 	if err != nil {
 		c.log.Error("start", "err", err)
 	}
@@ -98,8 +99,8 @@ func lookAfter(role string, out io.Writer) error {
 			c.log.Warn("become the reaper of orphans", "err", err)
 		}
 	}
-	guarded.Keep(c.log.Logger, "report writer", time.After, c.keepReport)
-	guarded.Keep(c.log.Logger, "boot", time.After, c.boot)
+	guarded.RestartOnPanic(c.log.Logger, "report writer", time.After, c.keepReport)
+	guarded.RestartOnPanic(c.log.Logger, "boot", time.After, c.boot)
 	for {
 		err := guarded.Call("signals", func() error { c.serve(signals); return nil })
 		c.log.Error("signals are taken again", "err", err)
@@ -128,7 +129,7 @@ func (c *caretaker) boot() {
 	c.reportChanged()
 	r := c.report()
 	c.tellBoot(r)
-	c.log.Log(context.Background(), pid1.LevelNotice, "guest is up",
+	c.log.Log(context.Background(), logs.LevelNotice, "guest is up",
 		"after", (r.Ready - r.Start).Round(10*time.Microsecond), "outcome", r.Count())
 	if c.config.Load().DebugConsole {
 		c.showBoot(r)
@@ -140,7 +141,7 @@ func (c *caretaker) boot() {
 func (c *caretaker) runAgain(out io.Writer) error {
 	signal.Reset() // nothing is lost when this process ends
 	leave := func() (bool, error) { return false, nil }
-	owner, err := pid1.Owner()
+	owner, err := process.Owner()
 	if err != nil {
 		return err
 	}

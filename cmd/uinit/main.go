@@ -13,10 +13,10 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/arcinit/arcinit/internal/built"
+	"github.com/arcinit/arcinit/internal/guarded"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
-	"github.com/arcinit/arcinit/pkg/arcsetup/built"
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
-	"github.com/arcinit/arcinit/pkg/arcsetup/guarded"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 

@@ -11,10 +11,10 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/arcinit/arcinit/internal/guarded"
+	"github.com/arcinit/arcinit/internal/process"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
-	"github.com/arcinit/arcinit/pkg/arcsetup/guarded"
 	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
-	"github.com/arcinit/arcinit/pkg/arcsetup/pid1"
 )
 
 // startNetwork starts this same program in its other role for life. The guest has
@@ -38,7 +38,7 @@ func (c *caretaker) startNetwork() (bool, error) {
 	// processors are. It takes little of their time.
 	s.Nice = -20
 	s.EndSignal = func() syscall.Signal {
-		if c.config.Load().ReleaseOnPowerOff && c.shutdown.Action() == pid1.PowerOff {
+		if c.config.Load().ReleaseOnPowerOff && c.shutdown.Action() == process.PowerOff {
 			return releaseSignal
 		}
 		return syscall.SIGTERM
@@ -62,7 +62,7 @@ func netDaemon(args []string) error {
 	ctx, end := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, releaseSignal)
-	guarded.Keep(log.Logger, "netd signals", time.After, func() {
+	guarded.RestartOnPanic(log.Logger, "netd signals", time.After, func() {
 		if <-signals == releaseSignal {
 			end(netd.ErrRelease)
 		}

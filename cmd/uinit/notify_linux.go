@@ -6,10 +6,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/arcinit/arcinit/internal/notify"
+	"github.com/arcinit/arcinit/internal/process"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
-	"github.com/arcinit/arcinit/pkg/arcsetup/notify"
-	"github.com/arcinit/arcinit/pkg/arcsetup/pid1"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
@@ -57,7 +57,7 @@ const lastWords = time.Second
 
 // tellStopping tells the host that the guest is going to end, before it does
 // anything to that end.
-func (c *caretaker) tellStopping(a pid1.Action) {
+func (c *caretaker) tellStopping(a process.Action) {
 	c.host.Load().Stopping("shutting down to " + a.String())
 	c.flushNotifier()
 }

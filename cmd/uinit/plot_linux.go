@@ -5,9 +5,9 @@ import (
 	"io"
 	"io/fs"
 
+	"github.com/arcinit/arcinit/internal/plot"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
 	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
-	"github.com/arcinit/arcinit/pkg/arcsetup/plot"
 )
 
 // drawBoot draws this boot and its network; or a report that was kept, with the

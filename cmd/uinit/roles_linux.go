@@ -13,8 +13,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/arcinit/arcinit/internal/logs"
+	"github.com/arcinit/arcinit/internal/process"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
-	"github.com/arcinit/arcinit/pkg/arcsetup/pid1"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,23 +23,23 @@ import (
 type logging struct {
 	*slog.Logger
 	level  slog.LevelVar
-	kernel *pid1.KernelLog
-	file   *pid1.FileLog
+	kernel *logs.KernelLog
+	file   *logs.FileLog
 	// output is where what the services say is kept, apart from the rest, so
 	// that one which says a lot pushes nothing of it out.
-	output *pid1.FileLog
+	output *logs.FileLog
 }
 
 // newLogging logs to the kernel log, the console, and, once it is started, to
 // the file on the share.
 func newLogging(tag string) *logging {
 	l := &logging{
-		kernel: &pid1.KernelLog{Open: openKernelLog},
-		file:   &pid1.FileLog{After: time.After, Boot: arcsetup.RunDir},
-		output: &pid1.FileLog{After: time.After, Boot: arcsetup.RunDir},
+		kernel: &logs.KernelLog{Open: openKernelLog},
+		file:   &logs.FileLog{After: time.After, Boot: arcsetup.RunDir},
+		output: &logs.FileLog{After: time.After, Boot: arcsetup.RunDir},
 	}
-	l.Logger = slog.New(pid1.NewHandler(tag, &l.level, l.kernel,
-		&pid1.Console{Loglevel: consoleLoglevel, Open: func() (io.WriteCloser, error) {
+	l.Logger = slog.New(logs.NewHandler(tag, &l.level, l.kernel,
+		&logs.Console{Loglevel: consoleLoglevel, Open: func() (io.WriteCloser, error) {
 			return os.OpenFile("/dev/console", os.O_WRONLY|unix.O_NOCTTY, 0)
 		}},
 		l.file,
@@ -126,7 +127,7 @@ func modprobe(args []string) error {
 // requestShutdown asks the process that looks after this system, as anyone can
 // who may send it a signal.
 func requestShutdown(what string) error {
-	owner, err := pid1.Owner()
+	owner, err := process.Owner()
 	if err != nil {
 		return err
 	}

@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/arcinit/arcinit/internal/process"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
-	"github.com/arcinit/arcinit/pkg/arcsetup/pid1"
 )
 
 // environment is what services run with: this, and what the kernel was told to
@@ -29,8 +29,8 @@ func environment() []string {
 	return env
 }
 
-func service(name, path string, args ...string) pid1.Service {
-	return pid1.Service{Name: name, Restart: pid1.Always, Command: pid1.Command{
+func service(name, path string, args ...string) process.Service {
+	return process.Service{Name: name, Restart: process.Always, Command: process.Command{
 		Path: path, Args: append([]string{path}, args...), Env: environment(), Dir: "/",
 	}}
 }
@@ -46,7 +46,7 @@ func (c *caretaker) startAgent() (bool, error) {
 func (c *caretaker) startServices() (changed bool, err error) {
 	for _, configured := range c.config.Load().Services {
 		s := service(configured.Name, configured.Argv[0], configured.Argv[1:]...)
-		s.Restart = pid1.Restart(configured.Restart)
+		s.Restart = process.Restart(configured.Restart)
 		started, e := c.services.Start(s)
 		if e != nil {
 			err = errors.Join(err, fmt.Errorf("service %s: %w", s.Name, e))

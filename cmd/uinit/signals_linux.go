@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"syscall"
 
-	"github.com/arcinit/arcinit/pkg/arcsetup/pid1"
+	"github.com/arcinit/arcinit/internal/process"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,7 +22,7 @@ func takeSignals() signals {
 	s := signals{make(chan os.Signal, 1), make(chan os.Signal, 16), make(chan os.Signal, 1)}
 	signal.Notify(s.ended, syscall.SIGCHLD)
 	for n := syscall.Signal(1); n <= lastSignal; n++ {
-		if pid1.ActionFor(n) != 0 {
+		if process.ActionFor(n) != 0 {
 			signal.Notify(s.requests, n)
 		}
 	}
@@ -37,7 +37,7 @@ func (s signals) takeOthers() {
 		switch {
 		case n == syscall.SIGKILL, n == syscall.SIGSTOP, n == syscall.SIGURG:
 			// The kernel's, and the Go scheduler's, which ignores it otherwise.
-		case n != syscall.SIGCHLD && pid1.ActionFor(n) == 0:
+		case n != syscall.SIGCHLD && process.ActionFor(n) == 0:
 			signal.Notify(s.others, n)
 		}
 	}
@@ -56,7 +56,7 @@ func (c *caretaker) serve(s signals) {
 		case <-s.ended:
 			c.services.Children.Reap()
 		case sig := <-s.requests:
-			c.shutdown.Request(pid1.ActionFor(sig))
+			c.shutdown.Request(process.ActionFor(sig))
 		case sig := <-s.others:
 			c.log.Debug("signal ignored", "signal", sig)
 		}
@@ -76,9 +76,9 @@ func (c *caretaker) takeCtrlAltDel() error {
 }
 
 // withoutPowerOff is what takes the place of a power-off.
-func (c *caretaker) withoutPowerOff() pid1.Action {
+func (c *caretaker) withoutPowerOff() process.Action {
 	if c.config.Load().WithoutPowerOff == "halt" {
-		return pid1.Halt
+		return process.Halt
 	}
-	return pid1.Reboot
+	return process.Reboot
 }

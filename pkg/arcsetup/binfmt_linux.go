@@ -9,7 +9,7 @@ import (
 	"runtime"
 	"strings"
 
-	"github.com/arcinit/arcinit/pkg/arcsetup/binfmt"
+	"github.com/arcinit/arcinit/internal/binfmt"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 	"golang.org/x/sys/unix"
 )

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/arcinit/arcinit/pkg/arcsetup/binfmt"
+	"github.com/arcinit/arcinit/internal/binfmt"
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 )
 

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/arcinit/arcinit/pkg/arcsetup/blockdev"
+	"github.com/arcinit/arcinit/internal/blockdev"
 	"golang.org/x/sys/unix"
 )
 

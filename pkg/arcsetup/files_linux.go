@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/arcinit/arcinit/pkg/arcsetup/wholefile"
+	"github.com/arcinit/arcinit/internal/wholefile"
 )
 
 // writeFile makes the file path, mode 0644, hold text and nothing else.

@@ -5,8 +5,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/arcinit/arcinit/internal/kmod"
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
-	"github.com/arcinit/arcinit/pkg/arcsetup/kmod"
 )
 
 // Guest is the system that the plan sets up, and what the plan wants of the

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"github.com/arcinit/arcinit/internal/uevent"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
-	"github.com/arcinit/arcinit/pkg/arcsetup/uevent"
 )
 
 // hotplug has the drivers of all other devices loaded, as soon as one appears.

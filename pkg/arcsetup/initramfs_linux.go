@@ -6,7 +6,7 @@ import (
 	"io/fs"
 	"os"
 
-	"github.com/arcinit/arcinit/pkg/arcsetup/kmod"
+	"github.com/arcinit/arcinit/internal/kmod"
 	"golang.org/x/sys/unix"
 )
 

@@ -8,7 +8,7 @@ import (
 	"os"
 	"strings"
 
-	"github.com/arcinit/arcinit/pkg/arcsetup/firewall"
+	"github.com/arcinit/arcinit/pkg/arcsetup/netd/firewall"
 	"golang.org/x/sys/unix"
 )
 

@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/arcinit/arcinit/internal/wholefile"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
-	"github.com/arcinit/arcinit/pkg/arcsetup/wholefile"
 	"golang.org/x/sys/unix"
 )
 

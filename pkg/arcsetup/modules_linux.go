@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/arcinit/arcinit/pkg/arcsetup/kmod"
+	"github.com/arcinit/arcinit/internal/kmod"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 	"golang.org/x/sys/unix"
 )

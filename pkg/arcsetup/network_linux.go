@@ -6,8 +6,8 @@ import (
 	"os"
 
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
-	"github.com/arcinit/arcinit/pkg/arcsetup/firewall"
 	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
+	"github.com/arcinit/arcinit/pkg/arcsetup/netd/firewall"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 	"golang.org/x/sys/unix"
 )

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/arcinit/arcinit/pkg/arcsetup/pid1"
+	"github.com/arcinit/arcinit/internal/process"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
@@ -24,10 +24,10 @@ type Report struct {
 	Role string `json:"role"`
 	// Start is when the program began, Ready when the agent had been started;
 	// zero until then.
-	Start    time.Duration        `json:"start_ns"`
-	Ready    time.Duration        `json:"ready_ns,omitempty"`
-	Steps    []plan.Result        `json:"steps"`
-	Services []pid1.ServiceStatus `json:"services,omitempty"`
+	Start    time.Duration           `json:"start_ns"`
+	Ready    time.Duration           `json:"ready_ns,omitempty"`
+	Steps    []plan.Result           `json:"steps"`
+	Services []process.ServiceStatus `json:"services,omitempty"`
 }
 
 // ParseReport reads a report that was written as JSON.

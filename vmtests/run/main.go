@@ -21,10 +21,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/arcinit/arcinit/internal/plot"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
 	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
-	"github.com/arcinit/arcinit/pkg/arcsetup/plot"
 	"github.com/arcinit/arcinit/vmtests/guest"
 	"golang.org/x/term"
 )

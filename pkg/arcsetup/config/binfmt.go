@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/arcinit/arcinit/pkg/arcsetup/binfmt"
+	"github.com/arcinit/arcinit/internal/binfmt"
 )
 
 // binfmtFile is [[binfmt]] of arcinit.toml. Magic and mask are written as the

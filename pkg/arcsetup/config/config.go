@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/arcinit/arcinit/pkg/arcsetup/binfmt"
-	"github.com/arcinit/arcinit/pkg/arcsetup/notify"
+	"github.com/arcinit/arcinit/internal/binfmt"
+	"github.com/arcinit/arcinit/internal/notify"
 )
 
 // Config is what a host can tell arcinit. The kernel command line wins over

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/arcinit/arcinit/pkg/arcsetup/binfmt"
+	"github.com/arcinit/arcinit/internal/binfmt"
 )
 
 // files reads from a map as os.ReadFile does from the guest.

@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/arcinit/arcinit/pkg/arcsetup/guarded"
+	"github.com/arcinit/arcinit/internal/guarded"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"

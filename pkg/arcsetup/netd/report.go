@@ -9,7 +9,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/arcinit/arcinit/pkg/arcsetup/wholefile"
+	"github.com/arcinit/arcinit/internal/wholefile"
 )
 
 // DefaultReport is where the Report is kept unless the Config says otherwise.

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/arcinit/arcinit/pkg/arcsetup/guarded"
+	"github.com/arcinit/arcinit/internal/guarded"
 )
 
 // Result is what came of one step.

@@ -1,4 +1,4 @@
-package pid1
+package process
 
 import (
 	"context"
@@ -13,8 +13,8 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/arcinit/arcinit/pkg/arcsetup/guarded"
-	"github.com/arcinit/arcinit/pkg/arcsetup/uevent"
+	"github.com/arcinit/arcinit/internal/guarded"
+	"github.com/arcinit/arcinit/internal/uevent"
 	"golang.org/x/sys/unix"
 )
 

@@ -1,4 +1,4 @@
-package pid1
+package logs
 
 import (
 	"errors"
@@ -10,8 +10,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/arcinit/arcinit/pkg/arcsetup/filelock"
-	"github.com/arcinit/arcinit/pkg/arcsetup/guarded"
+	"github.com/arcinit/arcinit/internal/filelock"
+	"github.com/arcinit/arcinit/internal/guarded"
 )
 
 const (
@@ -79,7 +79,7 @@ func (l *FileLog) Start(log *slog.Logger, path string) error {
 	}
 	l.wake = make(chan struct{}, 1)
 	l.wake <- struct{}{}
-	guarded.Keep(log, "log file", l.After, func() {
+	guarded.RestartOnPanic(log, "log file", l.After, func() {
 		for range l.wake {
 			l.Flush()
 		}

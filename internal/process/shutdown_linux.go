@@ -1,4 +1,4 @@
-package pid1
+package process
 
 import (
 	"bufio"
@@ -12,7 +12,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/arcinit/arcinit/pkg/arcsetup/guarded"
+	"github.com/arcinit/arcinit/internal/guarded"
+	"github.com/arcinit/arcinit/internal/logs"
 	"golang.org/x/sys/unix"
 )
 
@@ -82,13 +83,13 @@ func (s *Shutdown) Request(a Action) {
 	begun := s.action != 0
 	s.action = a
 	if begun {
-		s.Log.Log(context.Background(), LevelNotice, "shutting down at once", "to", a.String())
+		s.Log.Log(context.Background(), logs.LevelNotice, "shutting down at once", "to", a.String())
 		s.hurry()
 		return
 	}
 	ctx, hurry := context.WithCancel(context.Background())
 	s.hurry = hurry
-	guarded.Keep(s.Log, "shutdown", s.Services.After, func() { s.run(ctx) })
+	guarded.RestartOnPanic(s.Log, "shutdown", s.Services.After, func() { s.run(ctx) })
 }
 
 // run stops the services within grace, ends all other processes, writes
@@ -96,11 +97,11 @@ func (s *Shutdown) Request(a Action) {
 // returns only if the kernel does none of it.
 func (s *Shutdown) run(ctx context.Context) {
 	grace := s.Grace()
-	s.Log.Log(ctx, LevelNotice, "shutting down", "to", s.Action().String(), "grace", grace)
+	s.Log.Log(ctx, logs.LevelNotice, "shutting down", "to", s.Action().String(), "grace", grace)
 	s.Begun(s.Action())
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	guarded.Keep(s.Log, "grace", s.Services.After, func() {
+	guarded.RestartOnPanic(s.Log, "grace", s.Services.After, func() {
 		select {
 		case <-s.Services.After(grace):
 			cancel()

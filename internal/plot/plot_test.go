@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/arcinit/arcinit/internal/process"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
 	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
-	"github.com/arcinit/arcinit/pkg/arcsetup/pid1"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
@@ -24,7 +24,7 @@ func boot() (arcsetup.Report, netd.Report) {
 				{Step: "b<&", Outcome: plan.Failed, Start: 605 * milli, End: 610 * milli, Needs: []string{"a"}, Error: "\x01\"\xff"},
 				{Step: "c", Outcome: plan.Already, Start: 610 * milli, End: 610 * milli, Needs: []string{"a", "b<&"}},
 			},
-			Services: []pid1.ServiceStatus{{Name: "agent", PID: 7, Starts: 1, Since: 605 * milli}},
+			Services: []process.ServiceStatus{{Name: "agent", PID: 7, Starts: 1, Since: 605 * milli}},
 		}, netd.Report{NICs: []netd.NIC{
 			{Name: "eth0", State: netd.StateBound, ConfiguredNS: int64(605 * milli), Messages: netd.Messages{First: []netd.Message{
 				{Type: "DISCOVER", AtNS: int64(602 * milli)}, {Type: "OFFER", AtNS: int64(602*milli) + 1},

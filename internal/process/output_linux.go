@@ -1,4 +1,4 @@
-package pid1
+package process
 
 import (
 	"bytes"
@@ -8,7 +8,8 @@ import (
 	"os"
 	"time"
 
-	"github.com/arcinit/arcinit/pkg/arcsetup/guarded"
+	"github.com/arcinit/arcinit/internal/guarded"
+	"github.com/arcinit/arcinit/internal/logs"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,7 +28,7 @@ type output struct {
 
 // newOutput makes a pipe and copies the lines that come out of it to the sinks,
 // for as long as this process lives.
-func newOutput(name string, sinks []Sink, log *slog.Logger, after func(time.Duration) <-chan time.Time) (*output, error) {
+func newOutput(name string, sinks []logs.Sink, log *slog.Logger, after func(time.Duration) <-chan time.Time) (*output, error) {
 	var fds [2]int
 	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("pipe for the output of %s: %w", name, err)
@@ -42,7 +43,7 @@ func newOutput(name string, sinks []Sink, log *slog.Logger, after func(time.Dura
 
 		copied: make(chan struct{}),
 	}
-	guarded.Keep(log, "output of "+name, after, func() {
+	guarded.RestartOnPanic(log, "output of "+name, after, func() {
 		o.copyLines(func(line []byte) {
 			for _, s := range sinks {
 				s.Emit(time.Now(), slog.LevelInfo, name+": "+string(line))

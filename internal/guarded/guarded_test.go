@@ -29,7 +29,7 @@ func TestGoOutlivesPanic(t *testing.T) {
 	}
 }
 
-func TestKeepRunsAgain(t *testing.T) {
+func TestRestartOnPanic(t *testing.T) {
 	logged := make(chan string, 20)
 	var waits []time.Duration
 	after := func(d time.Duration) <-chan time.Time {
@@ -40,7 +40,7 @@ func TestKeepRunsAgain(t *testing.T) {
 	}
 	done := make(chan struct{})
 	runs := 0
-	Keep(logTo(logged), "crasher", after, func() {
+	RestartOnPanic(logTo(logged), "crasher", after, func() {
 		if runs++; runs <= 9 {
 			panic("boom")
 		}

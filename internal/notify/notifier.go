@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/arcinit/arcinit/pkg/arcsetup/guarded"
+	"github.com/arcinit/arcinit/internal/guarded"
 )
 
 const (
@@ -54,7 +54,7 @@ func Start(ctx context.Context, address Address, after func(time.Duration) <-cha
 
 func start(ctx context.Context, n *Notifier) *Notifier {
 	n.queued, n.hurry = make(chan struct{}, 1), make(chan struct{}, 1)
-	guarded.Keep(n.log, "notify", n.after, func() { n.run(ctx) })
+	guarded.RestartOnPanic(n.log, "notify", n.after, func() { n.run(ctx) })
 	return n
 }
 

@@ -1,4 +1,4 @@
-package pid1
+package process
 
 import (
 	"errors"
@@ -8,7 +8,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/arcinit/arcinit/pkg/arcsetup/guarded"
+	"github.com/arcinit/arcinit/internal/guarded"
 	"golang.org/x/sys/unix"
 )
 
@@ -32,7 +32,7 @@ func claim(address string, log *slog.Logger, after func(time.Duration) <-chan ti
 		return false, fmt.Errorf("claim the system: %w", err)
 	}
 	// Who connects wants to know whose socket it is, which the kernel says.
-	guarded.Keep(log, "owner socket", after, func() {
+	guarded.RestartOnPanic(log, "owner socket", after, func() {
 		for {
 			conn, err := socket.Accept()
 			if err != nil {

@@ -1,4 +1,4 @@
-package pid1
+package process
 
 import (
 	"context"
@@ -9,7 +9,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/arcinit/arcinit/pkg/arcsetup/guarded"
+	"github.com/arcinit/arcinit/internal/guarded"
+	"github.com/arcinit/arcinit/internal/logs"
 )
 
 // A service that ends is started again at once the first time, then after
@@ -49,7 +50,7 @@ type Services struct {
 	Children *Children
 	Log      *slog.Logger
 	// Output are the logs that the services' own words go to.
-	Output []Sink
+	Output []logs.Sink
 	// Uptime is the time since boot, After a timer (time.After).
 	Uptime func() time.Duration
 	After  func(time.Duration) <-chan time.Time
@@ -103,7 +104,7 @@ func (s *Services) Start(service Service) (changed bool, err error) {
 	if err != nil {
 		v.complaint = err.Error() // the caller's to log
 	}
-	guarded.Keep(s.Log, "supervisor of "+service.Name, s.After, func() {
+	guarded.RestartOnPanic(s.Log, "supervisor of "+service.Name, s.After, func() {
 		s.supervise(v)
 		close(v.ended)
 	})
@@ -301,7 +302,7 @@ func (s *Services) awaitEnd(ctx context.Context, v *supervised, begin time.Durat
 		case <-ctx.Done():
 			return false
 		case <-s.After(progress):
-			s.Log.Log(ctx, LevelNotice, "waiting for service to stop", "service", v.Name, "pid", s.pid(v),
+			s.Log.Log(ctx, logs.LevelNotice, "waiting for service to stop", "service", v.Name, "pid", s.pid(v),
 				"for", (s.Uptime() - begin).Round(time.Second))
 		}
 	}

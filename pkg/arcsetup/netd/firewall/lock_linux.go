@@ -3,7 +3,7 @@ package firewall
 import (
 	"fmt"
 
-	"github.com/arcinit/arcinit/pkg/arcsetup/filelock"
+	"github.com/arcinit/arcinit/internal/filelock"
 	"golang.org/x/sys/unix"
 )
 

@@ -1,4 +1,4 @@
-package pid1
+package process
 
 import (
 	"context"
@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/arcinit/arcinit/internal/logs"
 )
 
 // newServices has services whose children are reaped, with a clock that the test
@@ -178,7 +180,7 @@ func TestStopKillsWhatStays(t *testing.T) {
 	s, waits, uptime := newServices(t)
 	s.Uptime = func() time.Duration { return time.Duration(uptime.Add(int64(5 * time.Second))) }
 	log := &lines{}
-	s.Log = slog.New(NewHandler("test", slog.LevelDebug, log))
+	s.Log = slog.New(logs.NewHandler("test", slog.LevelDebug, log))
 	dir := t.TempDir()
 	if _, err := s.Start(program("deaf", "/bin/sh", "-c", "trap '' TERM; echo up > "+dir+"/deaf; while :; do sleep 0.02; done")); err != nil {
 		t.Fatal(err)
@@ -265,7 +267,7 @@ func (l *lines) String() string {
 func TestOutput(t *testing.T) {
 	s, waits, _ := newServices(t)
 	log := &lines{}
-	s.Output = []Sink{log}
+	s.Output = []logs.Sink{log}
 	long := strings.Repeat("x", maxOutput+10)
 	if _, err := s.Start(program("talker", "/bin/sh", "-c", "cat; echo out; echo err >&2; echo; echo "+long+"; printf unfinished")); err != nil {
 		t.Fatal(err)
@@ -290,7 +292,7 @@ func (l *slow) Emit(at time.Time, level slog.Level, line string) {
 func TestLastWords(t *testing.T) {
 	s, _, _ := newServices(t)
 	log, dir := &slow{}, t.TempDir()
-	s.Output = []Sink{log}
+	s.Output = []logs.Sink{log}
 	say := "echo last; echo words; printf unfinished; exit 0"
 	if _, err := s.Start(program("talker", "/bin/sh", "-c", "trap '"+say+"' TERM; echo up > "+dir+"/up; while :; do sleep 0.02; done")); err != nil {
 		t.Fatal(err)

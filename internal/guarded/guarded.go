@@ -30,9 +30,9 @@ const (
 	maxWait = 10 * time.Second
 )
 
-// Keep runs f on a goroutine of its own until it returns: after a panic in it,
+// RestartOnPanic runs f on a goroutine of its own until it returns: after a panic in it,
 // which is logged with its stack, it is run again. after is a timer (time.After).
-func Keep(log *slog.Logger, name string, after func(time.Duration) <-chan time.Time, f func()) {
+func RestartOnPanic(log *slog.Logger, name string, after func(time.Duration) <-chan time.Time, f func()) {
 	go func() {
 		reserve()
 		for wait := minWait; ; wait = min(2*wait, maxWait) {
