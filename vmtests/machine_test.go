@@ -397,9 +397,9 @@ func (m *machine) waitReport(t *testing.T) map[string]plan.Result {
 			return err.Error()
 		}
 		var r struct {
-			Ready int64 `json:"ready_ns"`
+			PlanEnded int64 `json:"plan_ended_ns"`
 		}
-		if err := json.Unmarshal(data, &r); err != nil || r.Ready == 0 {
+		if err := json.Unmarshal(data, &r); err != nil || r.PlanEnded == 0 {
 			return fmt.Sprintf("the boot's report is not finished: %s", data)
 		}
 		return ""

@@ -34,13 +34,12 @@ type caretaker struct {
 	shutdown *process.Shutdown
 	guest    *arcsetup.Guest
 
-	// What one goroutine finds out and others go by: the configuration, so
-	// far, and when the agent had been started, since boot, zero until then.
+	// config is the configuration as far as it has been read.
 	config atomic.Pointer[config.Config]
-	ready  atomic.Int64
+	// planEnded and agentStarted are times since boot, zero until then.
+	planEnded, agentStarted atomic.Int64
 
-	host    atomic.Pointer[notify.Notifier] // nil where no host listens
-	isReady sync.Once                       // it has been told
+	host atomic.Pointer[notify.Notifier] // nil where no host listens
 
 	saving   sync.Mutex    // one report is written at a time
 	saved    bool          // the last one; what it is written on is unmounted next
@@ -125,12 +124,12 @@ func (c *caretaker) waiting(what string, taken time.Duration, there string) {
 // boot runs the plan and says what came of it.
 func (c *caretaker) boot() {
 	c.runner.Run(arcsetup.Plan(c.guest))
-	c.ready.Store(int64(uptime()))
+	c.planEnded.Store(int64(uptime()))
 	c.reportChanged()
 	r := c.report()
 	c.tellBoot(r)
 	c.log.Log(context.Background(), logs.LevelNotice, "guest is up",
-		"after", (r.Ready - r.Start).Round(10*time.Microsecond), "outcome", r.Count())
+		"after", (r.PlanEnded - r.Start).Round(10*time.Microsecond), "outcome", r.Count())
 	if c.config.Load().DebugConsole {
 		c.showBoot(r)
 	}
@@ -178,7 +177,7 @@ func (c *caretaker) showBoot(r arcsetup.Report) {
 func (c *caretaker) report() arcsetup.Report {
 	return arcsetup.Report{
 		Version: version(), Kernel: kernelRelease(), Role: c.role,
-		Start: c.start, Ready: time.Duration(c.ready.Load()),
+		Start: c.start, PlanEnded: time.Duration(c.planEnded.Load()), AgentStarted: time.Duration(c.agentStarted.Load()),
 		Steps: c.runner.Results(), Services: c.services.Status(),
 	}
 }
@@ -213,7 +212,7 @@ func (c *caretaker) saveReport() error {
 // and the host told.
 func (c *caretaker) servicesChanged() {
 	c.tellReady()
-	if c.ready.Load() != 0 {
+	if c.planEnded.Load() != 0 {
 		c.reportChanged()
 	}
 }

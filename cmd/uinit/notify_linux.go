@@ -23,11 +23,13 @@ func (c *caretaker) startNotifier(cfg config.Config) {
 	n.Status("setting up")
 }
 
-// tellReady tells the host, once, that the agent has been started.
+// tellReady notes when the agent was first started, and tells the host.
 func (c *caretaker) tellReady() {
 	for _, s := range c.services.Status() {
 		if s.Name == "agent" && s.Starts > 0 {
-			c.isReady.Do(func() { c.host.Load().Ready() })
+			if c.agentStarted.CompareAndSwap(0, int64(s.Since)) {
+				c.host.Load().Ready()
+			}
 		}
 	}
 }

@@ -251,8 +251,8 @@ func (p *picture) svg(r arcsetup.Report) string {
 	fmt.Fprintf(&b, "<rect class=\"page\" width=\"%d\" height=\"%d\"/>\n", width, height)
 	fmt.Fprintf(&b, "<text class=\"title\" x=\"10\" y=\"26\">arcinit %s on Linux %s</text>\n", escape(r.Version), escape(r.Kernel))
 	said := r.Count()
-	if r.Ready != 0 {
-		said += fmt.Sprintf("; agent started %s ms after /init, %s ms after the kernel", ms(r.Ready-r.Start), ms(r.Ready))
+	if r.AgentStarted != 0 {
+		said += fmt.Sprintf("; agent started %s ms after /init, %s ms after the kernel", ms(r.AgentStarted-r.Start), ms(r.AgentStarted))
 	}
 	fmt.Fprintf(&b, "<text class=\"note\" x=\"10\" y=\"44\">%s</text>\n", escape(said))
 
@@ -272,10 +272,10 @@ func (p *picture) svg(r arcsetup.Report) string {
 	}
 	fmt.Fprintf(&b, "<path class=\"mark\" d=\"M%.1f %dV%d\"/>\n", p.axis.begin, top, p.y)
 	fmt.Fprintf(&b, "<text class=\"mid\" x=\"%.1f\" y=\"%d\">/init</text>\n", p.axis.begin, top-28)
-	if r.Ready != 0 {
-		x := p.axis.x(r.Ready)
+	if r.AgentStarted != 0 {
+		x := p.axis.x(r.AgentStarted)
 		fmt.Fprintf(&b, "<path class=\"mark\" d=\"M%.1f %dV%d\"/>\n", x, top, p.y)
-		fmt.Fprintf(&b, "<text class=\"mid\" x=\"%.1f\" y=\"%d\">ready</text>\n", x, top-28)
+		fmt.Fprintf(&b, "<text class=\"mid\" x=\"%.1f\" y=\"%d\">agent</text>\n", x, top-28)
 	}
 	b.WriteString(p.lines.String())
 	b.WriteString(p.rows.String())

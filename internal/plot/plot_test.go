@@ -18,7 +18,7 @@ const milli = time.Millisecond
 
 func boot() (arcsetup.Report, netd.Report) {
 	return arcsetup.Report{
-			Version: "v1", Kernel: "6.12", Role: "init", Start: 600 * milli, Ready: 610 * milli,
+			Version: "v1", Kernel: "6.12", Role: "init", Start: 600 * milli, AgentStarted: 610 * milli,
 			Steps: []plan.Result{
 				{Step: "a", Outcome: plan.OK, Start: 600 * milli, End: 605 * milli},
 				{Step: "b<&", Outcome: plan.Failed, Start: 605 * milli, End: 610 * milli, Needs: []string{"a"}, Error: "\x01\"\xff"},
@@ -112,7 +112,7 @@ func TestDrawShortKernelToScale(t *testing.T) {
 
 func TestDrawNonsense(t *testing.T) {
 	for _, r := range []arcsetup.Report{
-		{}, {Start: -5, Ready: 1 << 62},
+		{}, {Start: -5, AgentStarted: 1 << 62},
 		{Steps: []plan.Result{{Step: "x", Needs: []string{"x", "y"}, Outcome: `"><script>`, Start: 50, End: -50}}},
 	} {
 		if got := draw(t, r, netd.Report{NICs: []netd.NIC{{ConfiguredNS: 1 << 62}}}); strings.Contains(got, "<script") {

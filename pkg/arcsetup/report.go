@@ -22,10 +22,12 @@ type Report struct {
 	Kernel  string `json:"kernel"`  // release and architecture
 	// Role is "init" as PID 1, "uinit" under another init.
 	Role string `json:"role"`
-	// Start is when the program began, Ready when the agent had been started;
-	// zero until then.
-	Start    time.Duration           `json:"start_ns"`
-	Ready    time.Duration           `json:"ready_ns,omitempty"`
+	// Start is when the program began. PlanEnded is when its last step had
+	// ended, AgentStarted when the agent was first started; both are zero
+	// until then.
+	Start        time.Duration `json:"start_ns"`
+	PlanEnded    time.Duration `json:"plan_ended_ns,omitempty"`
+	AgentStarted time.Duration `json:"agent_started_ns,omitempty"`
 	Steps    []plan.Result           `json:"steps"`
 	Services []process.ServiceStatus `json:"services,omitempty"`
 }
@@ -86,8 +88,11 @@ func (r Report) WriteTable(w io.Writer) error {
 			number(s.Start-r.Start), number(s.End-s.Start), width, s.Step, s.Outcome, chart.bar(s.Start, s.End))
 	}
 	count := r.Count()
-	if r.Ready != 0 {
-		count += fmt.Sprintf("; agent started %s after /init", ms(r.Ready-r.Start))
+	switch {
+	case r.AgentStarted != 0:
+		count += fmt.Sprintf("; agent started %s after /init", ms(r.AgentStarted-r.Start))
+	case r.PlanEnded != 0:
+		count += "; the agent has not started"
 	}
 	wrap(&b, "", count)
 	for _, s := range steps {
@@ -107,9 +112,9 @@ func (r Report) ByStart() []plan.Result {
 	return steps
 }
 
-// End is when the last step had ended and the agent been started.
+// End is the end of the boot: the last step has ended and the agent was started.
 func (r Report) End() time.Duration {
-	end := max(r.Start, r.Ready)
+	end := max(r.Start, r.PlanEnded, r.AgentStarted)
 	for _, s := range r.Steps {
 		end = max(end, s.End)
 	}

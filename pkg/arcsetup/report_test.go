@@ -10,7 +10,7 @@ import (
 
 func TestWriteTable(t *testing.T) {
 	at := func(ms int) time.Duration { return time.Duration(ms) * time.Millisecond }
-	r := Report{Version: "v1", Kernel: "6.12 x86_64", Role: "init", Start: at(100), Ready: at(200), Steps: []plan.Result{
+	r := Report{Version: "v1", Kernel: "6.12 x86_64", Role: "init", Start: at(100), PlanEnded: at(200), AgentStarted: at(200), Steps: []plan.Result{
 		{Step: "late", Outcome: plan.OK, Start: at(150), End: at(200)},
 		{Step: "first", Outcome: plan.Already, Start: at(100), End: at(125)},
 		{Step: "instant", Outcome: plan.Failed, Start: at(200), End: at(200), Error: "no\n" + strings.Repeat("long ", 30) + "reason"},

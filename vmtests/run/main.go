@@ -174,7 +174,7 @@ func (f reportFile) read() (arcsetup.Report, error) {
 	if err != nil {
 		return r, err
 	}
-	if r.Ready == 0 {
+	if r.PlanEnded == 0 {
 		return r, errNoReport
 	}
 	if err := os.MkdirAll(filepath.Dir(f.copy), 0o755); err != nil {
