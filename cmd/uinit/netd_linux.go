@@ -19,8 +19,8 @@ import (
 
 // startNetwork starts this same program in its other role for life. The guest has
 // its name by now.
-func (c *caretaker) startNetwork() (bool, error) {
-	cfg := c.config.Load()
+func (p *initProcess) startNetwork() (bool, error) {
+	cfg := p.config.Load()
 	hostname, err := os.Hostname()
 	if err != nil {
 		err = fmt.Errorf("read the host name: %w", err) // the servers are not told it
@@ -29,7 +29,7 @@ func (c *caretaker) startNetwork() (bool, error) {
 		Roles: arcsetup.NICRoles(cfg.Network), Hostname: hostname,
 		ProbeAddress: cfg.ProbeAddress, IPv6Router: cfg.IPv6Router,
 	}}
-	if c.guest.HasShare() {
+	if p.guest.HasShare() {
 		told.logFile = arcsetup.LogPath
 	}
 	s := service("netd", "/proc/self/exe", append([]string{"netd"}, told.args()...)...)
@@ -38,12 +38,12 @@ func (c *caretaker) startNetwork() (bool, error) {
 	// processors are. It takes little of their time.
 	s.Nice = -20
 	s.EndSignal = func() syscall.Signal {
-		if c.config.Load().ReleaseOnPowerOff && c.shutdown.Action() == process.PowerOff {
+		if p.config.Load().ReleaseOnPowerOff && p.shutdown.Action() == process.PowerOff {
 			return releaseSignal
 		}
 		return syscall.SIGTERM
 	}
-	started, errStart := c.services.Start(s)
+	started, errStart := p.services.Start(s)
 	return started, errors.Join(err, errStart)
 }
 

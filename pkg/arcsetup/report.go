@@ -25,11 +25,11 @@ type Report struct {
 	// Start is when the program began. PlanEnded is when its last step had
 	// ended, AgentStarted when the agent was first started; both are zero
 	// until then.
-	Start        time.Duration `json:"start_ns"`
-	PlanEnded    time.Duration `json:"plan_ended_ns,omitempty"`
-	AgentStarted time.Duration `json:"agent_started_ns,omitempty"`
-	Steps    []plan.Result           `json:"steps"`
-	Services []process.ServiceStatus `json:"services,omitempty"`
+	Start        time.Duration           `json:"start_ns"`
+	PlanEnded    time.Duration           `json:"plan_ended_ns,omitempty"`
+	AgentStarted time.Duration           `json:"agent_started_ns,omitempty"`
+	Steps        []plan.Result           `json:"steps"`
+	Services     []process.ServiceStatus `json:"services,omitempty"`
 }
 
 // ParseReport reads a report that was written as JSON.

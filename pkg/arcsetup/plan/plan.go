@@ -32,9 +32,6 @@ type Step struct {
 	Doc   string   // what holds after it, in a line
 	Needs []string // steps, earlier in the plan, that must have ended before
 	Run   Func
-	// Wants are what the system must support for it, by names that say nothing to
-	// the plan: running it does not look at them.
-	Wants []string
 }
 
 // severity orders what an error of a step can mean, mildest first.
@@ -114,6 +111,27 @@ func Names(steps []Step) []string {
 		names[i] = s.Name
 	}
 	return names
+}
+
+// Insert returns the plan with more steps in front of the named one, or at the end
+// if the plan has no such step.
+func Insert(steps []Step, before string, more ...Step) []Step {
+	i := slices.IndexFunc(steps, func(s Step) bool { return s.Name == before })
+	if i < 0 {
+		i = len(steps)
+	}
+	return slices.Insert(slices.Clone(steps), i, more...)
+}
+
+// AddNeed returns the plan with need among the needs of the named step.
+func AddNeed(steps []Step, name, need string) []Step {
+	steps = slices.Clone(steps)
+	for i := range steps {
+		if steps[i].Name == name {
+			steps[i].Needs = append(slices.Clip(steps[i].Needs), need)
+		}
+	}
+	return steps
 }
 
 // Without returns the plan less the named steps. What needed one of them needs

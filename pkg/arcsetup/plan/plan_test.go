@@ -204,3 +204,20 @@ func TestEachReasonIsALine(t *testing.T) {
 		t.Errorf("logged %q", logged.String())
 	}
 }
+
+func TestInsert(t *testing.T) {
+	steps := []Step{{Name: "root"}, {Name: "mount"}, {Name: "start", Needs: []string{"mount"}}}
+	got := AddNeed(Insert(steps, "mount", Step{Name: "shell"}), "mount", "shell")
+	if want := []string{"root", "shell", "mount", "start"}; !slices.Equal(Names(got), want) {
+		t.Errorf("steps are %v, want %v", Names(got), want)
+	}
+	if !slices.Equal(got[2].Needs, []string{"shell"}) || !slices.Equal(got[3].Needs, []string{"mount"}) {
+		t.Errorf("needs are %v and %v", got[2].Needs, got[3].Needs)
+	}
+	if got := Names(Insert(steps, "unknown", Step{Name: "last"})); got[len(got)-1] != "last" {
+		t.Errorf("steps are %v, want the new one at the end", got)
+	}
+	if len(steps) != 3 || steps[1].Needs != nil {
+		t.Errorf("the plan itself changed: %v", steps)
+	}
+}
