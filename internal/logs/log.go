@@ -31,9 +31,12 @@ type Handler struct {
 	prefix string // of keys, from WithGroup
 }
 
-// NewHandler returns a handler for records from level up. The tag says whose
-// they are.
+// NewHandler returns a handler for records from level up. The tag names the
+// program that logs; with an empty tag, lines begin with the message.
 func NewHandler(tag string, level slog.Leveler, sinks ...Sink) *Handler {
+	if tag != "" {
+		tag += ": "
+	}
 	return &Handler{tag: tag, level: level, sinks: sinks}
 }
 
@@ -45,7 +48,7 @@ func (h *Handler) Enabled(_ context.Context, level slog.Level) bool {
 // Handle implements slog.Handler.
 func (h *Handler) Handle(_ context.Context, r slog.Record) error {
 	var line strings.Builder
-	line.WriteString(h.tag + ": " + oneLine(r.Message))
+	line.WriteString(h.tag + oneLine(r.Message))
 	line.WriteString(h.attrs)
 	r.Attrs(func(a slog.Attr) bool {
 		writeAttr(&line, h.prefix, a)
@@ -109,21 +112,6 @@ func oneLine(s string) string {
 		}
 		return r
 	}, s)
-}
-
-// severity is the kernel's number for a level (include/linux/kern_levels.h).
-func severity(level slog.Level) int {
-	switch {
-	case level >= slog.LevelError:
-		return 3
-	case level >= slog.LevelWarn:
-		return 4
-	case level >= LevelNotice:
-		return 5
-	case level >= slog.LevelInfo:
-		return 6
-	}
-	return 7
 }
 
 // maxRecord is how much of a line one kernel log record holds: /dev/kmsg refuses
