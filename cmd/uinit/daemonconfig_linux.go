@@ -15,8 +15,7 @@ import (
 // the boot has little.
 type daemonConfig struct {
 	netd.Config
-	log     slog.Level
-	logFile string // empty for none
+	log slog.Level
 }
 
 // Keys of the arguments. A further NIC is NIC,ROLE and, of role static, ,ADDRESS.
@@ -28,7 +27,6 @@ const (
 	argProbeAddress = "probe_address"
 	argIPv6Router   = "ipv6_router"
 	argLog          = "log"
-	argLogFile      = "log_file"
 )
 
 // args are the arguments that parseDaemonConfig reads.
@@ -58,7 +56,6 @@ func (c daemonConfig) args() []string {
 	add(argProbeAddress, yes(c.ProbeAddress))
 	add(argIPv6Router, yes(c.IPv6Router))
 	add(argLog, c.log.String())
-	add(argLogFile, c.logFile)
 	return args
 }
 
@@ -86,8 +83,6 @@ func parseDaemonConfig(args []string) (c daemonConfig, err error) {
 			c.IPv6Router = true
 		case argLog:
 			err = c.log.UnmarshalText([]byte(value))
-		case argLogFile:
-			c.logFile = value
 		default:
 			err = errors.New("unknown")
 		}

@@ -13,7 +13,7 @@ import (
 func TestDaemonConfig(t *testing.T) {
 	for _, want := range []daemonConfig{
 		{},
-		{log: slog.LevelWarn, logFile: "/arcbox/log/arcinit.log", Config: netd.Config{
+		{log: slog.LevelWarn, Config: netd.Config{
 			Roles: netd.Roles{Primary: "eth0", Bridge: "52:54:00:00:00:02", Further: []netd.Further{
 				{NIC: "eth2", Role: netd.RoleStatic, Address: netip.MustParsePrefix("192.0.2.5/24")},
 				{NIC: "52:54:00:00:00:04", Role: netd.RoleOff},

@@ -145,9 +145,8 @@ func (c *caretaker) runAgain(out io.Writer) error {
 		return err
 	}
 	c.guest.Program = program(owner)
-	c.guest.OpenLog = func() (bool, error) { return false, c.log.file.Start(c.log.Logger, arcsetup.LogPath) }
 	c.guest.StartConsole, c.guest.StartNetwork = leave, leave
-	c.guest.SaveReport, c.guest.StartAgent, c.guest.StartServices = leave, leave, leave
+	c.guest.OpenLog, c.guest.SaveReport, c.guest.StartAgent, c.guest.StartServices = leave, leave, leave, leave
 	c.guest.TakeSignals, c.guest.WatchPowerButton, c.guest.WatchDevices = leave, leave, leave
 	// The score is for the process that stays, which this one is not.
 	c.runner.Run(plan.Without(arcsetup.Plan(c.guest), "oom"))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/arcinit/arcinit/internal/guarded"
+	"github.com/arcinit/arcinit/internal/logs"
 	"github.com/arcinit/arcinit/internal/process"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
 	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
@@ -29,11 +31,9 @@ func (c *caretaker) startNetwork() (bool, error) {
 		Roles: arcsetup.NICRoles(cfg.Network), Hostname: hostname,
 		ProbeAddress: cfg.ProbeAddress, IPv6Router: cfg.IPv6Router,
 	}}
-	if c.guest.HasShare() {
-		told.logFile = arcsetup.LogPath
-	}
 	s := service("netd", "/proc/self/exe", append([]string{"netd"}, told.args()...)...)
 	s.Args[0] = "uinit"
+	s.Sinks = []logs.Sink{c.log.kernel, c.log.console, c.log.file}
 	// Leases are renewed, and the boot has its network soon, however busy the
 	// processors are. It takes little of their time.
 	s.Nice = -20
@@ -47,10 +47,6 @@ func (c *caretaker) startNetwork() (bool, error) {
 	return started, errors.Join(err, errStart)
 }
 
-// logFileDelay is how long the network daemon's lines wait for their file at first:
-// longer than a lease takes where a server answers.
-const logFileDelay = 100 * time.Millisecond
-
 // releaseSignal ends the network daemon, which gives its leases back before; one
 // that has none yet, since it has only just been started, it ends at once: Go
 // would pass over others.
@@ -58,11 +54,13 @@ const releaseSignal = syscall.SIGHUP
 
 // netDaemon is the role netd; its arguments are its configuration.
 func netDaemon(args []string) error {
-	log := newLogging("netd")
+	var level slog.LevelVar
+	// PID 1 reads this and adds the name.
+	log := slog.New(logs.NewHandler("", &level, logs.Prefixed{W: os.Stderr}))
 	ctx, end := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, releaseSignal)
-	guarded.RestartOnPanic(log.Logger, "netd signals", time.After, func() {
+	guarded.RestartOnPanic(log, "netd signals", time.After, func() {
 		if <-signals == releaseSignal {
 			end(netd.ErrRelease)
 		}
@@ -72,20 +70,9 @@ func netDaemon(args []string) error {
 	if err != nil {
 		log.Warn("network daemon", "err", err)
 	}
-	log.level.Set(cfg.log)
-	if cfg.logFile != "" {
-		// The network need not wait for the share, nor share the processor
-		// with it. What is said until then is written then.
-		guarded.Go(log.Logger, "log file", func() {
-			<-time.After(logFileDelay)
-			if err := log.file.Start(log.Logger, cfg.logFile); err != nil {
-				log.Warn("log", "err", err)
-			}
-		})
-	}
-	defer log.file.Flush()
+	level.Set(cfg.log)
 	cfg.NewBridge = arcsetup.MoveBridge
-	err = netd.Run(ctx, cfg.Config, log.Logger)
+	err = netd.Run(ctx, cfg.Config, log)
 	if ctx.Err() != nil {
 		return nil
 	}
