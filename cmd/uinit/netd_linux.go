@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,23 +20,35 @@ import (
 	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
 )
 
-// startNetwork starts this same program in its other role for life. The guest has
-// its name by now.
+// Signals to the network daemon. SIGTERM ends it. A daemon that has just been
+// started ends at any of them.
+const (
+	releaseSignal   = syscall.SIGHUP  // release the leases and end
+	lookAgainSignal = syscall.SIGUSR1 // put right what somebody changed
+)
+
+// daemonConfig is the network daemon's argument, as JSON.
+type daemonConfig struct {
+	netd.Config
+	Log slog.Level `json:"log"`
+}
+
+// startNetwork starts the network daemon: this program with another role.
 func (c *caretaker) startNetwork() (bool, error) {
 	cfg := c.config.Load()
 	hostname, err := os.Hostname()
 	if err != nil {
-		err = fmt.Errorf("read the host name: %w", err) // the servers are not told it
+		err = fmt.Errorf("read the host name: %w", err) // start without it
 	}
-	told := daemonConfig{log: cfg.Log, Config: netd.Config{
-		Roles: arcsetup.NICRoles(cfg.Network), Hostname: hostname,
+	argument, errJSON := json.Marshal(daemonConfig{Log: cfg.Log, Config: netd.Config{
+		Roles: arcsetup.NICRoles(cfg.Network), SandboxSubnet: c.guest.SandboxSubnet, Hostname: hostname,
 		ProbeAddress: cfg.ProbeAddress, IPv6Router: cfg.IPv6Router,
-	}}
-	s := service("netd", "/proc/self/exe", append([]string{"netd"}, told.args()...)...)
+	}})
+	s := service("netd", "/proc/self/exe", "netd", string(argument))
 	s.Args[0] = "uinit"
 	s.Sinks = []logs.Sink{c.log.kernel, c.log.console, c.log.file}
-	// Leases are renewed, and the boot has its network soon, however busy the
-	// processors are. It takes little of their time.
+	// The daemon uses little processor time, and must get it at once even on a busy
+	// machine: leases expire, and the boot waits for the network.
 	s.Nice = -20
 	s.EndSignal = func() syscall.Signal {
 		if c.config.Load().ReleaseOnPowerOff && c.shutdown.Action() == process.PowerOff {
@@ -44,19 +57,17 @@ func (c *caretaker) startNetwork() (bool, error) {
 		return syscall.SIGTERM
 	}
 	started, errStart := c.services.Start(s)
-	return started, errors.Join(err, errStart)
+	return started, errors.Join(err, errJSON, errStart)
 }
 
-// releaseSignal ends the network daemon, which gives its leases back before; one
-// that has none yet, since it has only just been started, it ends at once: Go
-// would pass over others.
-const releaseSignal = syscall.SIGHUP
-
-// netDaemon is the role netd; its arguments are its configuration.
+// netDaemon runs the network daemon with its configuration as the only argument. It
+// logs to standard error, which PID 1 reads.
 func netDaemon(args []string) error {
+	var cfg daemonConfig
 	var level slog.LevelVar
-	// PID 1 reads this and adds the name.
 	log := slog.New(logs.NewHandler("", &level, logs.Prefixed{W: os.Stderr}))
+	lookAgain := make(chan os.Signal, 1)
+	signal.Notify(lookAgain, lookAgainSignal)
 	ctx, end := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, releaseSignal)
@@ -66,13 +77,13 @@ func netDaemon(args []string) error {
 		}
 		end(nil)
 	})
-	cfg, err := parseDaemonConfig(args)
-	if err != nil {
-		log.Warn("network daemon", "err", err)
+	if err := parseArgument(args, &cfg); err != nil {
+		log.Error("cannot read the network daemon's configuration; using the defaults", "err", err)
+		cfg = daemonConfig{}
 	}
-	level.Set(cfg.log)
-	cfg.NewBridge = arcsetup.MoveBridge
-	err = netd.Run(ctx, cfg.Config, log)
+	level.Set(cfg.Log)
+	cfg.LookAgain = lookAgain
+	err := netd.Run(ctx, cfg.Config, log)
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -82,8 +93,15 @@ func netDaemon(args []string) error {
 	return err
 }
 
-// printNetwork prints what the network daemon says of the NICs; start is when
-// /init began.
+func parseArgument(args []string, cfg *daemonConfig) error {
+	if len(args) != 1 {
+		return fmt.Errorf("got %d arguments, want 1", len(args))
+	}
+	return json.Unmarshal([]byte(args[0]), cfg)
+}
+
+// printNetwork prints the network daemon's report. Start is when /init began, since
+// the kernel's start.
 func printNetwork(out io.Writer, start time.Duration) error {
 	network, err := netd.ReadReport(netd.DefaultReport)
 	if err != nil {
@@ -104,5 +122,9 @@ func printNetwork(out io.Writer, start time.Duration) error {
 		}
 		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%v\t%s\t%s\t%s\t%s\n", n.Name, n.Role, n.State, n.Addresses, server, until, after, n.Error)
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil || network.FirewallError == "" {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "\nfirewall: %s\n", network.FirewallError)
+	return err
 }

@@ -23,7 +23,7 @@ func (w *worker) configure(link netlink.Link, ack *dhcpv4.DHCPv4) error {
 	if !l.server.IsValid() {
 		l.server = w.current.server // as some servers leave it out when they renew
 	}
-	if news := w.refused.news(refused...); len(news) > 0 {
+	if news := w.refused.unseen(refused...); len(news) > 0 {
 		w.log.Warn("parts of the lease were refused", "server", l.server, "refused", strings.Join(news, "; "))
 	}
 	l.limit(w.Role)
