@@ -66,7 +66,7 @@ func newDaemon(cfg Config, log *slog.Logger) *daemon {
 		report:     Report{NICs: []NIC{}},
 		changed:    make(chan struct{}, 1),
 	}
-	d.newClient = func(c *counter) exchanger { return dhcpClient{cfg.Hostname, c, d.spawn, cfg.After} }
+	d.newClient = func(c *counter) exchanger { return dhcpClient{cfg.Hostname, c} }
 	return d
 }
 
