@@ -10,19 +10,20 @@ import (
 	"testing"
 )
 
-// kernel is one that TestRows boots.
+// kernel is a kernel that TestRows can boot.
 type kernel struct {
-	// name is what it is called in README: stock is this machine's release's,
-	// own is kernel-config's, others are of Debian's release of that name.
+	// name is the kernel's name in README and in KERNELS: stock is the kernel of
+	// this machine's release, own is built from kernel-config, others are Debian
+	// releases.
 	name, arch string
 	// image, initrd and config are files in the build directory of the architecture.
 	image, initrd, config string
-	// lacks are the rows that it cannot have, and why. A reason that begins with
-	// CONFIG_ is a line of the kernel's configuration.
+	// lacks holds the rows that do not work on this kernel, and why. A reason that
+	// begins with CONFIG_ is a line of the kernel's configuration.
 	lacks map[string]string
 }
 
-// symbols are those that it lacks, by row.
+// symbols returns the configuration symbols that the kernel lacks, by row.
 func (k kernel) symbols() map[string][]string {
 	symbols := map[string][]string{}
 	for row, why := range k.lacks {
@@ -33,8 +34,7 @@ func (k kernel) symbols() map[string][]string {
 	return symbols
 }
 
-// kernels are all of them. With FULL set in the environment each is booted, else
-// the stock ones alone.
+// kernels lists the kernels that the README's table has a line for.
 func kernels() []kernel {
 	stock := func(name, arch, dir string, lacks map[string]string) kernel {
 		return kernel{name, arch, dir + "vmlinuz-stock", dir + "initramfs-modules.cpio", dir + "stock/config", lacks}
@@ -53,14 +53,14 @@ func kernels() []kernel {
 	}
 }
 
-// seen is what TestRows has found with a kernel.
+// seen is the result of TestRows with a kernel.
 type seen struct {
 	kernel
-	linux  string // its version
+	linux  string // the kernel's version
 	proved int    // the number of rows
 }
 
-// line is what README says of it.
+// line returns the kernel's line of README's table.
 func (s seen) line() string {
 	lacks := make([]string, 0, len(s.lacks))
 	for row, why := range s.lacks {
@@ -78,7 +78,7 @@ func (k kernel) inTable() *regexp.Regexp {
 
 const readme = "../README.md"
 
-// TestMatrixInREADME looks whether README has a line for each kernel, and no other.
+// TestMatrixInREADME checks that README has one line for each kernel, and no other.
 func TestMatrixInREADME(t *testing.T) {
 	text, err := os.ReadFile(readme)
 	if err != nil {
@@ -86,7 +86,7 @@ func TestMatrixInREADME(t *testing.T) {
 	}
 	for _, k := range kernels() {
 		if n := len(k.inTable().FindAll(text, -1)); n != 1 {
-			t.Errorf("README has %d lines for %s on %s, want one: make matrix writes what there is to say", n, k.name, k.arch)
+			t.Errorf("README has %d lines for %s on %s, want one: run make matrix", n, k.name, k.arch)
 		}
 	}
 	if n := len(regexp.MustCompile(`(?m)^\| (amd64|arm64) \|`).FindAll(text, -1)); n != len(kernels()) {
@@ -94,9 +94,9 @@ func TestMatrixInREADME(t *testing.T) {
 	}
 }
 
-// checkREADME compares README with what was seen, or with UPDATE set in the
-// environment puts that there. A distribution's kernel gets new versions, which
-// is no reason to fail.
+// checkREADME compares README with the result. With UPDATE set in the environment
+// it writes the result to README. It ignores the kernel's version, because
+// distributions update their kernels.
 func checkREADME(t *testing.T, s seen) {
 	t.Helper()
 	text, err := os.ReadFile(readme)
@@ -116,6 +116,6 @@ func checkREADME(t *testing.T, s seen) {
 	}
 	s.linux = string(found[1])
 	if got, want := string(found[0]), s.line(); got != want {
-		t.Errorf("README says\n%s\nand this is so (make matrix writes it there):\n%s", got, want)
+		t.Errorf("README says\n%s\nbut the test found (make matrix writes it):\n%s", got, want)
 	}
 }
