@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
 	"text/tabwriter"
 	"time"
 
@@ -69,31 +68,10 @@ func run(args []string, out io.Writer) error {
 	case "poweroff", "reboot":
 		return requestShutdown(args[0])
 	case "version":
-		_, err := fmt.Fprintln(out, version())
+		_, err := fmt.Fprintln(out, built.Version())
 		return err
 	}
 	return fmt.Errorf("unknown command %q\n%s", args[0], usage)
-}
-
-// version is what the build says: the module's version where it was built as a
-// dependency, else the commit, else when its sources were last changed.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			return s.Value[:min(12, len(s.Value))]
-		}
-	}
-	if t := built.Time(); !t.IsZero() {
-		return "devel-" + t.UTC().Format("20060102150405")
-	}
-	return "devel"
 }
 
 func printPlan(out io.Writer) error {
