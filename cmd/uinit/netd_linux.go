@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/arcinit/arcinit/internal/guarded"
@@ -93,29 +91,4 @@ func netDaemon(args []string) error {
 		log.Error("network daemon ended", "err", err)
 	}
 	return err
-}
-
-// printNetwork prints what the network daemon says of the NICs; start is when
-// /init began.
-func printNetwork(out io.Writer, start time.Duration) error {
-	network, err := netd.ReadReport(netd.DefaultReport)
-	if err != nil {
-		return err
-	}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "\nNIC\tROLE\tSTATE\tADDRESSES\tSERVER\tUNTIL\tAFTER /init\tERROR")
-	for _, n := range network.NICs {
-		after, server, until := "", "", ""
-		if n.ConfiguredNS != 0 {
-			after = fmt.Sprintf("%.2f ms", float64(n.ConfiguredNS-int64(start))/1e6)
-		}
-		if n.Server.IsValid() {
-			server = n.Server.String()
-		}
-		if !n.Expires.IsZero() {
-			until = n.Expires.UTC().Format(time.TimeOnly)
-		}
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%v\t%s\t%s\t%s\t%s\n", n.Name, n.Role, n.State, n.Addresses, server, until, after, n.Error)
-	}
-	return table.Flush()
 }
