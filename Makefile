@@ -10,7 +10,7 @@
 #   make check       formatting and linters
 #   make vmtest      the tests in guests, on the stock kernel. RUN=pattern chooses tests, KERNELS="stock own" the kernels
 #   make test-docker containerd and dockerd in a guest. ENGINES=name chooses the engine, FULL=1 runs all (docs/docker.md)
-#   make matrix      writes the README's table of what works on which kernel
+#   make matrix      writes docs/matrix.md: which rows hold on which kernel
 #   make bench       measures the boot beside the reference's and writes docs/benchmarks.md (amd64)
 #   make bench-check fails if the boot costs a tenth more than docs/benchmarks.md says (amd64)
 #   make bench-scale measures many guests at once, and guests with many shares and NICs: writes docs/scale.md (amd64)

@@ -66,7 +66,7 @@ func TestRows(t *testing.T) {
 			t.Run("poweroff", func(t *testing.T) { testPowerOff(t, m) })
 		}
 		if !t.Failed() {
-			checkREADME(t, seen{kernel: k, linux: linux, proved: r.proved})
+			checkMatrix(t, seen{kernel: k, linux: linux, proved: r.proved})
 		}
 	})
 }
