@@ -14,7 +14,6 @@ import (
 	"github.com/arcinit/arcinit/internal/built"
 	"github.com/arcinit/arcinit/internal/guarded"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
-	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
@@ -126,10 +125,5 @@ func report(args []string, out io.Writer) error {
 	if err := r.WriteTable(out); err != nil || len(args) > 0 {
 		return err
 	}
-	network, err := netd.ReadReport(netd.DefaultReport)
-	if err != nil {
-		return err
-	}
-	_, _ = fmt.Fprintln(out)
-	return network.WriteTable(out, r.Start)
+	return printNetwork(out, r.Start)
 }

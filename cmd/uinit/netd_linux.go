@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -91,4 +92,15 @@ func netDaemon(args []string) error {
 		log.Error("network daemon ended", "err", err)
 	}
 	return err
+}
+
+// printNetwork prints the network daemon's report. The DHCP packages only build on
+// some systems, so uinit reads the report on Linux alone.
+func printNetwork(out io.Writer, start time.Duration) error {
+	network, err := netd.ReadReport(netd.DefaultReport)
+	if err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintln(out)
+	return network.WriteTable(out, start)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"time"
 )
 
 // errElsewhere answers every role that has to do with a running guest.
@@ -18,3 +19,5 @@ func lookAfter(string, io.Writer) error { return errElsewhere() }
 func modprobe([]string) error           { return errElsewhere() }
 func netDaemon([]string) error          { return errElsewhere() }
 func requestShutdown(string) error      { return errElsewhere() }
+
+func printNetwork(io.Writer, time.Duration) error { return errElsewhere() }
