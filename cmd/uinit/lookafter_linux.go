@@ -175,7 +175,7 @@ func (c *caretaker) showBoot(r arcsetup.Report) {
 
 func (c *caretaker) report() arcsetup.Report {
 	return arcsetup.Report{
-		Version: version(), Kernel: kernelRelease(), Role: c.role,
+		Version: built.Version(), Kernel: kernelRelease(), Role: c.role,
 		Start: c.start, PlanEnded: time.Duration(c.planEnded.Load()), AgentStarted: time.Duration(c.agentStarted.Load()),
 		Steps: c.runner.Results(), Services: c.services.Status(),
 	}

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/arcinit/arcinit/internal/guarded"
@@ -100,31 +99,13 @@ func parseArgument(args []string, cfg *daemonConfig) error {
 	return json.Unmarshal([]byte(args[0]), cfg)
 }
 
-// printNetwork prints the network daemon's report. Start is when /init began, since
-// the kernel's start.
+// printNetwork prints the network daemon's report. The DHCP packages only build on
+// some systems, so uinit reads the report on Linux alone.
 func printNetwork(out io.Writer, start time.Duration) error {
 	network, err := netd.ReadReport(netd.DefaultReport)
 	if err != nil {
 		return err
 	}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "\nNIC\tROLE\tSTATE\tADDRESSES\tSERVER\tUNTIL\tAFTER /init\tERROR")
-	for _, n := range network.NICs {
-		after, server, until := "", "", ""
-		if n.ConfiguredNS != 0 {
-			after = fmt.Sprintf("%.2f ms", float64(n.ConfiguredNS-int64(start))/1e6)
-		}
-		if n.Server.IsValid() {
-			server = n.Server.String()
-		}
-		if !n.Expires.IsZero() {
-			until = n.Expires.UTC().Format(time.TimeOnly)
-		}
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%v\t%s\t%s\t%s\t%s\n", n.Name, n.Role, n.State, n.Addresses, server, until, after, n.Error)
-	}
-	if err := table.Flush(); err != nil || network.FirewallError == "" {
-		return err
-	}
-	_, err = fmt.Fprintf(out, "\nfirewall: %s\n", network.FirewallError)
-	return err
+	_, _ = fmt.Fprintln(out)
+	return network.WriteTable(out, start)
 }
