@@ -13,7 +13,7 @@ import (
 
 // bootPlan is the plan that `uinit plan` prints.
 func bootPlan() []plan.Step {
-	p := &initProcess{guest: &arcsetup.Guest{Root: "/"}, services: &process.Services{Children: &process.Children{}}}
+	p := &initProcess{guest: &arcsetup.Guest{Root: "/"}, services: &process.Supervisor{Reaper: &process.Reaper{}}}
 	return p.plan()
 }
 

@@ -31,7 +31,7 @@ type initProcess struct {
 	start    time.Duration
 	log      *logging
 	runner   *plan.Runner
-	services *process.Services
+	services *process.Supervisor
 	shutdown *process.Shutdown
 	guest    *arcsetup.Guest
 	signals  signals
@@ -81,8 +81,8 @@ func newInitProcess(role string, log *logging, signals signals) *initProcess {
 	p.report.changed = make(chan struct{}, 1)
 	p.configure(config.Default())
 	p.runner = &plan.Runner{Uptime: uptime, Log: log.Logger}
-	p.services = &process.Services{
-		Children: &process.Children{}, Log: log.Logger, Output: []logs.Sink{log.kernel, log.output},
+	p.services = &process.Supervisor{
+		Reaper: &process.Reaper{}, Log: log.Logger, Output: []logs.Sink{log.kernel, log.output},
 		Uptime: uptime, After: time.After, Changed: p.servicesChanged,
 	}
 	p.shutdown = &process.Shutdown{

@@ -34,8 +34,8 @@ func newLogging(tag string) *logging {
 		console: &logs.Console{Loglevel: consoleLoglevel, Open: func() (io.WriteCloser, error) {
 			return os.OpenFile("/dev/console", os.O_WRONLY|unix.O_NOCTTY, 0)
 		}},
-		file:   &logs.FileLog{After: time.After, Boot: arcsetup.RunDir},
-		output: &logs.FileLog{After: time.After, Boot: arcsetup.RunDir},
+		file:   &logs.FileLog{After: time.After},
+		output: &logs.FileLog{After: time.After},
 	}
 	l.Logger = slog.New(logs.NewHandler(tag, &l.level, l.sinks()...))
 	return l

@@ -24,7 +24,7 @@ func (p *initProcess) plan() []plan.Step {
 			Doc: "the network daemon runs; it owns NICs, leases, routes and the firewall's rules"},
 		{Name: "log", Run: p.startLogFiles, Needs: []string{"share"},
 			Doc: "the log is also written to the share"},
-		{Name: "oom", Run: p.services.Children.Protect, Needs: []string{"switchroot"},
+		{Name: "oom", Run: p.services.Reaper.Protect, Needs: []string{"switchroot"},
 			Doc: "the OOM killer spares PID 1, but not its children"},
 		// Only other processes send signals, and the agent is the first that may.
 		{Name: "signals", Run: p.subscribeAll, Needs: []string{"network"},

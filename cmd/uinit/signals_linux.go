@@ -22,8 +22,6 @@ const (
 	lastSignal = syscall.Signal(64)
 	// repeatSignal reports that the set-up was run again.
 	repeatSignal = syscall.SIGHUP
-	// checkSignal has the network daemon check the network.
-	checkSignal = syscall.SIGUSR1
 )
 
 // subscribe subscribes to the signals that mean something to an init.
@@ -62,7 +60,7 @@ func (p *initProcess) serveSignals() {
 	for {
 		select {
 		case <-p.signals.child:
-			p.services.Children.Reap()
+			p.services.Reaper.Reap()
 		case sig := <-p.signals.shutdown:
 			p.shutdown.Request(process.ActionFor(sig))
 		case <-p.signals.repeat:

@@ -44,12 +44,6 @@ func Plan(g *Guest) []plan.Step {
 			Doc: "arcinit.toml and the VMM's configuration have been read"},
 		{Name: "hostname", Run: g.hostname, Needs: []string{"config"},
 			Doc: "the guest has a host name"},
-		{Name: "proxyarp", Run: g.proxyARP, Needs: []string{"forward", "config"},
-			Doc: "the bridge NIC answers ARP for what is behind the guest"},
-		{Name: "fwbridge", Run: g.bridgeRules, Needs: []string{"netfilter", "config"},
-			Doc: "forwarding is accepted from the bridge NIC, and answers to it"},
-		{Name: "fwsandbox", Run: g.sandboxRules, Needs: []string{"config", "fwbridge"},
-			Doc: "forwarding is accepted from and to the sandbox subnet"},
 
 		{Name: "devlinks", Run: g.devLinks, Needs: []string{"switchroot"},
 			Doc: "/dev/fd, stdin, stdout and stderr link into /proc/self/fd"},
@@ -90,7 +84,7 @@ func Plan(g *Guest) []plan.Step {
 		{Name: "shm", Run: g.sharedMemory, Needs: []string{"switchroot"},
 			Doc: "tmpfs on /dev/shm"},
 		// Forwarding resets some parameters; the firewall's modules add others.
-		{Name: "sysctl", Run: g.sysctls, Needs: []string{"config", "nofile", "forward", "fwbridge"},
+		{Name: "sysctl", Run: g.sysctls, Needs: []string{"config", "nofile", "forward", "netfilter"},
 			Doc: "kernel parameters suit container engines"},
 		{Name: "cache", Run: g.cache, Needs: []string{"switchroot"},
 			Doc: "sysfs has all attributes of the first CPU's caches"},

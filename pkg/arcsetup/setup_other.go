@@ -21,4 +21,3 @@ func Plan(*Guest) []plan.Step {
 		},
 	}}
 }
-

@@ -14,40 +14,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Sysctl is a kernel parameter, by its path below /proc/sys, and what it is to be.
-type Sysctl struct{ Name, Value string }
-
-// ProxyARP has link answer ARP for the addresses behind it. It answers at once: by
-// default the kernel holds the answer back for up to 0.8 s, for others to be first.
-func ProxyARP(link string) []Sysctl {
-	return []Sysctl{
-		{"net/ipv4/conf/" + link + "/proxy_arp", "1"},
-		{"net/ipv4/neigh/" + link + "/proxy_delay", "0"},
-	}
-}
-
-// setProxyARP makes link answer ARP for the addresses behind it, or stop doing so.
-func setProxyARP(proc, link string, on bool) error {
-	if !on {
-		return setSysctl(proc, "net/ipv4/conf/"+link+"/proxy_arp", "0")
-	}
+// setSysctls sets the NIC's kernel parameters. Any goroutine may call it.
+func (w *worker) setSysctls() error {
 	var errs []error
-	for _, s := range ProxyARP(link) {
-		errs = append(errs, setSysctl(proc, s.Name, s.Value))
+	set := func(key, value string) { errs = append(errs, setSysctl(w.d.cfg.Proc, key, value)) }
+	switch {
+	case w.Role == RoleBridge:
+		// The NIC answers ARP for the containers, and at once: by default the kernel
+		// delays proxied answers by up to 0.8 s.
+		set("net/ipv4/conf/"+w.Name+"/proxy_arp", "1")
+		set("net/ipv4/neigh/"+w.Name+"/proxy_delay", "0")
+	case w.wasBridge:
+		set("net/ipv4/conf/"+w.Name+"/proxy_arp", "0")
+	}
+	if w.Role == RolePrimary && w.d.cfg.IPv6Router {
+		// 2 accepts router advertisements although the guest forwards IPv6
+		// (Documentation/networking/ip-sysctl.rst).
+		set("net/ipv6/conf/"+w.Name+"/accept_ra", "2")
 	}
 	return errors.Join(errs...)
-}
-
-// setIPv6Forwarding makes the guest a router for IPv6, which by itself would stop
-// it from heeding other routers.
-func setIPv6Forwarding(proc string) error {
-	return setSysctl(proc, "net/ipv6/conf/all/forwarding", "1")
-}
-
-// setAcceptRA has link heed routers although the guest is one itself (2, as
-// opposed to 1, in Documentation/networking/ip-sysctl.rst).
-func setAcceptRA(proc, link string) error {
-	return setSysctl(proc, "net/ipv6/conf/"+link+"/accept_ra", "2")
 }
 
 func setSysctl(proc, key, value string) error {

@@ -20,6 +20,8 @@ const DefaultReport = "/run/arcbox/net.json"
 type Report struct {
 	// NICs lists the NICs that have a role, the primary one first.
 	NICs []NIC `json:"nics"`
+	// FirewallError says why rules of the firewall are missing.
+	FirewallError string `json:"firewall_error,omitempty"`
 }
 
 // State is how far a NIC has come.
@@ -169,14 +171,6 @@ func (r *Report) withRole(role Role) *NIC {
 		}
 	}
 	return nil
-}
-
-// Bridge is the link name of the bridge NIC; empty where there is none.
-func (r *Report) Bridge() string {
-	if n := r.withRole(RoleBridge); n != nil {
-		return n.Name
-	}
-	return ""
 }
 
 // ReadReport reads the Report in the file path.

@@ -17,7 +17,7 @@ import (
 // worker looks after one NIC for as long as its link is there. With a lease that
 // is: link up, lease acquired, lease kept; and again when the lease is lost.
 type worker struct {
-	Assignment
+	assignment
 	d     *daemon
 	index int
 	log   *slog.Logger
@@ -41,8 +41,8 @@ type worker struct {
 	mended    time.Time     // when what was disturbed was put right last
 	counter   counter
 	dhcp      exchanger // whose messages the counter counts
-	refused   said      // in leases
-	failure   said
+	refused   seen      // in leases
+	failure   seen
 }
 
 // linkChanged tells the worker of its link, as the kernel's messages have it one
@@ -67,13 +67,7 @@ func (w *worker) disturb() {
 
 func (w *worker) run(ctx context.Context) {
 	defer w.cancel()
-	// Before the link is up, so that the first question is answered.
-	if w.Role == RoleBridge || w.wasBridge {
-		w.failed(setProxyARP(w.d.cfg.Proc, w.Name, w.Role == RoleBridge))
-	}
-	if w.Role == RolePrimary && w.d.cfg.IPv6Router {
-		w.failed(setAcceptRA(w.d.cfg.Proc, w.Name))
-	}
+	w.failed(w.setSysctls()) // before the link is up
 	switch w.Role {
 	case RoleOff:
 		w.keepOff(ctx)
@@ -248,7 +242,7 @@ func (w *worker) keepOff(ctx context.Context) {
 
 // failed logs err, unless it is nil or has been logged.
 func (w *worker) failed(err error) {
-	if err != nil && len(w.failure.news(err.Error())) > 0 {
+	if err != nil && len(w.failure.unseen(err.Error())) > 0 {
 		w.log.Warn("NIC", "err", err)
 	}
 }
