@@ -58,7 +58,7 @@ func lookAfter(role string, out io.Writer) error {
 	c.configure(config.Default())
 	c.runner = &plan.Runner{Uptime: uptime, Log: c.log.Logger}
 	c.services = &process.Supervisor{
-		Reaper: &process.Reaper{}, Log: c.log.Logger, Output: []logs.Sink{c.log.kernel, c.log.output},
+		Reaper: process.NewReaper(), Log: c.log.Logger, Output: []logs.Sink{c.log.kernel, c.log.output},
 		Uptime: uptime, After: time.After, Changed: c.servicesChanged,
 	}
 	c.shutdown = &process.Shutdown{
