@@ -13,7 +13,7 @@ import (
 
 // bootPlan is the plan that `uinit plan` prints.
 func bootPlan() []plan.Step {
-	p := &initProcess{guest: &arcsetup.Guest{Root: "/"}, services: &process.Supervisor{Reaper: &process.Reaper{}}}
+	p := &initProcess{guest: &arcsetup.Guest{Root: "/"}, services: &process.Supervisor{Reaper: process.NewReaper()}}
 	return p.plan()
 }
 

@@ -82,7 +82,7 @@ func newInitProcess(role string, log *logging, signals signals) *initProcess {
 	p.configure(config.Default())
 	p.runner = &plan.Runner{Uptime: uptime, Log: log.Logger}
 	p.services = &process.Supervisor{
-		Reaper: &process.Reaper{}, Log: log.Logger, Output: []logs.Sink{log.kernel, log.output},
+		Reaper: process.NewReaper(), Log: log.Logger, Output: []logs.Sink{log.kernel, log.output},
 		Uptime: uptime, After: time.After, Changed: p.servicesChanged,
 	}
 	p.shutdown = &process.Shutdown{
