@@ -17,7 +17,7 @@ func Plan(g *Guest) []plan.Step {
 		// From here on, the times in the log are right.
 		{Name: "root", Run: g.moveRoot, Needs: []string{"clock"},
 			Doc: "the initramfs is a root that pivot_root works on"},
-		{Name: "early", Run: g.early, Needs: []string{"root"}, Wants: []string{"CONFIG_SYSFS", "CONFIG_DEVTMPFS"},
+		{Name: "early", Run: g.early, Needs: []string{"root"},
 			Doc: "/proc, /sys and /dev are mounted, the kernel command line is read"},
 		{Name: "nofile", Run: g.openFiles, Needs: []string{"early"},
 			Doc: "1048576 open files for PID 1 and every child"},
@@ -42,15 +42,15 @@ func Plan(g *Guest) []plan.Step {
 
 		// What the host shares and says. /private may hold the VMM's
 		// configuration.
-		{Name: "share", Run: g.mainShare, Needs: []string{"switchroot"}, Wants: []string{"CONFIG_VIRTIO_FS"},
+		{Name: "share", Run: g.mainShare, Needs: []string{"switchroot"},
 			Doc: "/arcbox is the virtiofs share arcbox"},
-		{Name: "private", Run: g.privateShare, Needs: []string{"switchroot"}, Wants: []string{"CONFIG_VIRTIO_FS"},
+		{Name: "private", Run: g.privateShare, Needs: []string{"switchroot"},
 			Doc: "optional virtiofs share private on /private"},
 		{Name: "config", Run: g.configure, Needs: []string{"share", "private"},
 			Doc: "arcinit.toml and the VMM's configuration are read"},
 		{Name: "hostname", Run: g.hostname, Needs: []string{"config"},
 			Doc: "the host has a name"},
-		{Name: "network", Run: g.startNetwork, Needs: []string{"forward", "hostname"}, Wants: []string{"CONFIG_PACKET", "CONFIG_VIRTIO_NET"},
+		{Name: "network", Run: g.startNetwork, Needs: []string{"forward", "hostname"},
 			Doc: "the network daemon runs: primary and bridge are its work"},
 		{Name: "proxyarp", Run: g.proxyARP, Needs: []string{"forward", "config"},
 			Doc: "the bridge NIC answers ARP for what is behind the guest"},
@@ -58,9 +58,9 @@ func Plan(g *Guest) []plan.Step {
 			Doc: "the log goes to the share as well"},
 		{Name: "netfilter", Run: g.netfilter, Needs: []string{"switchroot"},
 			Doc: "the modules of the firewall's rules are loaded"},
-		{Name: "fwbridge", Run: g.bridgeRules, Needs: []string{"netfilter", "config"}, Wants: []string{"CONFIG_NF_TABLES"},
+		{Name: "fwbridge", Run: g.bridgeRules, Needs: []string{"netfilter", "config"},
 			Doc: "forwarding is accepted from the bridge NIC, and answers to it"},
-		{Name: "fwsandbox", Run: g.sandboxRules, Needs: []string{"config", "fwbridge"}, Wants: []string{"CONFIG_NF_TABLES"},
+		{Name: "fwsandbox", Run: g.sandboxRules, Needs: []string{"config", "fwbridge"},
 			Doc: "forwarding is accepted from and to the sandbox subnet"},
 
 		{Name: "devlinks", Run: g.devLinks, Needs: []string{"switchroot"},
@@ -70,13 +70,13 @@ func Plan(g *Guest) []plan.Step {
 		// When there are other processes, and before the agent is one.
 		{Name: "signals", Run: g.takeSignals, Needs: []string{"network"},
 			Doc: "no signal ends this process"},
-		{Name: "powerbutton", Run: g.powerButton, Needs: []string{"switchroot"}, Wants: []string{"CONFIG_INPUT_EVDEV", "CONFIG_KEYBOARD_GPIO"},
+		{Name: "powerbutton", Run: g.powerButton, Needs: []string{"switchroot"},
 			Doc: "the power button powers the guest off"},
-		{Name: "users", Run: g.usersShare, Needs: []string{"switchroot"}, Wants: []string{"CONFIG_VIRTIO_FS"},
+		{Name: "users", Run: g.usersShare, Needs: []string{"switchroot"},
 			Doc: "optional virtiofs share users on /Users"},
-		{Name: "dax", Run: g.daxShare, Needs: []string{"switchroot"}, Wants: []string{"CONFIG_VIRTIO_FS", "CONFIG_FUSE_DAX"},
+		{Name: "dax", Run: g.daxShare, Needs: []string{"switchroot"},
 			Doc: "optional virtiofs share arcbox-dax on /run/arcbox-dax, dax=always"},
-		{Name: "rosetta", Run: g.rosetta, Needs: []string{"switchroot"}, Wants: []string{"CONFIG_VIRTIO_FS", "CONFIG_BINFMT_MISC"},
+		{Name: "rosetta", Run: g.rosetta, Needs: []string{"switchroot"},
 			Doc: "optional virtiofs share rosetta on /media/rosetta; it runs x86-64 programs on arm64"},
 
 		// Writable layers over a root that may be read-only. /private comes
@@ -105,9 +105,9 @@ func Plan(g *Guest) []plan.Step {
 			Doc: "optional: the image's /cacerts is where TLS programs look"},
 
 		// Kernel file systems.
-		{Name: "cgroup", Run: g.cgroup, Needs: []string{"switchroot"}, Wants: []string{"CONFIG_CGROUPS"},
+		{Name: "cgroup", Run: g.cgroup, Needs: []string{"switchroot"},
 			Doc: "cgroup2 on /sys/fs/cgroup"},
-		{Name: "devpts", Run: g.devpts, Needs: []string{"switchroot"}, Wants: []string{"CONFIG_UNIX98_PTYS"},
+		{Name: "devpts", Run: g.devpts, Needs: []string{"switchroot"},
 			Doc: "devpts on /dev/pts, /dev/ptmx usable"},
 		{Name: "shm", Run: g.sharedMemory, Needs: []string{"switchroot"},
 			Doc: "tmpfs on /dev/shm"},
@@ -116,7 +116,7 @@ func Plan(g *Guest) []plan.Step {
 			Doc: "kernel parameters are as container engines need them"},
 		{Name: "cache", Run: g.cache, Needs: []string{"switchroot"},
 			Doc: "the attributes of the first CPU's caches are complete"},
-		{Name: "binfmt", Run: g.binfmt, Needs: []string{"rosetta", "share", "config"}, Wants: []string{"CONFIG_BINFMT_MISC"},
+		{Name: "binfmt", Run: g.binfmt, Needs: []string{"rosetta", "share", "config"},
 			Doc: "optional: FEX, and the handlers that arcinit.toml names, run other machines' programs"},
 	}...)
 	steps = append(steps, plan.Step{Name: "propagation", Run: g.share, Needs: plan.Names(steps),

@@ -21,6 +21,3 @@ func Plan(*Guest) []plan.Step {
 		},
 	}}
 }
-
-// Lacks is for what the steps want of Linux.
-func Lacks(string) error { return errors.ErrUnsupported }

@@ -32,9 +32,6 @@ type Step struct {
 	Doc   string   // what holds after it, in a line
 	Needs []string // steps, earlier in the plan, that must have ended before
 	Run   Func
-	// Wants are what the system must support for it, by names that say nothing to
-	// the plan: running it does not look at them.
-	Wants []string
 }
 
 // severity orders what an error of a step can mean, mildest first.
