@@ -633,7 +633,7 @@ func testBridge(t *testing.T, m *machine) {
 func testLog(t *testing.T, m *machine) {
 	var log string
 	eventually(t, func() string {
-		if log = m.get("log/arcinit.log"); !strings.Contains(log, "arcinit: layers outcome=ok") || !strings.Contains(log, "arcinit: guest is up") {
+		if log = m.get("log/arcinit.log"); !strings.Contains(log, "step=layers outcome=ok") || !strings.Contains(log, "arcinit: guest is up") {
 			return "the log on the share is:\n" + log
 		}
 		return ""
