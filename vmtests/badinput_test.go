@@ -106,7 +106,7 @@ func TestNoOptionalShare(t *testing.T) {
 	}
 	for _, r := range must[[]probe.Record](t, m, "KernelLog", none{}) {
 		for _, tag := range []string{"private", "users", "dax"} {
-			if strings.HasPrefix(r.Text, "arcinit: "+tag+" ") && r.Level < 7 {
+			if strings.Contains(r.Text, " step="+tag+" ") && r.Level < 7 {
 				t.Errorf("a line of level %d for what is normal: %s", r.Level, r.Text)
 			}
 		}

@@ -66,7 +66,7 @@ path = "/nowhere"
 	t.Run("log", func(t *testing.T) {
 		log := must[[]probe.Record](t, m, "KernelLog", none{})
 		if !slices.ContainsFunc(log, func(r probe.Record) bool {
-			return r.Level == 7 && strings.HasPrefix(r.Text, "arcinit: users outcome=unavailable")
+			return r.Level == 7 && strings.Contains(r.Text, " step=users outcome=unavailable")
 		}) {
 			t.Error("no debug line about the absent share users")
 		}
