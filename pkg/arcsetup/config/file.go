@@ -35,7 +35,7 @@ func (c *Config) mergeFile(path, text string) error {
 	var f file
 	meta, err := toml.Decode(text, &f)
 	if err != nil {
-		return fmt.Errorf("%s: cannot read this file; using the defaults: %w", path, located(err))
+		return fmt.Errorf("%s: cannot parse this file; using the defaults: %w", path, located(err))
 	}
 	refused := refusals{source: path}
 	for _, key := range meta.Undecoded() {
