@@ -25,7 +25,7 @@ NET.json is its /run/arcbox/net.json. Without BOOT.json, plot reads standard inp
 `
 
 // errUsage says that the command line is wrong, and not a file.
-var errUsage = errors.New("usage")
+var errUsage = errors.New("cannot understand the command line")
 
 func main() {
 	err := run(os.Args[1:], os.Stdin, os.Stdout)
@@ -56,7 +56,7 @@ func run(args []string, in io.Reader, out io.Writer) error {
 	case command == "help" || command == "-h" || command == "--help":
 		return write(out, usage)
 	}
-	return fmt.Errorf("%w: unknown command, or a wrong number of files: %s %q", errUsage, command, args)
+	return fmt.Errorf("%w: %s with %d arguments", errUsage, command, len(args))
 }
 
 func report(paths []string, out io.Writer) error {
