@@ -590,7 +590,6 @@ func wrongInReport(n netd.NIC, p *dhcppeer.Peer, lease, t1, t2 time.Duration) (c
 	for _, r := range p.Replies() {
 		received[r.Type.String()]++
 	}
-	n.Messages.First = nil
 	if fmt.Sprint(n.Messages) != fmt.Sprint(netd.Messages{Sent: sent, Received: received}) {
 		return fmt.Sprintf("net.json counts %v, the server sent %v and received %v", n.Messages, received, sent)
 	}
@@ -739,10 +738,6 @@ func TestLeaseAskedForAgain(t *testing.T) {
 		defer cancel()
 		pings := startPinging(ctx, &peers[0].Host, leased[0])
 		for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
-			// By the primary NIC, by another of the daemon's and by a link that is not.
-			for i, rival := range []string{"via 10.9.0.77 dev eth0", "via 10.9.1.1 dev eth1", "dev lo"} {
-				m.ip(t, append([]string{"route", "add", "default", "metric", fmt.Sprint(50 + i)}, strings.Fields(rival)...)...)
-			}
 			both, pid := bothSince(), daemon(t, m)
 			must[none](t, m, "Kill", probe.Signal{PID: pid, Number: int(signal)})
 			eventually(t, func() string {
@@ -810,7 +805,7 @@ func TestLeaseAskedForAgain(t *testing.T) {
 		both := bothSince()
 		for _, change := range []string{
 			"address flush dev eth0", "address del " + bridgeAddress + " dev eth1", "route flush dev eth0 proto dhcp",
-			"route replace default via 10.9.0.77", "route add default via 10.9.1.1 dev eth1 metric 5",
+			"route replace default via 10.9.0.77",
 		} {
 			m.ip(t, strings.Fields(change)...)
 			works(t)
@@ -825,7 +820,7 @@ func TestLeaseAskedForAgain(t *testing.T) {
 				t.Errorf("eth%d: the guest sent %q", i, got)
 			}
 		}
-		said(t, m, "netd: NIC", "took the address "+bridgeAddress+" away")
+		said(t, m, "netd: ", bridgeAddress)
 	})
 	t.Run("lost", func(t *testing.T) {
 		// The leases would be over. One server refuses, the other says nothing.
