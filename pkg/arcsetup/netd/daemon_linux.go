@@ -43,6 +43,7 @@ type daemon struct {
 	workers      map[int]*worker // by link index
 	bridge       string          // the link name in the firewall's rules, if any
 	firewallErrs seen
+	rivals       seen // other programs' default routes
 
 	// before has what the last Run's report says, and the state of NICs that have
 	// gone since.
@@ -167,11 +168,13 @@ func (d *daemon) handle(ctx context.Context, messages []syscall.NetlinkMessage) 
 				w.disturb()
 			}
 		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
-			if !isDisturbing(m) {
-				continue
-			}
-			for _, w := range d.workers {
-				w.disturb()
+			switch {
+			case isDisturbing(m):
+				for _, w := range d.workers {
+					w.disturb()
+				}
+			case isRival(m):
+				d.logRivals()
 			}
 		}
 	}
