@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,10 +18,10 @@ import (
 	"github.com/arcinit/arcinit/internal/logs"
 	"github.com/arcinit/arcinit/internal/notify"
 	"github.com/arcinit/arcinit/internal/process"
-	"github.com/arcinit/arcinit/internal/wholefile"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
+	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 )
 
@@ -195,7 +196,12 @@ func (c *caretaker) writeReport(paths ...string) error {
 	}
 	data = append(data, '\n')
 	for _, path := range paths {
-		err = errors.Join(err, wholefile.Write(path, data, 0o644))
+		dir := filepath.Dir(path)
+		errWrite := os.MkdirAll(dir, 0o755)
+		if errWrite == nil {
+			errWrite = renameio.WriteFile(path, data, 0o644, renameio.WithTempDir(dir), renameio.WithStaticPermissions(0o644))
+		}
+		err = errors.Join(err, errWrite)
 	}
 	return err
 }

@@ -17,11 +17,10 @@ import (
 	"github.com/arcinit/arcinit/internal/guarded"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
-	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
 const usage = `usage: uinit                    set up this guest and look after it
-       uinit plan               the steps of the set-up, in order, and what this kernel lacks for them
+       uinit plan               the steps of the set-up, in order
        uinit report [FILE]      what became of them at this boot, and the network
        uinit plot [FILE [NET]]  the same as an SVG; NET is the network's report
        uinit check FILE         what is wrong with a configuration (arcinit.toml)
@@ -106,33 +105,6 @@ func printPlan(out io.Writer) error {
 			needs = "[all above]"
 		}
 		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\n", s.Name, needs[1:len(needs)-1], s.Doc)
-	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	return printLacks(out, steps)
-}
-
-// printLacks says which steps the running kernel does not support. Asking it
-// takes root, and reading what the plan is does not.
-func printLacks(out io.Writer, steps []plan.Step) error {
-	if os.Geteuid() != 0 {
-		_, err := fmt.Fprintln(out, "\nWhat this kernel lacks for them, it says to root.")
-		return err
-	}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "\nSTEP\tWHAT THIS KERNEL LACKS FOR IT")
-	lacking := 0
-	for _, s := range steps {
-		for _, want := range s.Wants {
-			if err := arcsetup.Lacks(want); err != nil {
-				lacking++
-				_, _ = fmt.Fprintf(table, "%s\t%v\n", s.Name, err)
-			}
-		}
-	}
-	if lacking == 0 {
-		_, _ = fmt.Fprintln(table, "none\tnothing")
 	}
 	return table.Flush()
 }

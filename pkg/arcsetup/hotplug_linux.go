@@ -8,7 +8,8 @@ import (
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
-// hotplug has the drivers of all other devices loaded, as soon as one appears.
+// hotplug starts to load the drivers of all other devices, also of those that
+// appear later.
 func (g *Guest) hotplug() (changed bool, err error) {
 	if g.loader == nil {
 		return false, plan.Absent(errors.New("no modules for this kernel"))
@@ -17,8 +18,8 @@ func (g *Guest) hotplug() (changed bool, err error) {
 }
 
 // LoadDrivers loads the drivers of the devices that are there, and of those that
-// appear, until ctx ends. It is for WatchDevices to call. What goes wrong is
-// reported as it happens.
+// appear, until ctx ends. WatchDevices calls it. It calls report with each error as
+// it happens, and continues.
 func (g *Guest) LoadDrivers(ctx context.Context, report func(error)) {
 	note := func(_ bool, err error) {
 		if err != nil {

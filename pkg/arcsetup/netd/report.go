@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
-	"github.com/arcinit/arcinit/internal/wholefile"
+	"github.com/google/renameio/v2"
 )
 
 // DefaultReport is where the Report is kept unless the Config says otherwise.
@@ -199,7 +200,11 @@ func (r Report) write(path string) error {
 	if err != nil {
 		return fmt.Errorf("network report: %w", err)
 	}
-	if err := wholefile.Write(path, append(b, '\n'), 0o644); err != nil {
+	err = os.MkdirAll(filepath.Dir(path), 0o755)
+	if err == nil {
+		err = renameio.WriteFile(path, append(b, '\n'), 0o644, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o644))
+	}
+	if err != nil {
 		return fmt.Errorf("network report: %w", err)
 	}
 	return nil
