@@ -79,14 +79,10 @@ func (g *Guest) symlink(target, path string) (changed bool, err error) {
 	if old, err := os.Readlink(path); err == nil && old == target {
 		return false, nil
 	}
-	err = os.MkdirAll(filepath.Dir(path), 0o755)
-	if err == nil {
-		err = renameio.Symlink(target, path)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), ignoreMissing(os.Remove(path))); err != nil {
+		return false, fmt.Errorf("link %s: %w", path, err)
 	}
-	if err != nil {
-		return false, fmt.Errorf("link %s to %s: %w", path, target, err)
-	}
-	return true, nil
+	return true, os.Symlink(target, path)
 }
 
 // mkdir makes the directory path and its parents.

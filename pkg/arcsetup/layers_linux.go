@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -21,30 +22,27 @@ func tmpfs(path string, mode os.FileMode) mountPoint {
 	}
 }
 
-// emptyLayers hide what the image has there, unlike /etc. /run is not among them:
-// the first steps need it.
+// emptyLayers hide what the image has there, unlike the layer on /etc.
 func emptyLayers() []mountPoint {
 	return []mountPoint{tmpfs("/var", 0o755), tmpfs("/tmp", 0o777|os.ModeSticky)}
 }
 
-// layer mounts m. Where a link leads m into an empty layer, it mounts that layer
-// first, which would cover m later.
-func (g *Guest) layer(m mountPoint) (bool, error) {
-	var r result
-	for _, outer := range emptyLayers() {
-		path, err := g.resolve(m.path)
-		dir, errDir := g.resolve(outer.path)
-		if err == nil && errDir == nil && strings.HasPrefix(path, dir+"/") {
-			r.add(g.layer(outer))
-		}
-	}
-	r.add(g.mount(m))
-	return r.changed, r.err
+// leadsInto reports whether a link leads path below dir.
+func (g *Guest) leadsInto(path, dir string) bool {
+	path, err := g.resolve(path)
+	dir, errDir := g.resolve(dir)
+	return err == nil && errDir == nil && strings.HasPrefix(path, dir+"/")
 }
 
+// run mounts the tmpfs that has this program and the state of the other steps. Where
+// a link leads /run into another layer, the layers come first, which would cover
+// /run later.
 func (g *Guest) run() (bool, error) {
 	var r result
-	r.add(g.layer(tmpfs("/run", 0o755)))
+	if slices.ContainsFunc(emptyLayers(), func(m mountPoint) bool { return g.leadsInto("/run", m.path) }) {
+		r.add(g.layers())
+	}
+	r.add(g.mount(tmpfs("/run", 0o755)))
 	r.add(g.bindProgram())
 	return r.changed, r.err
 }
@@ -73,8 +71,12 @@ func (g *Guest) bindProgram() (changed bool, err error) {
 func (g *Guest) layers() (bool, error) {
 	var r result
 	mountEtc := g.copyEtc()
-	for _, m := range emptyLayers() {
-		r.add(g.layer(m))
+	empty := emptyLayers()
+	if g.leadsInto(empty[0].path, empty[1].path) {
+		slices.Reverse(empty)
+	}
+	for _, m := range empty {
+		r.add(g.mount(m))
 	}
 	r.add(mountEtc())
 	return r.changed, r.err
