@@ -22,17 +22,6 @@ type kernel struct {
 	lacks map[string]string
 }
 
-// symbols are those that it lacks, by row.
-func (k kernel) symbols() map[string][]string {
-	symbols := map[string][]string{}
-	for row, why := range k.lacks {
-		if symbol, _, _ := strings.Cut(why, " "); strings.HasPrefix(symbol, "CONFIG_") {
-			symbols[row] = []string{symbol}
-		}
-	}
-	return symbols
-}
-
 // kernels are all of them. With FULL set in the environment each is booted, else
 // the stock ones alone.
 func kernels() []kernel {
