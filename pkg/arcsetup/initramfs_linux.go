@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/arcinit/arcinit/internal/kmod"
 	"golang.org/x/sys/unix"
@@ -52,13 +53,13 @@ func (i *initramfs) keepModules() error {
 
 // free deletes all files but the modules, and closes the initramfs.
 func (i *initramfs) free() error {
-	var keep unix.Stat_t
+	var keep os.FileInfo
 	var err error
 	if i.modules != nil {
-		err = unix.Fstat(int(i.modules.Fd()), &keep)
+		keep, err = i.modules.Stat()
 	}
 	if err == nil {
-		_, err = deleteBelow(i.dir, keep)
+		_, err = deleteBelow(fmt.Sprintf("/proc/self/fd/%d", i.dir.Fd()), keep)
 	}
 	return errors.Join(err, i.close())
 }
@@ -71,47 +72,27 @@ func (i *initramfs) close() error {
 	return err
 }
 
-// deleteBelow deletes all that it can in dir, except the directory keep and what is
-// mounted there. It reports whether dir is empty then.
-func deleteBelow(dir *os.File, keep unix.Stat_t) (empty bool, err error) {
-	entries, err := dir.ReadDir(-1)
+// deleteBelow deletes all that it can in the directory dir, except the directory
+// keep and what is mounted there. It reports whether dir is empty then.
+func deleteBelow(dir string, keep os.FileInfo) (empty bool, err error) {
+	entries, err := os.ReadDir(dir)
 	empty = err == nil
 	for _, e := range entries {
-		gone, e := deleteEntry(int(dir.Fd()), e, keep)
+		gone, e := deleteEntry(filepath.Join(dir, e.Name()), e.IsDir(), keep)
 		empty, err = empty && gone, errors.Join(err, e)
 	}
 	return empty, err
 }
 
-func deleteEntry(parent int, entry fs.DirEntry, keep unix.Stat_t) (gone bool, err error) {
-	name, flags := entry.Name(), 0
-	if entry.IsDir() {
-		fd, err := unix.Openat2(parent, name, &unix.OpenHow{
-			Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
-			Resolve: unix.RESOLVE_NO_XDEV,
-		})
-		if errors.Is(err, unix.EXDEV) {
-			return false, nil // a mount point
-		}
-		if err != nil {
-			return false, fmt.Errorf("open %s: %w", name, err)
-		}
-		dir := os.NewFile(uintptr(fd), name)
-		defer dir.Close() //nolint:errcheck // only read from
-		var st unix.Stat_t
-		if err := unix.Fstat(fd, &st); err != nil {
-			return false, fmt.Errorf("fstat %s: %w", name, err)
-		}
-		if st.Dev == keep.Dev && st.Ino == keep.Ino {
-			return false, nil
-		}
-		if empty, err := deleteBelow(dir, keep); err != nil || !empty {
+func deleteEntry(path string, isDir bool, keep os.FileInfo) (gone bool, err error) {
+	if isDir {
+		if st, err := os.Lstat(path); err != nil || os.SameFile(st, keep) || isMountPoint(path) {
 			return false, err
 		}
-		flags = unix.AT_REMOVEDIR
+		if empty, err := deleteBelow(path, keep); err != nil || !empty {
+			return false, err
+		}
 	}
-	if err := unix.Unlinkat(parent, name, flags); err != nil {
-		return false, fmt.Errorf("delete %s: %w", name, err)
-	}
-	return true, nil
+	err = os.Remove(path)
+	return err == nil, err
 }

@@ -1,6 +1,7 @@
 package arcsetup
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -194,16 +195,6 @@ func explainType(fsType string, err error) error {
 	if !errors.Is(err, unix.ENODEV) {
 		return err
 	}
-	symbol := "CONFIG_" + strings.ToUpper(fsType)
-	switch fsType {
-	case "cgroup2":
-		symbol = "CONFIG_CGROUPS"
-	case "proc":
-		symbol = "CONFIG_PROC_FS"
-	case "devpts":
-		symbol = "CONFIG_UNIX98_PTYS"
-	case "virtiofs":
-		symbol = "CONFIG_VIRTIO_FS"
-	}
-	return fmt.Errorf("the kernel has no %s (%s): %w", fsType, symbol, err)
+	symbols := map[string]string{"cgroup2": "CGROUPS", "proc": "PROC_FS", "devpts": "UNIX98_PTYS", "virtiofs": "VIRTIO_FS"}
+	return fmt.Errorf("the kernel has no %s (CONFIG_%s): %w", fsType, cmp.Or(symbols[fsType], strings.ToUpper(fsType)), err)
 }

@@ -1,7 +1,6 @@
 package arcsetup
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -107,23 +106,7 @@ func (g *Guest) explainNoShare(m mountPoint, err error) error {
 	case len(tags) > 0 && !slices.Contains(tags, m.device):
 		return fmt.Errorf("virtiofs shares here are %s: %w", strings.Join(tags, ", "), err)
 	case m.data != "":
-		return fmt.Errorf("no virtiofs device with this tag, or not with %s: the kernel says %q: %w", m.data, kernelSaid("virtio-fs: dax"), err)
+		return fmt.Errorf("no virtiofs device with this tag, or not with %s (the kernel log says why): %w", m.data, err)
 	}
 	return fmt.Errorf("no virtiofs device with this tag: %w", err)
-}
-
-// kernelSaid returns the kernel log's last line with this text, from the text on;
-// empty without such a line.
-func kernelSaid(text string) string {
-	log := make([]byte, 16<<10) // gets the end of the log
-	n, err := unix.Klogctl(unix.SYSLOG_ACTION_READ_ALL, log)
-	if err != nil {
-		return ""
-	}
-	at := bytes.LastIndex(log[:n], []byte(text))
-	if at < 0 {
-		return ""
-	}
-	line, _, _ := strings.Cut(string(log[at:n]), "\n")
-	return line
 }
