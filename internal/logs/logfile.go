@@ -31,7 +31,7 @@ type FileLog struct {
 	After func(time.Duration) <-chan time.Time
 
 	mu      sync.Mutex
-	path    string // empty until Start
+	path    string        // empty until Start
 	pending []byte        // the newest lines, at most pendingLimit bytes
 	lost    int           // older lines that had no room in pending
 	wake    chan struct{} // has one in it when lines are pending
