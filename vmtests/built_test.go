@@ -54,7 +54,7 @@ func TestBuildTime(t *testing.T) {
 			"git", "-c", "user.name=t", "-c", "user.email=t", "-c", "commit.gpgsign=false", "commit", "-q", "-m", "c")
 	}
 
-	for _, path := range []string{"go.mod", "go.sum", "cmd/main.go", "pkg/p.go"} {
+	for _, path := range []string{"go.mod", "go.sum", "cmd/main.go", "internal/i.go", "pkg/p.go"} {
 		write(path, "")
 	}
 	if out, err := exec.Command("cp", "-a", "../scripts", repository).CombinedOutput(); err != nil {

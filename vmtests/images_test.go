@@ -106,8 +106,6 @@ func TestProductionImageBoots(t *testing.T) {
 		"powerbutton": button,
 		"rosetta":     {"CONFIG_BINFMT_MISC"},
 		"binfmt":      {"CONFIG_BINFMT_MISC"},
-		"fwbridge":    {"CONFIG_NF_TABLES"},
-		"fwsandbox":   {"CONFIG_NF_TABLES"},
 	})
 	if mode := m.stat(t, "/").Mode.Perm(); mode != 0o755 {
 		t.Errorf("/ has mode %v; mkuimage's 0700 would lock all users but root out", mode)

@@ -4,7 +4,6 @@ package vmtests
 
 import (
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -67,8 +66,8 @@ func testFeatures(t *testing.T, m *machine) {
 // TestOwnKernelMeetsMoby looks at the configuration that the kernel was built with.
 func TestOwnKernelMeetsMoby(t *testing.T) {
 	t.Parallel()
-	if _, err := os.Stat(filepath.Join(os.Getenv("ARCINIT_BUILD"), "kernel.config")); err != nil && os.Getenv("FULL") == "" {
-		t.Skip("make kernel has not been run: it takes some minutes")
+	if !slices.Contains(strings.Fields(os.Getenv("KERNELS")), "own") {
+		t.Skip("KERNELS does not name this project's own kernel")
 	}
 	text, err := os.ReadFile(built(t, "kernel.config"))
 	if err != nil {

@@ -30,7 +30,7 @@ type caretaker struct {
 	start    time.Duration
 	log      *logging
 	runner   *plan.Runner
-	services *process.Services
+	services *process.Supervisor
 	shutdown *process.Shutdown
 	guest    *arcsetup.Guest
 
@@ -57,8 +57,8 @@ func lookAfter(role string, out io.Writer) error {
 	c := &caretaker{role: role, start: uptime(), log: newLogging("arcinit"), changed: make(chan struct{}, 1)}
 	c.configure(config.Default())
 	c.runner = &plan.Runner{Uptime: uptime, Log: c.log.Logger}
-	c.services = &process.Services{
-		Children: &process.Children{}, Log: c.log.Logger, Output: []logs.Sink{c.log.kernel, c.log.output},
+	c.services = &process.Supervisor{
+		Reaper: &process.Reaper{}, Log: c.log.Logger, Output: []logs.Sink{c.log.kernel, c.log.output},
 		Uptime: uptime, After: time.After, Changed: c.servicesChanged,
 	}
 	c.shutdown = &process.Shutdown{
@@ -75,7 +75,7 @@ func lookAfter(role string, out io.Writer) error {
 		OpenLog:    func() (bool, error) { return true, c.log.start() },
 		SaveReport: func() (bool, error) { return true, c.writeReport(arcsetup.ReportPath) },
 
-		Protect:          c.services.Children.Protect,
+		Protect:          c.services.Reaper.Protect,
 		TakeSignals:      func() (bool, error) { signals.takeOthers(); return true, nil },
 		WatchPowerButton: c.watchPowerButton, WatchDevices: c.watchDevices,
 		// What runs there is on the initramfs, which is no more.
@@ -145,9 +145,8 @@ func (c *caretaker) runAgain(out io.Writer) error {
 		return err
 	}
 	c.guest.Program = program(owner)
-	c.guest.OpenLog = func() (bool, error) { return false, c.log.file.Start(c.log.Logger, arcsetup.LogPath) }
 	c.guest.StartConsole, c.guest.StartNetwork = leave, leave
-	c.guest.SaveReport, c.guest.StartAgent, c.guest.StartServices = leave, leave, leave
+	c.guest.OpenLog, c.guest.SaveReport, c.guest.StartAgent, c.guest.StartServices = leave, leave, leave, leave
 	c.guest.TakeSignals, c.guest.WatchPowerButton, c.guest.WatchDevices = leave, leave, leave
 	// The score is for the process that stays, which this one is not.
 	c.runner.Run(plan.Without(arcsetup.Plan(c.guest), "oom"))
@@ -176,7 +175,7 @@ func (c *caretaker) showBoot(r arcsetup.Report) {
 
 func (c *caretaker) report() arcsetup.Report {
 	return arcsetup.Report{
-		Version: version(), Kernel: kernelRelease(), Role: c.role,
+		Version: built.Version(), Kernel: kernelRelease(), Role: c.role,
 		Start: c.start, PlanEnded: time.Duration(c.planEnded.Load()), AgentStarted: time.Duration(c.agentStarted.Load()),
 		Steps: c.runner.Results(), Services: c.services.Status(),
 	}

@@ -5,26 +5,21 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
 	"text/tabwriter"
 	"time"
 
 	"github.com/arcinit/arcinit/internal/built"
 	"github.com/arcinit/arcinit/internal/guarded"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
-	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
 const usage = `usage: uinit                    set up this guest and look after it
        uinit plan               the steps of the set-up, in order, and what this kernel lacks for them
        uinit report [FILE]      what became of them at this boot, and the network
-       uinit plot [FILE [NET]]  the same as an SVG; NET is the network's report
-       uinit check FILE         what is wrong with a configuration (arcinit.toml)
        uinit poweroff           end the services and power off
        uinit reboot             the same, and start again
        uinit version
@@ -62,38 +57,13 @@ func run(args []string, out io.Writer) error {
 		return printPlan(out)
 	case "report":
 		return report(args[1:], out)
-	case "plot":
-		return drawBoot(args[1:], out)
-	case "check":
-		return check(args[1:], out)
 	case "poweroff", "reboot":
 		return requestShutdown(args[0])
 	case "version":
-		_, err := fmt.Fprintln(out, version())
+		_, err := fmt.Fprintln(out, built.Version())
 		return err
 	}
 	return fmt.Errorf("unknown command %q\n%s", args[0], usage)
-}
-
-// version is what the build says: the module's version where it was built as a
-// dependency, else the commit, else when its sources were last changed.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			return s.Value[:min(12, len(s.Value))]
-		}
-	}
-	if t := built.Time(); !t.IsZero() {
-		return "devel-" + t.UTC().Format("20060102150405")
-	}
-	return "devel"
 }
 
 func printPlan(out io.Writer) error {
@@ -137,14 +107,18 @@ func printLacks(out io.Writer, steps []plan.Step) error {
 	return table.Flush()
 }
 
-// report prints this boot, and its network as it is now; or a report that was
-// kept.
+// report prints this boot and the present state of the network, or the boot report
+// in the file that args name.
 func report(args []string, out io.Writer) error {
 	path := arcsetup.ReportPath
 	if len(args) > 0 {
 		path = args[0]
 	}
-	r, err := readReport(path)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read the boot report: %w", err)
+	}
+	r, err := arcsetup.ParseReport(data)
 	if err != nil {
 		return err
 	}
@@ -152,27 +126,4 @@ func report(args []string, out io.Writer) error {
 		return err
 	}
 	return printNetwork(out, r.Start)
-}
-
-func readReport(path string) (arcsetup.Report, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return arcsetup.Report{}, fmt.Errorf("boot report: %w", err)
-	}
-	return arcsetup.ParseReport(data)
-}
-
-func check(args []string, out io.Writer) error {
-	if len(args) != 1 {
-		return errors.New("check takes one file")
-	}
-	text, err := os.ReadFile(args[0])
-	if err != nil {
-		return err
-	}
-	if err := config.CheckFile(args[0], text); err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(out, "%s: ok\n", args[0])
-	return err
 }

@@ -2,40 +2,52 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/arcinit/arcinit/internal/guarded"
+	"github.com/arcinit/arcinit/internal/logs"
 	"github.com/arcinit/arcinit/internal/process"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
 	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
 )
 
-// startNetwork starts this same program in its other role for life. The guest has
-// its name by now.
+// Signals to the network daemon. SIGTERM ends it. A daemon that has just been
+// started ends at any of them.
+const (
+	releaseSignal   = syscall.SIGHUP  // release the leases and end
+	lookAgainSignal = syscall.SIGUSR1 // put right what somebody changed
+)
+
+// daemonConfig is the network daemon's argument, as JSON.
+type daemonConfig struct {
+	netd.Config
+	Log slog.Level `json:"log"`
+}
+
+// startNetwork starts the network daemon: this program with another role.
 func (c *caretaker) startNetwork() (bool, error) {
 	cfg := c.config.Load()
 	hostname, err := os.Hostname()
 	if err != nil {
-		err = fmt.Errorf("read the host name: %w", err) // the servers are not told it
+		err = fmt.Errorf("read the host name: %w", err) // start without it
 	}
-	told := daemonConfig{log: cfg.Log, Config: netd.Config{
-		Roles: arcsetup.NICRoles(cfg.Network), Hostname: hostname,
+	argument, errJSON := json.Marshal(daemonConfig{Log: cfg.Log, Config: netd.Config{
+		Roles: arcsetup.NICRoles(cfg.Network), SandboxSubnet: c.guest.SandboxSubnet, Hostname: hostname,
 		ProbeAddress: cfg.ProbeAddress, IPv6Router: cfg.IPv6Router,
-	}}
-	if c.guest.HasShare() {
-		told.logFile = arcsetup.LogPath
-	}
-	s := service("netd", "/proc/self/exe", append([]string{"netd"}, told.args()...)...)
+	}})
+	s := service("netd", "/proc/self/exe", "netd", string(argument))
 	s.Args[0] = "uinit"
-	// Leases are renewed, and the boot has its network soon, however busy the
-	// processors are. It takes little of their time.
+	s.Sinks = []logs.Sink{c.log.kernel, c.log.console, c.log.file}
+	// The daemon uses little processor time, and must get it at once even on a busy
+	// machine: leases expire, and the boot waits for the network.
 	s.Nice = -20
 	s.EndSignal = func() syscall.Signal {
 		if c.config.Load().ReleaseOnPowerOff && c.shutdown.Action() == process.PowerOff {
@@ -44,48 +56,33 @@ func (c *caretaker) startNetwork() (bool, error) {
 		return syscall.SIGTERM
 	}
 	started, errStart := c.services.Start(s)
-	return started, errors.Join(err, errStart)
+	return started, errors.Join(err, errJSON, errStart)
 }
 
-// logFileDelay is how long the network daemon's lines wait for their file at first:
-// longer than a lease takes where a server answers.
-const logFileDelay = 100 * time.Millisecond
-
-// releaseSignal ends the network daemon, which gives its leases back before; one
-// that has none yet, since it has only just been started, it ends at once: Go
-// would pass over others.
-const releaseSignal = syscall.SIGHUP
-
-// netDaemon is the role netd; its arguments are its configuration.
+// netDaemon runs the network daemon with its configuration as the only argument. It
+// logs to standard error, which PID 1 reads.
 func netDaemon(args []string) error {
-	log := newLogging("netd")
+	var cfg daemonConfig
+	var level slog.LevelVar
+	log := slog.New(logs.NewHandler("", &level, logs.Prefixed{W: os.Stderr}))
+	lookAgain := make(chan os.Signal, 1)
+	signal.Notify(lookAgain, lookAgainSignal)
 	ctx, end := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, releaseSignal)
-	guarded.RestartOnPanic(log.Logger, "netd signals", time.After, func() {
+	guarded.RestartOnPanic(log, "netd signals", time.After, func() {
 		if <-signals == releaseSignal {
 			end(netd.ErrRelease)
 		}
 		end(nil)
 	})
-	cfg, err := parseDaemonConfig(args)
-	if err != nil {
-		log.Warn("network daemon", "err", err)
+	if err := parseArgument(args, &cfg); err != nil {
+		log.Error("cannot read the network daemon's configuration; using the defaults", "err", err)
+		cfg = daemonConfig{}
 	}
-	log.level.Set(cfg.log)
-	if cfg.logFile != "" {
-		// The network need not wait for the share, nor share the processor
-		// with it. What is said until then is written then.
-		guarded.Go(log.Logger, "log file", func() {
-			<-time.After(logFileDelay)
-			if err := log.file.Start(log.Logger, cfg.logFile); err != nil {
-				log.Warn("log", "err", err)
-			}
-		})
-	}
-	defer log.file.Flush()
-	cfg.NewBridge = arcsetup.MoveBridge
-	err = netd.Run(ctx, cfg.Config, log.Logger)
+	level.Set(cfg.Log)
+	cfg.LookAgain = lookAgain
+	err := netd.Run(ctx, cfg.Config, log)
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -95,27 +92,20 @@ func netDaemon(args []string) error {
 	return err
 }
 
-// printNetwork prints what the network daemon says of the NICs; start is when
-// /init began.
+func parseArgument(args []string, cfg *daemonConfig) error {
+	if len(args) != 1 {
+		return fmt.Errorf("got %d arguments, want 1", len(args))
+	}
+	return json.Unmarshal([]byte(args[0]), cfg)
+}
+
+// printNetwork prints the network daemon's report. The DHCP packages only build on
+// some systems, so uinit reads the report on Linux alone.
 func printNetwork(out io.Writer, start time.Duration) error {
 	network, err := netd.ReadReport(netd.DefaultReport)
 	if err != nil {
 		return err
 	}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "\nNIC\tROLE\tSTATE\tADDRESSES\tSERVER\tUNTIL\tAFTER /init\tERROR")
-	for _, n := range network.NICs {
-		after, server, until := "", "", ""
-		if n.ConfiguredNS != 0 {
-			after = fmt.Sprintf("%.2f ms", float64(n.ConfiguredNS-int64(start))/1e6)
-		}
-		if n.Server.IsValid() {
-			server = n.Server.String()
-		}
-		if !n.Expires.IsZero() {
-			until = n.Expires.UTC().Format(time.TimeOnly)
-		}
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%v\t%s\t%s\t%s\t%s\n", n.Name, n.Role, n.State, n.Addresses, server, until, after, n.Error)
-	}
-	return table.Flush()
+	_, _ = fmt.Fprintln(out)
+	return network.WriteTable(out, start)
 }

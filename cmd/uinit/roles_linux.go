@@ -22,9 +22,10 @@ import (
 // logging is where a role says what it does.
 type logging struct {
 	*slog.Logger
-	level  slog.LevelVar
-	kernel *logs.KernelLog
-	file   *logs.FileLog
+	level   slog.LevelVar
+	kernel  *logs.KernelLog
+	console *logs.Console
+	file    *logs.FileLog
 	// output is where what the services say is kept, apart from the rest, so
 	// that one which says a lot pushes nothing of it out.
 	output *logs.FileLog
@@ -35,15 +36,13 @@ type logging struct {
 func newLogging(tag string) *logging {
 	l := &logging{
 		kernel: &logs.KernelLog{Open: openKernelLog},
-		file:   &logs.FileLog{After: time.After, Boot: arcsetup.RunDir},
-		output: &logs.FileLog{After: time.After, Boot: arcsetup.RunDir},
-	}
-	l.Logger = slog.New(logs.NewHandler(tag, &l.level, l.kernel,
-		&logs.Console{Loglevel: consoleLoglevel, Open: func() (io.WriteCloser, error) {
+		console: &logs.Console{Loglevel: consoleLoglevel, Open: func() (io.WriteCloser, error) {
 			return os.OpenFile("/dev/console", os.O_WRONLY|unix.O_NOCTTY, 0)
 		}},
-		l.file,
-	))
+		file:   &logs.FileLog{After: time.After},
+		output: &logs.FileLog{After: time.After},
+	}
+	l.Logger = slog.New(logs.NewHandler(tag, &l.level, l.kernel, l.console, l.file))
 	return l
 }
 

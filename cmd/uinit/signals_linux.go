@@ -54,7 +54,7 @@ func (c *caretaker) serve(s signals) {
 	for {
 		select {
 		case <-s.ended:
-			c.services.Children.Reap()
+			c.services.Reaper.Reap()
 		case sig := <-s.requests:
 			c.shutdown.Request(process.ActionFor(sig))
 		case sig := <-s.others:

@@ -1,7 +1,7 @@
 package process
 
 import (
-	"bytes"
+	"bufio"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -44,9 +44,9 @@ func newOutput(name string, sinks []logs.Sink, log *slog.Logger, after func(time
 		copied: make(chan struct{}),
 	}
 	guarded.RestartOnPanic(log, "output of "+name, after, func() {
-		o.copyLines(func(line []byte) {
+		o.copyLines(func(level slog.Level, line string) {
 			for _, s := range sinks {
-				s.Emit(time.Now(), slog.LevelInfo, name+": "+string(line))
+				s.Emit(time.Now(), level, name+": "+line)
 			}
 		})
 		close(o.copied)
@@ -54,33 +54,24 @@ func newOutput(name string, sinks []logs.Sink, log *slog.Logger, after func(time
 	return o, nil
 }
 
-// copyLines reads until nobody has the pipe's other end.
-func (o *output) copyLines(emit func(line []byte)) {
-	var pending []byte
-	buf := make([]byte, 4096)
-	for {
-		n, err := o.read.Read(buf)
-		pending = append(pending, buf[:n]...)
-		for len(pending) > 0 {
-			line, rest, complete := bytes.Cut(pending, []byte("\n"))
-			if !complete && len(line) < maxOutput {
-				break
-			}
-			if len(line) > maxOutput {
-				line, rest = pending[:maxOutput], pending[maxOutput:]
-			}
-			if line = bytes.TrimRight(line, "\r"); len(line) > 0 {
-				emit(line)
-			}
-			pending = rest
-		}
-		pending = append([]byte(nil), pending...) // else it grows for ever
+// copyLines passes on each line that the service writes, until the pipe's write
+// end is closed everywhere. The rest of a line that is longer than maxOutput
+// has the level of its beginning.
+func (o *output) copyLines(emit func(level slog.Level, line string)) {
+	reader := bufio.NewReaderSize(o.read, maxOutput)
+	for level, more := slog.LevelInfo, false; ; {
+		line, isPrefix, err := reader.ReadLine()
 		if err != nil {
-			if len(pending) > 0 {
-				emit(pending)
-			}
 			return
 		}
+		text := string(line)
+		if !more {
+			level, text = logs.ParsePrefix(text)
+		}
+		if text != "" {
+			emit(level, text)
+		}
+		more = isPrefix
 	}
 }
 

@@ -57,7 +57,7 @@ const (
 
 // Shutdown ends the system when it is asked to.
 type Shutdown struct {
-	Services *Services
+	Services *Supervisor
 	// Grace is how long services have to end.
 	Grace func() time.Duration
 	// WithoutPowerOff is what is done where the kernel cannot power off:
@@ -159,9 +159,9 @@ func (s *Shutdown) endAll() {
 // this process has none but its descendants, and when it has no more children
 // there are none.
 func (s *Shutdown) awaitAll() bool {
-	children := s.Services.Children
-	reaped, late := children.reaped(), s.Services.After(afterTerm)
-	for children.Reap() {
+	reaper := s.Services.Reaper
+	reaped, late := reaper.reaped(), s.Services.After(afterTerm)
+	for reaper.Reap() {
 		select {
 		case <-reaped:
 		case <-late:

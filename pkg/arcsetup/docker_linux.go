@@ -49,20 +49,7 @@ func (g *Guest) dockerDaemon() (bool, error) {
 		return false, errors.Join(err, fmt.Errorf("write %s: %w", daemonJSON, errText))
 	}
 	changed, errWrite := g.writeFile(daemonJSON, string(text)+"\n")
-	return changed, errors.Join(err, errWrite, g.directRouting(daemon))
-}
-
-// directRouting says what a bridge NIC needs that arcinit cannot give it: before
-// version 28, Docker Engine does not start with a key that it does not know.
-func (g *Guest) directRouting(daemon map[string]any) error {
-	const key = "allow-direct-routing"
-	if _, decided := daemon[key]; decided {
-		return nil
-	}
-	if bridge, _ := g.bridgeNIC(); bridge != "" {
-		return plan.Fallback(fmt.Errorf("%s is not set: from version 28 on, Docker Engine drops what comes from the bridge NIC %s to containers' own addresses (docs/docker.md)", key, bridge))
-	}
-	return nil
+	return changed, errors.Join(err, errWrite)
 }
 
 // imageDaemon reads the daemon.json that is there. One that is not JSON is put

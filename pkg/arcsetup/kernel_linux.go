@@ -8,7 +8,6 @@ import (
 	"os"
 	"strings"
 
-	"github.com/arcinit/arcinit/pkg/arcsetup/netd/firewall"
 	"golang.org/x/sys/unix"
 )
 
@@ -58,8 +57,6 @@ func Lacks(symbol string) error {
 			return unix.Close(fd)
 		}
 		return fmt.Errorf("the kernel has no packet sockets (%s): %w", symbol, err)
-	case "CONFIG_NF_TABLES":
-		return firewall.Lacks()
 	}
 	for _, fsType := range []string{"sysfs", "devtmpfs", "virtiofs", "cgroup2", "devpts", "binfmt_misc"} {
 		if symbol == typeSymbol(fsType) {

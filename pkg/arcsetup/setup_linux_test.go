@@ -173,31 +173,6 @@ func TestDockerDaemonHolds(t *testing.T) {
 	}
 }
 
-func TestDirectRouting(t *testing.T) {
-	nics := map[string]string{
-		"/sys/class/net/eth0/device/x": "", "/sys/class/net/eth0/address": "52:54:00:00:00:0a\n",
-		"/sys/class/net/eth1/device/x": "", "/sys/class/net/eth1/address": "52:54:00:00:00:0b\n",
-	}
-	for name, tt := range map[string]struct {
-		files  map[string]string
-		daemon map[string]any
-		said   bool
-	}{
-		"no bridge NIC": {},
-		"not set":       {files: nics, said: true},
-		"set":           {files: nics, daemon: map[string]any{"allow-direct-routing": true}},
-		"set to false":  {files: nics, daemon: map[string]any{"allow-direct-routing": false}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			g := newGuest(t, tt.files)
-			g.Config.DockerDaemon = tt.daemon
-			if _, err := g.dockerDaemon(); (err != nil) != tt.said || tt.said && !strings.Contains(err.Error(), "eth1") {
-				t.Errorf("said: %v", err)
-			}
-		})
-	}
-}
-
 func TestDockerDaemonRefusesBrokenJSON(t *testing.T) {
 	const broken = "{\n  \"debug\": true,\n  oops\n}\n"
 	g := newGuest(t, map[string]string{daemonJSON: broken})

@@ -35,7 +35,7 @@ func (w *worker) keepLease(ctx context.Context) {
 			}
 			return
 		}
-		w.failure = said{} // log the same failures again for the next lease
+		w.failure = nil // log the same failures again for the next lease
 		w.unconfigure()
 		w.report(func(n *NIC) { n.Error = err.Error() })
 		w.failed(err)
@@ -80,7 +80,7 @@ func (w *worker) acquire(ctx context.Context) (*dhcpv4.DHCPv4, error) {
 			pause = w.d.cfg.After(afterDecline)
 		case !errors.Is(err, nclient4.ErrNoResponse):
 			w.failed(err)
-		case n+1 == silent && len(w.failure.news("silence")) > 0:
+		case n+1 == silent && len(w.failure.unseen("silence")) > 0:
 			w.log.Warn("no DHCP server has answered; still trying", "tries", silent)
 		}
 		if err := w.stayUp(ctx, pause); err != nil {

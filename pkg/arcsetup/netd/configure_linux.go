@@ -23,8 +23,8 @@ func (w *worker) configure(link netlink.Link, ack *dhcpv4.DHCPv4) error {
 	if !l.server.IsValid() {
 		l.server = w.current.server // some servers leave it out when they renew
 	}
-	if news := w.refused.news(invalid...); len(news) > 0 {
-		w.log.Warn("ignored invalid parts of the lease", "server", l.server, "ignored", strings.Join(news, "; "))
+	if unseen := w.refused.unseen(invalid...); len(unseen) > 0 {
+		w.log.Warn("ignored invalid parts of the lease", "server", l.server, "ignored", strings.Join(unseen, "; "))
 	}
 	l.limit(w.Role)
 	previous := w.current.address
@@ -95,10 +95,10 @@ func (w *worker) undoDisturbance() {
 		return
 	}
 	address, routes := w.mend(link)
-	if address && len(w.failure.news("address "+w.current.address.String())) > 0 {
+	if address && len(w.failure.unseen("address "+w.current.address.String())) > 0 {
 		w.log.Warn("restored the address, which somebody removed", "address", w.current.address)
 	}
-	if routes && len(w.failure.news("routes")) > 0 {
+	if routes && len(w.failure.unseen("routes")) > 0 {
 		w.log.Warn("restored the routes, which somebody changed", "routes", len(w.current.routes))
 	}
 }

@@ -43,8 +43,8 @@ func FuzzReadReport(f *testing.F) {
 	})
 }
 
-// FuzzFindRoles has NICs and roles of any names; links are separated by spaces.
-func FuzzFindRoles(f *testing.F) {
+// FuzzRoles has NICs and roles of any names; links are separated by spaces.
+func FuzzRoles(f *testing.F) {
 	f.Add("eth0 eth1 eth10 lo", "eth1", "", "eth2", "eth0")
 	f.Add("eth0 eth00 eth0x1", "52:54:00:00:00:01", "eth0", "eth0", "eth0")
 	f.Add("a1 a01 a001", "a1", "a1", "", "")
@@ -62,10 +62,10 @@ func FuzzFindRoles(f *testing.F) {
 			}
 			there[name] = true
 		}
-		posts := Roles{Primary: primary, Bridge: bridge, Further: []Further{
+		slots := Roles{Primary: primary, Bridge: bridge, Further: []Further{
 			{NIC: further, Role: RoleDHCP}, {NIC: off, Role: RoleOff},
-		}}.posts()
-		found, _ := posts.fill(sys)
+		}}.slots()
+		found, _ := slots.assign(sys)
 		has, names := make(map[Role]int), make(map[string]bool)
 		for _, a := range found {
 			if !there[a.Name] || names[a.Name] {
@@ -79,7 +79,7 @@ func FuzzFindRoles(f *testing.F) {
 		if has[RolePrimary] > 1 || has[RoleBridge] > 1 || len(there) > len(found) && (lacks(RolePrimary, primary) || lacks(RoleBridge, bridge)) {
 			t.Errorf("of %v: %+v", there, found)
 		}
-		if again, _ := posts.fill(sys); !slices.Equal(again, found) {
+		if again, _ := slots.assign(sys); !slices.Equal(again, found) {
 			t.Errorf("of %v: %+v, and then %+v", there, found, again)
 		}
 	})

@@ -22,12 +22,12 @@ import (
 
 // newServices has services whose children are reaped, with a clock that the test
 // moves: each call of After is sent on waits, and over as soon as it is taken.
-func newServices(t *testing.T) (s *Services, waits chan time.Duration, uptime *atomic.Int64) {
+func newServices(t *testing.T) (s *Supervisor, waits chan time.Duration, uptime *atomic.Int64) {
 	t.Helper()
 	waits, uptime = make(chan time.Duration), new(atomic.Int64)
 	ended := make(chan struct{})
-	s = &Services{
-		Children: &Children{}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+	s = &Supervisor{
+		Reaper: &Reaper{}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Uptime:  func() time.Duration { return time.Duration(uptime.Load()) },
 		Changed: func() {},
 		After: func(d time.Duration) <-chan time.Time {
@@ -48,7 +48,7 @@ func newServices(t *testing.T) (s *Services, waits chan time.Duration, uptime *a
 		for {
 			select {
 			case <-signals:
-				s.Children.Reap()
+				s.Reaper.Reap()
 			case <-ended:
 				return
 			}
@@ -248,13 +248,18 @@ func TestServiceIsStartedOnce(t *testing.T) {
 
 // lines is a log that a test reads.
 type lines struct {
+	levels bool // begin lines with their level
+
 	mu   sync.Mutex
 	text strings.Builder
 }
 
-func (l *lines) Emit(_ time.Time, _ slog.Level, line string) {
+func (l *lines) Emit(_ time.Time, level slog.Level, line string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.levels {
+		line = level.String() + " " + line
+	}
 	l.text.WriteString(line + "\n")
 }
 
@@ -278,6 +283,26 @@ func TestOutput(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatalf("the log is\n%s\nwant, twice,\n%s", log, want)
 		}
+	}
+}
+
+// TestOutputLevels has a service choose the level of its lines. It cannot leave
+// out its name, and the service's own sinks take the place of the supervisor's.
+func TestOutputLevels(t *testing.T) {
+	s, _, _ := newServices(t)
+	own, others := &lines{levels: true}, &lines{}
+	s.Output = []logs.Sink{others}
+	long := strings.Repeat("x", maxOutput-3)
+	p := program("netd", "/bin/sh", "-c", "echo '<4>careful'; echo plain; echo '<3>arcinit: forged'; echo '<7>"+long+"<3>rest'")
+	p.Restart, p.Sinks = Never, []logs.Sink{own}
+	if _, err := s.Start(p); err != nil {
+		t.Fatal(err)
+	}
+	<-s.all[0].ended
+	s.finishOutput()
+	want := "WARN netd: careful\nINFO netd: plain\nERROR netd: arcinit: forged\nDEBUG netd: " + long + "\nDEBUG netd: <3>rest\n"
+	if got := own.String(); got != want || others.String() != "" {
+		t.Errorf("the service's log is\n%s\nthe common one %q, want\n%s", got, others.String(), want)
 	}
 }
 
@@ -308,7 +333,7 @@ func TestLastWords(t *testing.T) {
 func TestChildrenThatEndAtOnce(t *testing.T) {
 	s, _, _ := newServices(t)
 	for range 200 {
-		_, exit, err := s.Children.Start(program("quick", "/bin/sh", "-c", "exit 9").Command, nil)
+		_, exit, err := s.Reaper.Start(program("quick", "/bin/sh", "-c", "exit 9").Command, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -326,7 +351,7 @@ func TestChildrenThatEndAtOnce(t *testing.T) {
 // TestProtect has this process be protected while it starts a child, and before
 // and after that.
 func TestProtect(t *testing.T) {
-	c := &Children{scoreFile: filepath.Join(t.TempDir(), "oom_score_adj")}
+	c := &Reaper{scoreFile: filepath.Join(t.TempDir(), "oom_score_adj")}
 	set := func(score string) {
 		if err := os.WriteFile(c.scoreFile, []byte(score), 0o644); err != nil {
 			t.Fatal(err)

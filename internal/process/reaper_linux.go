@@ -12,10 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Children starts processes and waits for them. Its Reap is the one place that
+// Reaper starts processes and waits for them. Its Reap is the one place that
 // waits: wait4 for any child would otherwise take exit codes from under whoever
 // waits for one, os/exec included.
-type Children struct {
+type Reaper struct {
 	mu    sync.Mutex
 	exits map[int]chan<- syscall.WaitStatus
 
@@ -44,7 +44,7 @@ type Command struct {
 // Start starts a program as the leader of a session of its own. out, if any, is
 // its standard output and error where it has no terminal. How it ends is sent on
 // exit.
-func (c *Children) Start(cmd Command, out *os.File) (pid int, exit <-chan syscall.WaitStatus, err error) {
+func (r *Reaper) Start(cmd Command, out *os.File) (pid int, exit <-chan syscall.WaitStatus, err error) {
 	in := os.DevNull
 	if cmd.Terminal != "" {
 		in = cmd.Terminal
@@ -61,13 +61,13 @@ func (c *Children) Start(cmd Command, out *os.File) (pid int, exit <-chan syscal
 		out = stdin
 	}
 
-	c.begin()
+	r.begin()
 	pid, err = syscall.ForkExec(cmd.Path, cmd.Args, &syscall.ProcAttr{
 		Dir: cmd.Dir, Env: cmd.Env,
 		Files: []uintptr{stdin.Fd(), out.Fd(), out.Fd()},
 		Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: cmd.Terminal != ""},
 	})
-	ended := c.started(pid, err)
+	ended := r.started(pid, err)
 	if err != nil {
 		return 0, nil, fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
@@ -82,7 +82,7 @@ const (
 	protectedScore = "-999"
 )
 
-func (c *Children) file() string { return cmp.Or(c.scoreFile, ownScore) }
+func (r *Reaper) file() string { return cmp.Or(r.scoreFile, ownScore) }
 
 // awaitFile waits until the file system that has a program answers: a share whose
 // host is gone makes everybody wait. Here that is the caller alone, but in ForkExec
@@ -108,57 +108,57 @@ func awaitFile(path string) error {
 
 // Protect keeps this process from the out-of-memory killer. What it starts is
 // given the usual score.
-func (c *Children) Protect() (changed bool, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.starting > 0 {
-		changed = string(c.score) != protectedScore
-		c.score = []byte(protectedScore)
+func (r *Reaper) Protect() (changed bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.starting > 0 {
+		changed = string(r.score) != protectedScore
+		r.score = []byte(protectedScore)
 		return changed, nil
 	}
-	score, err := os.ReadFile(c.file())
+	score, err := os.ReadFile(r.file())
 	if err != nil || string(bytes.TrimSpace(score)) == protectedScore {
 		return false, err
 	}
-	return true, os.WriteFile(c.file(), []byte(protectedScore), 0)
+	return true, os.WriteFile(r.file(), []byte(protectedScore), 0)
 }
 
 // begin prepares for a child: one is no more precious to the out-of-memory
 // killer than others, whatever this process is, and inherits that at birth.
 // PID 1 risks nothing by being like it for that long: the kernel spares it in
 // any case (oom_unkillable_task, mm/oom_kill.c).
-func (c *Children) begin() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.starting++
-	if c.starting == 1 {
-		score, _ := os.ReadFile(c.file())
-		c.score = bytes.TrimSpace(score)
-		_ = os.WriteFile(c.file(), []byte("0"), 0)
+func (r *Reaper) begin() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.starting++
+	if r.starting == 1 {
+		score, _ := os.ReadFile(r.file())
+		r.score = bytes.TrimSpace(score)
+		_ = os.WriteFile(r.file(), []byte("0"), 0)
 	}
 }
 
 // started registers the child, if err is nil, and sends its end if it has ended
 // already.
-func (c *Children) started(pid int, err error) <-chan syscall.WaitStatus {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (r *Reaper) started(pid int, err error) <-chan syscall.WaitStatus {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	ended := make(chan syscall.WaitStatus, 1)
 	if err == nil {
-		if status, ok := c.unknown[pid]; ok {
+		if status, ok := r.unknown[pid]; ok {
 			ended <- status
-			delete(c.unknown, pid)
+			delete(r.unknown, pid)
 		} else {
-			if c.exits == nil {
-				c.exits = map[int]chan<- syscall.WaitStatus{}
+			if r.exits == nil {
+				r.exits = map[int]chan<- syscall.WaitStatus{}
 			}
-			c.exits[pid] = ended
+			r.exits[pid] = ended
 		}
 	}
-	c.starting--
-	if c.starting == 0 {
-		c.unknown = nil
-		_ = os.WriteFile(c.file(), c.score, 0)
+	r.starting--
+	if r.starting == 0 {
+		r.unknown = nil
+		_ = os.WriteFile(r.file(), r.score, 0)
 	}
 	return ended
 }
@@ -166,7 +166,7 @@ func (c *Children) started(pid int, err error) <-chan syscall.WaitStatus {
 // Reap waits for all children that have ended, own and orphaned, and reports
 // whether there are others. It is to be called after every SIGCHLD; one signal
 // can stand for many.
-func (c *Children) Reap() (others bool) {
+func (r *Reaper) Reap() (others bool) {
 	for {
 		var status syscall.WaitStatus
 		pid, err := syscall.Wait4(-1, &status, syscall.WNOHANG, nil)
@@ -179,37 +179,37 @@ func (c *Children) Reap() (others bool) {
 		if pid == 0 {
 			return true
 		}
-		c.ended(pid, status)
+		r.ended(pid, status)
 	}
 }
 
 // reaped can be received from when children have been waited for since.
-func (c *Children) reaped() <-chan struct{} {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.reap == nil {
-		c.reap = make(chan struct{}, 1)
+func (r *Reaper) reaped() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.reap == nil {
+		r.reap = make(chan struct{}, 1)
 	}
-	return c.reap
+	return r.reap
 }
 
-func (c *Children) ended(pid int, status syscall.WaitStatus) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (r *Reaper) ended(pid int, status syscall.WaitStatus) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	select {
-	case c.reap <- struct{}{}:
+	case r.reap <- struct{}{}:
 	default: // nobody waits, or that is known
 	}
-	if ended, ok := c.exits[pid]; ok {
+	if ended, ok := r.exits[pid]; ok {
 		ended <- status
-		delete(c.exits, pid)
+		delete(r.exits, pid)
 		return
 	}
-	if c.starting > 0 {
-		if c.unknown == nil {
-			c.unknown = map[int]syscall.WaitStatus{}
+	if r.starting > 0 {
+		if r.unknown == nil {
+			r.unknown = map[int]syscall.WaitStatus{}
 		}
-		c.unknown[pid] = status
+		r.unknown[pid] = status
 	}
 }
 

@@ -43,12 +43,14 @@ type Service struct {
 	Nice int
 	// EndSignal is what asks it to end; nil is for SIGTERM.
 	EndSignal func() syscall.Signal
+	// Sinks are the logs that its output goes to; nil stands for Supervisor.Output.
+	Sinks []logs.Sink
 }
 
-// Services keeps services running.
-type Services struct {
-	Children *Children
-	Log      *slog.Logger
+// Supervisor keeps services running.
+type Supervisor struct {
+	Reaper *Reaper
+	Log    *slog.Logger
 	// Output are the logs that the services' own words go to.
 	Output []logs.Sink
 	// Uptime is the time since boot, After a timer (time.After).
@@ -70,7 +72,7 @@ type supervised struct {
 	stop   context.CancelFunc
 	again  chan struct{} // asks for a new life
 	ended  chan struct{} // closed when there will be no other
-	status ServiceStatus // guarded by Services.mu
+	status ServiceStatus // guarded by Supervisor.mu
 
 	// What follows belongs to the goroutine that supervises.
 	exit      <-chan syscall.WaitStatus // nil while it does not run
@@ -86,7 +88,7 @@ var errStopped = errors.New("the system is shutting down")
 // Start starts a service and keeps it running until Stop, or as Restart says.
 // The error is that of the first attempt; there may be others. One of that name
 // that is there already is left alone.
-func (s *Services) Start(service Service) (changed bool, err error) {
+func (s *Supervisor) Start(service Service) (changed bool, err error) {
 	v := &supervised{
 		Service: service, again: make(chan struct{}, 1), ended: make(chan struct{}),
 		status: ServiceStatus{Name: service.Name},
@@ -96,8 +98,12 @@ func (s *Services) Start(service Service) (changed bool, err error) {
 		return false, err
 	}
 	if service.Terminal == "" {
-		if v.output, err = newOutput(service.Name, s.Output, s.Log, s.After); err != nil {
-			s.Log.Warn("service is not heard", "service", service.Name, "err", err)
+		sinks := service.Sinks
+		if sinks == nil {
+			sinks = s.Output
+		}
+		if v.output, err = newOutput(service.Name, sinks, s.Log, s.After); err != nil {
+			s.Log.Warn("cannot capture the service's output", "service", service.Name, "err", err)
 		}
 	}
 	err = s.start(v)
@@ -111,7 +117,7 @@ func (s *Services) Start(service Service) (changed bool, err error) {
 	return true, err
 }
 
-func (s *Services) add(v *supervised) (bool, error) {
+func (s *Supervisor) add(v *supervised) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
@@ -127,7 +133,7 @@ func (s *Services) add(v *supervised) (bool, error) {
 }
 
 // Status is the status of all services, in the order of their start.
-func (s *Services) Status() []ServiceStatus {
+func (s *Supervisor) Status() []ServiceStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := make([]ServiceStatus, len(s.all))
@@ -138,7 +144,7 @@ func (s *Services) Status() []ServiceStatus {
 }
 
 // set changes a service's status and tells of it.
-func (s *Services) set(v *supervised, change func(*ServiceStatus)) {
+func (s *Supervisor) set(v *supervised, change func(*ServiceStatus)) {
 	s.mu.Lock()
 	change(&v.status)
 	s.mu.Unlock()
@@ -147,7 +153,7 @@ func (s *Services) set(v *supervised, change func(*ServiceStatus)) {
 
 // Again ends the named service's present life, or its wait for the next, and
 // starts a new one at once.
-func (s *Services) Again(name string) {
+func (s *Supervisor) Again(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, v := range s.all {
@@ -162,7 +168,7 @@ func (s *Services) Again(name string) {
 
 // supervise gives the service one life after another. It keeps all it knows in
 // v, so that it can be called again after a panic.
-func (s *Services) supervise(v *supervised) {
+func (s *Supervisor) supervise(v *supervised) {
 	for v.exit != nil || v.ctx.Err() == nil {
 		failed := true
 		if v.exit != nil {
@@ -182,10 +188,10 @@ func (s *Services) supervise(v *supervised) {
 }
 
 // start gives the service a life.
-func (s *Services) start(v *supervised) error {
+func (s *Supervisor) start(v *supervised) error {
 	v.started = s.Uptime()
 	var err error
-	v.pid, v.exit, err = s.Children.Start(v.Command, v.output.writeEnd())
+	v.pid, v.exit, err = s.Reaper.Start(v.Command, v.output.writeEnd())
 	if err != nil {
 		v.exit = nil
 		s.set(v, func(st *ServiceStatus) { st.LastEnd = err.Error() })
@@ -206,7 +212,7 @@ func (s *Services) start(v *supervised) error {
 }
 
 // wait waits before the next life; false means that there is to be none.
-func (s *Services) wait(v *supervised) bool {
+func (s *Supervisor) wait(v *supervised) bool {
 	pause := v.backoff
 	v.backoff = min(max(2*v.backoff, minBackoff), maxBackoff)
 	if pause == 0 {
@@ -225,7 +231,7 @@ func (s *Services) wait(v *supervised) bool {
 
 // await waits until the process ends, or asks it to, and reports whether it
 // failed.
-func (s *Services) await(v *supervised) (failed bool) {
+func (s *Supervisor) await(v *supervised) (failed bool) {
 	var status syscall.WaitStatus
 	asked := true
 	select {
@@ -271,7 +277,7 @@ func (v *supervised) askToEnd() {
 // Stop ends the services, the last started first: each is asked to,
 // and those that still run when ctx ends are killed. From then on none can be
 // started.
-func (s *Services) Stop(ctx context.Context) {
+func (s *Supervisor) Stop(ctx context.Context) {
 	s.mu.Lock()
 	s.stopped = true
 	all := append([]*supervised(nil), s.all...)
@@ -294,7 +300,7 @@ const (
 
 // awaitEnd waits for a service to end and says so now and then. It returns
 // false when ctx ends first.
-func (s *Services) awaitEnd(ctx context.Context, v *supervised, begin time.Duration) bool {
+func (s *Supervisor) awaitEnd(ctx context.Context, v *supervised, begin time.Duration) bool {
 	for {
 		select {
 		case <-v.ended:
@@ -310,7 +316,7 @@ func (s *Services) awaitEnd(ctx context.Context, v *supervised, begin time.Durat
 
 // finishOutput waits until what the services, which have been stopped, and all
 // that they started have said is in the logs.
-func (s *Services) finishOutput() {
+func (s *Supervisor) finishOutput() {
 	s.mu.Lock()
 	all := append([]*supervised(nil), s.all...)
 	s.mu.Unlock()
@@ -319,7 +325,7 @@ func (s *Services) finishOutput() {
 	}
 }
 
-func (s *Services) kill(v *supervised) {
+func (s *Supervisor) kill(v *supervised) {
 	pid := s.pid(v)
 	if pid == 0 {
 		return
@@ -334,7 +340,7 @@ func (s *Services) kill(v *supervised) {
 }
 
 // pid is the service's process, zero while there is none.
-func (s *Services) pid(v *supervised) int {
+func (s *Supervisor) pid(v *supervised) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return v.status.PID

@@ -1,0 +1,112 @@
+package logs
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+)
+
+// LevelNotice is for the few lines that belong on the console even where it is
+// told to be quiet. It lies between slog's Info and Warn, as the kernel's notice
+// does.
+const LevelNotice = slog.Level(2)
+
+// Sink takes finished log lines without a newline. Emit must not block for long
+// and has nowhere to report an error.
+type Sink interface {
+	Emit(t time.Time, level slog.Level, line string)
+}
+
+// Handler is a slog.Handler that sends lines `tag: message key=value ...` to
+// sinks. It is slog's TextHandler but for the beginning of the line.
+type Handler struct {
+	tag   string
+	level slog.Leveler
+	sinks []Sink
+	text  slog.Handler // formats the attributes
+	attrs *attrBuffer
+}
+
+// attrBuffer is what a Handler and those derived from it format attributes in.
+type attrBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+// NewHandler returns a handler for records of this level and above. The tag
+// names the program that logs; with an empty tag, lines begin with the message.
+func NewHandler(tag string, level slog.Leveler, sinks ...Sink) *Handler {
+	if tag != "" {
+		tag += ": "
+	}
+	attrs := new(attrBuffer)
+	text := slog.NewTextHandler(&attrs.text, &slog.HandlerOptions{ReplaceAttr: replaceAttr})
+	return &Handler{tag: tag, level: level, sinks: sinks, text: text, attrs: attrs}
+}
+
+// Enabled implements slog.Handler.
+func (h *Handler) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= h.level.Level()
+}
+
+// Handle implements slog.Handler.
+func (h *Handler) Handle(ctx context.Context, r slog.Record) error {
+	attrs, err := h.format(ctx, r)
+	line := strings.TrimRight(h.tag+oneLine(r.Message)+" "+attrs, " \n")
+	for _, s := range h.sinks {
+		s.Emit(r.Time, r.Level, line)
+	}
+	return err
+}
+
+// format returns the attributes of a record as text.
+func (h *Handler) format(ctx context.Context, r slog.Record) (string, error) {
+	h.attrs.mu.Lock()
+	defer h.attrs.mu.Unlock()
+	h.attrs.text.Reset()
+	err := h.text.Handle(ctx, r)
+	return h.attrs.text.String(), err
+}
+
+// WithAttrs implements slog.Handler.
+func (h *Handler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	with := *h
+	with.text = h.text.WithAttrs(attrs)
+	return &with
+}
+
+// WithGroup implements slog.Handler.
+func (h *Handler) WithGroup(name string) slog.Handler {
+	with := *h
+	with.text = h.text.WithGroup(name)
+	return &with
+}
+
+// replaceAttr drops what a line has elsewhere and puts text of several lines,
+// such as joined errors, on one.
+func replaceAttr(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey || a.Key == slog.MessageKey) {
+		return slog.Attr{}
+	}
+	if kind := a.Value.Kind(); kind == slog.KindString || kind == slog.KindAny {
+		a.Value = slog.StringValue(oneLine(a.Value.String()))
+	}
+	return a
+}
+
+// oneLine joins the lines of a text, such as joined errors or a stack, and
+// replaces other control characters, which the terminal that shows the log
+// could obey.
+func oneLine(s string) string {
+	s = strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ")
+	return strings.Map(func(r rune) rune {
+		if r != '\t' && unicode.IsControl(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,142 @@
+package logs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/arcinit/arcinit/internal/guarded"
+)
+
+const (
+	// fileLimit is the size, in bytes, that a log file does not exceed.
+	fileLimit = 1 << 20
+	// pendingLimit bounds, in bytes, the lines that wait to be written.
+	pendingLimit = 256 << 10
+)
+
+// FileLog appends lines to a file on a share. Writing waits for the host, so a
+// goroutine of its own does that. No other process may write to the file.
+//
+// A second file, path.1, has what was logged before: in the previous boot, or
+// in this boot before the file was full.
+type FileLog struct {
+	// After is a timer (time.After).
+	After func(time.Duration) <-chan time.Time
+
+	mu      sync.Mutex
+	path    string // empty until Start
+	pending tail
+	wake    chan struct{} // has one in it when lines are pending
+
+	writing sync.Mutex // held while the file is written
+}
+
+// Emit implements Sink.
+func (l *FileLog) Emit(t time.Time, level slog.Level, line string) {
+	text := fmt.Sprintf("%s %-5s %s\n", t.UTC().Format("2006-01-02T15:04:05.000000Z"), level, line)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pending.add(text, pendingLimit)
+	select {
+	case l.wake <- struct{}{}:
+	default: // not started, or woken already
+	}
+}
+
+// Start begins to write to path, first the lines that were logged before. It is
+// called once. An error means that the previous log could not be kept as path.1,
+// so that lines are appended to it, or that the directory cannot be made.
+func (l *FileLog) Start(log *slog.Logger, path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("log file: %w", err)
+	}
+	err := rotate(path)
+	wake := make(chan struct{}, 1)
+	wake <- struct{}{}
+	l.mu.Lock()
+	l.path, l.wake = path, wake
+	l.mu.Unlock()
+	guarded.RestartOnPanic(log, "log file", l.After, func() {
+		for range wake {
+			l.Flush()
+		}
+	})
+	return err
+}
+
+// rotate renames the file, if there is one, to path.1.
+func rotate(path string) error {
+	if err := os.Rename(path, path+".1"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("keep the previous log: %w", err)
+	}
+	return nil
+}
+
+// Flush writes the pending lines and returns when the host has them. Lines that
+// cannot be written are lost; the kernel log has them.
+func (l *FileLog) Flush() {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	path, text := l.take()
+	if len(text) == 0 {
+		return
+	}
+	if st, err := os.Stat(path); err == nil && st.Size()+int64(len(text)) > fileLimit {
+		_ = rotate(path) // on an error the file grows
+	}
+	// The file is not kept open, because the share could not be unmounted then.
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		return
+	}
+	_, _ = f.Write(text)
+	_ = f.Close()
+}
+
+// take returns the pending lines, if they can be written yet.
+func (l *FileLog) take() (path string, text []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.path == "" {
+		return "", nil
+	}
+	return l.path, l.pending.take()
+}
+
+// tail keeps the newest lines that fit into a number of bytes.
+type tail struct {
+	lines []string
+	bytes int
+	lost  int
+}
+
+func (t *tail) add(line string, limit int) {
+	t.lines = append(t.lines, line)
+	t.bytes += len(line)
+	for t.bytes > limit && len(t.lines) > 1 {
+		t.bytes -= len(t.lines[0])
+		t.lines = slices.Delete(t.lines, 0, 1)
+		t.lost++
+	}
+}
+
+// take empties t.
+func (t *tail) take() []byte {
+	var text strings.Builder
+	if t.lost > 0 {
+		fmt.Fprintf(&text, "(%d lines lost)\n", t.lost)
+	}
+	for _, line := range t.lines {
+		text.WriteString(line)
+	}
+	*t = tail{}
+	return []byte(text.String())
+}
