@@ -16,17 +16,19 @@ const Port = "probe"
 // Service is the name that the agent's methods are registered under (net/rpc).
 const Service = "Guest"
 
-// AtStart is what the agent saw before it did anything else.
+// AtStart is what the agent found when it started.
 type AtStart struct {
 	Uptime    time.Duration // since the kernel's boot
 	Clock     time.Time
 	PID, PPID int
 	Environ   []string
 	// NOFILE is the soft and hard limit of open files that the agent's
-	// children inherit, ParentNOFILE those of its own parent.
+	// children inherit, ParentNOFILE the limits of its parent.
 	NOFILE, ParentNOFILE [2]string
 	Mounts               []Mount
 	Links                []Link
+	// RCUExpedited is /sys/kernel/rcu_expedited; empty where the kernel lacks it.
+	RCUExpedited string
 	// Report is /run/arcbox/boot.json as it was then.
 	Report json.RawMessage
 }
