@@ -42,7 +42,7 @@ func root(t *testing.T, m *machine) *probe.Mount {
 	}
 	line := regexp.MustCompile("(?m)^.* / / .*$").FindString(m.read(t, "/proc/1/mountinfo"))
 	if !strings.Contains(line, " - "+mp.FSType+" "+mp.Source+" ") {
-		t.Errorf("PID 1 has the root %q, its child %+v", line, mp)
+		t.Errorf("PID 1's root is %q, the agent's %+v", line, mp)
 	}
 	return mp
 }
@@ -153,7 +153,7 @@ func TestRootComesLater(t *testing.T) {
 		nics: bothNICs(), qemu: []string{"-device", "pcie-root-port,id=socket,chassis=1,slot=1"},
 		cmdline: []string{quiet, "root=PARTUUID=" + strings.ToLower(uuid), "rootfstype=ext4,erofs", "rw", "rootwait"},
 	})
-	said(t, m, "root=PARTUUID="+strings.ToLower(uuid), "taken=5s") // the guest waits
+	said(t, m, "arcinit: ", "root=PARTUUID="+strings.ToLower(uuid)) // the guest waits
 	for _, c := range []struct {
 		command   string
 		arguments map[string]any
@@ -185,12 +185,12 @@ func TestRootByTag(t *testing.T) {
 	}
 	must[none](t, m, "WriteFile", writeFile{"/file", []byte("hello")})
 	if got, err := os.ReadFile(filepath.Join(m.dirs["system"], "file")); err != nil || string(got) != "hello" {
-		t.Errorf("on the host the file holds %q, %v", got, err)
+		t.Errorf("the file holds %q on the host, %v", got, err)
 	}
 }
 
-// staysOnInitramfs checks that a guest without its root comes up, and reports the facts
-// of why.
+// staysOnInitramfs checks that a guest without its root comes up, and that the report
+// and the console have the facts of why.
 func staysOnInitramfs(t *testing.T, m *machine, why ...string) {
 	t.Helper()
 	comesUp(t, m, "switchroot")

@@ -1,7 +1,7 @@
-// Package probe is how the tests see a guest from outside arcinit's code: a
-// program on the share, the test agent, answers the host's questions about
-// files, mounts, limits, links and routes, and runs programs, over a
-// virtio-serial port. It asks the kernel; it must not use arcinit's packages.
+// Package probe has the questions and answers of the test agent, a program on the
+// share: over a virtio-serial port it tells the tests about files, mounts, limits,
+// links and routes, and runs programs. It asks the kernel and must not use arcinit's
+// packages.
 package probe
 
 import (
@@ -13,7 +13,7 @@ import (
 // Port is the name of the virtio-serial port that the agent serves.
 const Port = "probe"
 
-// Service is the name that the agent's methods are registered under (net/rpc).
+// Service is the name under which the agent registers its methods (net/rpc).
 const Service = "Guest"
 
 // AtStart is what the agent found when it started.
@@ -48,7 +48,7 @@ type Record struct {
 	Text  string
 }
 
-// Stat is what lstat(2) says of a file, and readlink(2).
+// Stat is the result of lstat(2) and readlink(2).
 type Stat struct {
 	Mode     fs.FileMode
 	UID, GID uint32
@@ -65,7 +65,7 @@ type Command struct {
 	Stdin string
 }
 
-// Result is how a program ended, and what it wrote.
+// Result is a program's exit code and output.
 type Result struct {
 	Code           int
 	Stdout, Stderr string
@@ -84,6 +84,6 @@ type Route struct {
 	Dst, Gateway, Link string
 }
 
-// Node asks for a device node like /dev/null to be made in a directory, opened
-// and removed again.
+// Node asks the agent to create a device node like /dev/null in a directory, open it
+// and remove it.
 type Node struct{ Dir string }
