@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/arcinit/arcinit/internal/blockdev"
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 	"github.com/u-root/u-root/pkg/mount"
@@ -38,7 +39,7 @@ func (g *Guest) switchRoot() (changed bool, err error) {
 	readOnly, err := g.changeRoot(root)
 	if err != nil {
 		return false, errors.Join(errRoot, old.close(), fmt.Errorf("root=%s: %w; the guest stays on its initramfs; %s",
-			root.Device, err, g.describeBlockDevices()))
+			root.Device, err, blockdev.Describe(g.Root)))
 	}
 	if readOnly != nil {
 		readOnly = plan.Fallback(fmt.Errorf("root=%s is read-only in spite of rw: %w", root.Device, readOnly))
@@ -82,7 +83,7 @@ const (
 	rootNotice   = 5 * time.Second
 )
 
-// await calls try until the result is not errNotThere, or the limit is over;
+// await calls try until the result is not ErrNotThere, or the limit is over;
 // config.WaitForever is no limit.
 func (g *Guest) await(what string, limit time.Duration, try func() error) error {
 	var end <-chan time.Time
@@ -93,7 +94,7 @@ func (g *Guest) await(what string, limit time.Duration, try func() error) error 
 	var errDrivers error
 	for wait := rootRetry; ; wait = min(2*wait, maxRootRetry) {
 		err := try()
-		if !errors.Is(err, errNotThere) {
+		if !errors.Is(err, blockdev.ErrNotThere) {
 			return err
 		}
 		select {
@@ -101,7 +102,7 @@ func (g *Guest) await(what string, limit time.Duration, try func() error) error 
 			return errors.Join(fmt.Errorf("%w after %v", err, limit), errDrivers)
 		case <-notice:
 			if g.Waiting != nil {
-				g.Waiting(what, taken, g.describeBlockDevices())
+				g.Waiting(what, taken, blockdev.Describe(g.Root))
 			}
 			notice, taken = g.After(taken), 2*taken
 		case <-g.After(wait):
@@ -112,17 +113,17 @@ func (g *Guest) await(what string, limit time.Duration, try func() error) error 
 }
 
 // mountRoot mounts the root on dir: a virtiofs share if that is its type, else a
-// block device. The error is errNotThere if waiting may help.
+// block device. The error is ErrNotThere if waiting may help.
 func (g *Guest) mountRoot(root config.Root, dir string) (readOnly, err error) {
 	device, types := root.Device, root.Types
 	share := slices.Equal(types, []string{"virtiofs"})
 	if !share {
-		if device, err = g.findBlockDevice(root.Device); err != nil {
+		if device, err = blockdev.Find(g.Root, root.Device); err != nil {
 			return nil, err
 		}
 	}
 	if len(types) == 0 {
-		found, err := g.readSuperblock(device)
+		found, err := blockdev.OpenSuperblock(g.Root, device)
 		if err != nil {
 			return nil, err
 		}
@@ -139,10 +140,10 @@ func (g *Guest) mountRoot(root config.Root, dir string) (readOnly, err error) {
 			return readOnly, nil
 		case share && noShare(err):
 			err = g.explainNoShare(mountPoint{device: device}, err)
-			return nil, fmt.Errorf("%w: %w", errNotThere, err)
+			return nil, fmt.Errorf("%w: %w", blockdev.ErrNotThere, err)
 		case errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENOENT):
 			// The node is made before the disk is ready, and deleted before it is gone.
-			return nil, fmt.Errorf("%w: %w", errNotThere, err)
+			return nil, fmt.Errorf("%w: %w", blockdev.ErrNotThere, err)
 		}
 		errs = append(errs, err)
 	}
