@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/arcinit/arcinit/internal/blockdev"
+	"github.com/arcinit/arcinit/internal/disks"
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 	"github.com/u-root/u-root/pkg/mount"
@@ -39,7 +39,7 @@ func (g *Guest) switchRoot() (changed bool, err error) {
 	readOnly, err := g.changeRoot(root)
 	if err != nil {
 		return false, errors.Join(errRoot, old.close(), fmt.Errorf("root=%s: %w; the guest stays on its initramfs; %s",
-			root.Device, err, blockdev.Describe(g.Root)))
+			root.Device, err, disks.Describe(g.Root)))
 	}
 	if readOnly != nil {
 		readOnly = plan.Fallback(fmt.Errorf("root=%s is read-only in spite of rw: %w", root.Device, readOnly))
@@ -94,7 +94,7 @@ func (g *Guest) await(what string, limit time.Duration, try func() error) error 
 	var errDrivers error
 	for wait := rootRetry; ; wait = min(2*wait, maxRootRetry) {
 		err := try()
-		if !errors.Is(err, blockdev.ErrNotThere) {
+		if !errors.Is(err, disks.ErrNotThere) {
 			return err
 		}
 		select {
@@ -102,7 +102,7 @@ func (g *Guest) await(what string, limit time.Duration, try func() error) error 
 			return errors.Join(fmt.Errorf("%w after %v", err, limit), errDrivers)
 		case <-notice:
 			if g.Waiting != nil {
-				g.Waiting(what, taken, blockdev.Describe(g.Root))
+				g.Waiting(what, taken, disks.Describe(g.Root))
 			}
 			notice, taken = g.After(taken), 2*taken
 		case <-g.After(wait):
@@ -118,12 +118,12 @@ func (g *Guest) mountRoot(root config.Root, dir string) (readOnly, err error) {
 	device, types := root.Device, root.Types
 	share := slices.Equal(types, []string{"virtiofs"})
 	if !share {
-		if device, err = blockdev.Find(g.Root, root.Device); err != nil {
+		if device, err = disks.Find(g.Root, root.Device); err != nil {
 			return nil, err
 		}
 	}
 	if len(types) == 0 {
-		found, err := blockdev.OpenSuperblock(g.Root, device)
+		found, err := disks.ReadSuperblock(g.Root, device)
 		if err != nil {
 			return nil, err
 		}
@@ -140,10 +140,10 @@ func (g *Guest) mountRoot(root config.Root, dir string) (readOnly, err error) {
 			return readOnly, nil
 		case share && noShare(err):
 			err = g.explainNoShare(mountPoint{device: device}, err)
-			return nil, fmt.Errorf("%w: %w", blockdev.ErrNotThere, err)
+			return nil, fmt.Errorf("%w: %w", disks.ErrNotThere, err)
 		case errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENOENT):
 			// The node is made before the disk is ready, and deleted before it is gone.
-			return nil, fmt.Errorf("%w: %w", blockdev.ErrNotThere, err)
+			return nil, fmt.Errorf("%w: %w", disks.ErrNotThere, err)
 		}
 		errs = append(errs, err)
 	}

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/arcinit/arcinit/internal/blockdev"
+	"github.com/arcinit/arcinit/internal/disks"
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
@@ -104,7 +104,7 @@ func TestAwait(t *testing.T) {
 			err := g.await("root=x", tt.limit, func() error {
 				tries++
 				if c.now < tt.comes {
-					return blockdev.ErrNotThere
+					return disks.ErrNotThere
 				}
 				return tt.err
 			})

@@ -1,4 +1,5 @@
-package blockdev
+// Package disks finds block devices by what is on them. It must not mount any.
+package disks
 
 import (
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/arcinit/arcinit/internal/blockdev"
 	"golang.org/x/sys/unix"
 )
 
@@ -19,8 +21,8 @@ var ErrNotThere = errors.New("not there")
 type blockDevice struct {
 	name      string // in /sys/class/block
 	bytes     uint64
-	content   Superblock
-	partition Partition
+	content   blockdev.Superblock
+	partition blockdev.Partition
 	err       error // of reading content or partition
 }
 
@@ -93,7 +95,7 @@ func Describe(root string) string {
 // devices returns the devices that have a medium, sorted by name.
 func devices(root string) []blockDevice {
 	links, _ := filepath.Glob(filepath.Join(root, "/sys/class/block/*"))
-	tables := map[string]Table{} // by disk
+	tables := map[string]blockdev.Table{} // by disk
 	var found []blockDevice
 	for _, link := range links {
 		d := blockDevice{name: filepath.Base(link)}
@@ -101,14 +103,14 @@ func devices(root string) []blockDevice {
 		if d.bytes = readNumber(link+"/size") * 512; d.bytes == 0 {
 			continue
 		}
-		d.content, d.err = OpenSuperblock(root, d.path())
+		d.content, d.err = ReadSuperblock(root, d.path())
 		if number := readNumber(link + "/partition"); number > 0 {
 			// A partition's directory is in the directory of its disk.
 			dir, err := filepath.EvalSymlinks(link)
 			d.err = errors.Join(d.err, err)
 			disk := filepath.Dir(dir)
 			if _, ok := tables[disk]; !ok {
-				tables[disk], err = openTable(root, disk)
+				tables[disk], err = readTable(root, disk)
 				d.err = errors.Join(d.err, err)
 			}
 			d.partition = tables[disk].Partition(int(number))
@@ -118,30 +120,30 @@ func devices(root string) []blockDevice {
 	return found
 }
 
-// OpenSuperblock reads the superblock of the device with this path. The error is
+// ReadSuperblock reads the superblock of the device with this path. The error is
 // ErrNotThere if the device may appear later.
-func OpenSuperblock(root, path string) (Superblock, error) {
+func ReadSuperblock(root, path string) (blockdev.Superblock, error) {
 	f, err := open(root, path)
 	if err != nil {
-		return Superblock{}, err
+		return blockdev.Superblock{}, err
 	}
 	defer f.Close() //nolint:errcheck // only read from
-	s, err := ReadSuperblock(f)
+	s, err := blockdev.ReadSuperblock(f)
 	if err != nil {
 		return s, fmt.Errorf("superblock of %s: %w", path, err)
 	}
 	return s, nil
 }
 
-// openTable reads the partition table of the disk with this directory in /sys.
-func openTable(root, dir string) (Table, error) {
+// readTable reads the partition table of the disk with this directory in /sys.
+func readTable(root, dir string) (blockdev.Table, error) {
 	disk := blockDevice{name: filepath.Base(dir)}
 	f, err := open(root, disk.path())
 	if err != nil {
-		return Table{}, err
+		return blockdev.Table{}, err
 	}
 	defer f.Close() //nolint:errcheck // only read from
-	return ReadTable(f, int(readNumber(dir+"/queue/logical_block_size")))
+	return blockdev.ReadTable(f, int(readNumber(dir+"/queue/logical_block_size")))
 }
 
 // open opens a device for reading, without waiting for a medium.
