@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/arcinit/arcinit/internal/disks"
+	"github.com/arcinit/arcinit/internal/mounts"
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 	"github.com/u-root/u-root/pkg/mount"
@@ -139,7 +140,7 @@ func (g *Guest) mountRoot(root config.Root, dir string) (readOnly, err error) {
 		case err == nil:
 			return readOnly, nil
 		case share && noShare(err):
-			err = g.explainNoShare(mountPoint{device: device}, err)
+			err = g.explainNoShare(mounts.Point{device: device}, err)
 			return nil, fmt.Errorf("%w: %w", disks.ErrNotThere, err)
 		case errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENOENT):
 			// The node is made before the disk is ready, and deleted before it is gone.
@@ -170,8 +171,8 @@ func (g *Guest) enterRoot(dir string) error {
 	type move struct{ from, to string }
 	var moves []move
 	for _, path := range []string{"/dev", "/proc", "/sys", "/run"} {
-		from, err := g.resolve(path)
-		if err != nil || !isMountPoint(from) {
+		from, err := mounts.Resolve(g.Root, path)
+		if err != nil || !mounts.IsMountPoint(from) {
 			continue
 		}
 		to := dir + path
