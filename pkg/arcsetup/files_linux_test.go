@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/arcinit/arcinit/internal/mounts"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 	"golang.org/x/sys/unix"
 )

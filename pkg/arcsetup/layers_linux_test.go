@@ -86,7 +86,7 @@ func TestLayersOverLinks(t *testing.T) {
 			if changed, err := step(); err != nil || !changed {
 				t.Fatalf("first run: changed %v, error %v", changed, err)
 			}
-			mounts := read(t, &Guest{Root: "/"}, "/proc/thread-self/mountinfo")
+			before := read(t, &Guest{Root: "/"}, "/proc/thread-self/mountinfo")
 			for path, mode := range map[string]os.FileMode{"/etc": 0o755, "/var": 0o755, "/tmp": 0o777 | os.ModeSticky, "/run": 0o755} {
 				st, err := os.Stat(g.path(path))
 				if err != nil || st.Mode()&^os.ModeDir != mode {
@@ -106,8 +106,8 @@ func TestLayersOverLinks(t *testing.T) {
 			if changed, err := step(); err != nil || changed {
 				t.Errorf("second run: changed %v, error %v", changed, err)
 			}
-			if again := read(t, &Guest{Root: "/"}, "/proc/thread-self/mountinfo"); again != mounts {
-				t.Errorf("the second run changed the mounts from\n%s\nto\n%s", mounts, again)
+			if again := read(t, &Guest{Root: "/"}, "/proc/thread-self/mountinfo"); again != before {
+				t.Errorf("the second run changed the mounts from\n%s\nto\n%s", before, again)
 			}
 		})
 	}

@@ -140,7 +140,7 @@ func (g *Guest) mountRoot(root config.Root, dir string) (readOnly, err error) {
 		case err == nil:
 			return readOnly, nil
 		case share && noShare(err):
-			err = g.explainNoShare(mounts.Point{device: device}, err)
+			err = g.explainNoShare(mounts.Point{Device: device}, err)
 			return nil, fmt.Errorf("%w: %w", disks.ErrNotThere, err)
 		case errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENOENT):
 			// The node is made before the disk is ready, and deleted before it is gone.
