@@ -1,48 +1,55 @@
-# What can be made here:
+# What you can make here:
 #
-#   make run         boot a guest: with a terminal you get a shell in it, else it shows the boot and powers off;
-#                    the boot stays in build/boot.json and is drawn in build/boot.svg;
-#                    AGENT=path starts a program of yours in place of the example agent; DOCKER=1 has dockerd run in the
-#                    guest, for docker run -it --rm busybox sh
-#   make test        everything that can be tested: unit, and vmtest for both architectures or the one that ARCH says; with
-#                    FULL=1 on every kernel, which builds two, and check and bench-check, too
+#   make run         boots a guest and gives you a shell in it. Without a terminal it shows the boot and powers off. The boot's
+#                    report is build/boot.json, its picture build/boot.svg. AGENT=path starts your program as the agent;
+#                    DOCKER=1 starts dockerd in the guest, for docker run -it --rm busybox sh
+#   make test        what CI runs: linters, unit tests, guests on this machine's stock and own kernel, the rows on the other
+#                    architecture, and bench-check. It ends with a table of parts and minutes. ARCH=name tests one
+#                    architecture; FULL=1 adds every other kernel and every container engine
 #   make unit        the tests that need no guest
-#   make vmtest      the tests in booted guests: all on this machine's architecture, on another one those of the set-up;
-#                    RUN=pattern chooses
-#   make test-docker of those, Docker in a guest: engine 28.5 with iptables-nft; with FULL=1 engines 20.10, 26.1 and 29,
-#                    iptables-legacy, and a guest without a disk, too (docs/docker.md); ENGINES=name chooses
-#   make matrix      writes into README what holds on which kernel
-#   make bench       measures the boot beside the reference's, and writes docs/benchmarks.md and its figures (on amd64)
-#   make bench-check fails if the boot costs a tenth more than those figures say
-#   make bench-scale many guests at once, and guests with many shares and NICs: writes docs/scale.md
-#   make soak        a guest with a crash-looping agent, orphans and short leases, for 30 minutes (SOAK=3m: for 3)
-#   make fuzz        each fuzz test for 10 minutes; with FUZZTIME=1m: for one
 #   make check       formatting and linters
+#   make vmtest      the tests in guests, on the stock kernel. RUN=pattern chooses tests, KERNELS="stock own" the kernels
+#   make test-docker containerd and dockerd in a guest. ENGINES=name chooses the engine, FULL=1 runs all (docs/docker.md)
+#   make matrix      writes docs/matrix.md: which rows hold on which kernel
+#   make bench       measures the boot beside the reference's and writes docs/benchmarks.md (amd64)
+#   make bench-check fails if the boot costs a tenth more than docs/benchmarks.md says (amd64)
+#   make bench-scale measures many guests at once, and guests with many shares and NICs: writes docs/scale.md (amd64)
+#   make soak        runs the long tests; SOAK=3m shortens the 30 minutes of TestSoak, RUN=pattern chooses
+#   make fuzz        runs each fuzz test for 10 minutes; FUZZTIME=1m for one
+#   make lines       counts the lines of Go, and fails above the limits
 #   make initramfs   the images, in build/$ARCH
-#   make kernel      this project's own kernel, there too; KERNEL_SRC=directory builds another source (docs/kernel.md)
+#   make kernel      this project's kernel, in build/$ARCH. KERNEL_SRC=directory builds another source (docs/kernel.md)
 #   make clean       removes build
 #
-# ARCH=amd64 or arm64 is the guest's architecture, this machine's by default. What is missing is installed by apt, with
-# sudo where need be. Downloads are kept in ~/.cache/arcinit, or where ARCINIT_CACHE says.
+# ARCH=amd64 or arm64 is the guest's architecture, by default this machine's. apt installs missing packages, with sudo if
+# needed. Downloads are kept in ~/.cache/arcinit, or in $ARCINIT_CACHE.
 
 HOST := $(shell go env GOHOSTARCH)
-# What is tested without ARCH: this machine's, and where the distribution's mirrors have more than that, the other one.
 DEBIAN := $(shell . /etc/os-release && [ "$$ID" != debian ] || echo debian)
+# The architectures that make test covers. Only Debian's mirrors have packages for both.
 TESTED := $(or $(ARCH),$(HOST) $(if $(DEBIAN),$(filter-out $(HOST),amd64 arm64)))
 ARCH ?= $(HOST)
 BUILD := build/$(ARCH)
+
+# The kernels that TestRows boots: stock is the distribution's, own is this project's, others are Debian releases.
+ifdef FULL
+KERNELS ?= stock own $(if $(filter amd64,$(ARCH)),bookworm trixie-backports)
+else
+KERNELS ?= stock
+endif
 export ARCH
 
-# Where the distribution's kernels are: the one that stands for all, and those of other releases of Debian.
+# Directories of the distribution's kernels, and of those that this run boots.
 STOCK := $(BUILD) $(addprefix $(BUILD)/kernels/,$(if $(filter amd64,$(ARCH)),bookworm trixie-backports))
+BOOTED := $(BUILD) $(addprefix $(BUILD)/kernels/,$(filter-out stock own,$(KERNELS)))
 
 IMAGES := $(addprefix $(BUILD)/initramfs,.cpio .cpio.zst -modules.cpio -debug.cpio -uinit.cpio)
-# Programs for amd64 run by themselves there.
+# amd64 runs amd64 programs without an emulator.
 EMULATOR := $(if $(filter-out amd64,$(ARCH)),$(BUILD)/emulator)
 GUEST := $(BUILD)/vmlinuz-stock $(BUILD)/initramfs.cpio $(BUILD)/initramfs-modules.cpio
 
-# The engines that are tested, each with what writes its firewall, and one in a guest that has no disk. They come from
-# releases of Debian, and other tests than Docker's do without.
+# Container engines, each with the program that writes its firewall. One guest has no disk. The engines come from Debian
+# releases; a RUN without Docker's tests needs none.
 ifneq ($(and $(DEBIAN),$(if $(RUN),$(findstring Docker,$(RUN)),all)),)
 ifeq ($(ARCH),$(HOST))
 ENGINES ?= 28.5-nft $(if $(FULL),28.5-nft-diskless 28.5-legacy 26.1-nft 20.10-nft 29-nftables)
@@ -52,10 +59,10 @@ endif
 endif
 ENGINE_DISKS = $(ENGINES:%-diskless=%)
 
-# What a program is built from. Directories change when a file in them comes or goes.
+# A program's sources. A directory changes when a file is added or removed.
 SOURCES := go.mod go.sum $(shell find cmd internal pkg -type d -o -name '*.go' ! -name '*_test.go')
 
-.PHONY: help run test unit vmtest test-docker matrix bench bench-check bench-scale soak fuzz check initramfs kernel clean force
+.PHONY: help run test unit vmtest packages images test-docker matrix bench bench-check bench-scale soak fuzz check lines initramfs kernel clean force
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -66,55 +73,55 @@ run: $(GUEST) $(BUILD)/initramfs-debug.cpio $(if $(DOCKER),$(BUILD)/swapin $(BUI
 	@scripts/need-guests.sh
 	go run ./vmtests/run -arch $(ARCH) -build $(BUILD) -agent "$(AGENT)" $(if $(DOCKER),-docker 28.5-nft)
 
-test: unit $(TESTED:%=vmtest-%) $(if $(FULL),check $(if $(filter amd64,$(HOST)),bench-check))
+test:
+	@scripts/test.sh $(HOST) $(TESTED)
 
-# Without the cache of results, which does not know of what a test builds itself.
+# The cache of results does not know what a test builds itself, so it is not used.
 unit:
-	go vet ./...
 	go test -count=1 ./...
+
+# What vmtest needs from apt, then what it builds; make test runs them as parts of their own.
+packages: $(BOOTED:=/stock) $(BUILD)/tools $(BUILD)/swapin $(EMULATOR) $(sort $(ENGINE_DISKS:%=$(BUILD)/docker/%.erofs))
+	@scripts/need-guests.sh
+	@scripts/need-disks.sh
+
+images: $(GUEST) $(BOOTED:=/vmlinuz-stock) $(BOOTED:=/initramfs-modules.cpio)
 
 ifeq ($(ARCH),$(HOST))
 RUN ?= .
-vmtest: $(addprefix $(BUILD)/initramfs-,debug.cpio uinit.cpio fault.cpio) $(BUILD)/swapin
+images: $(addprefix $(BUILD)/initramfs-,debug.cpio uinit.cpio fault.cpio)
 else
 RUN ?= ^(TestRows|TestVirtioConsole|TestRosetta|TestRosettaUnfit|TestFEX|TestHandlers|TestProductionImageBoots|TestOwnKernelMeetsMoby|TestJailer$(if $(ENGINES),|TestDocker))$$
 endif
-ifdef FULL
-vmtest: $(STOCK:=/vmlinuz-stock) $(STOCK:=/initramfs-modules.cpio) $(BUILD)/kernel
-endif
 
-# A package at a time, since each boots guests. The tests find ARCH, ENGINES, FULL and UPDATE in the environment.
-vmtest: $(GUEST) $(BUILD)/tools $(EMULATOR) $(if $(ENGINES),$(BUILD)/swapin $(sort $(ENGINE_DISKS:%=$(BUILD)/docker/%.erofs)))
-	@scripts/need-guests.sh
-	@scripts/need-disks.sh
+# One package at a time, because each boots guests. The tests read ARCH, KERNELS, ENGINES and UPDATE from the environment.
+vmtest: packages images $(if $(filter own,$(KERNELS)),$(BUILD)/kernel)
 	GOOS=linux GOARCH=$(ARCH) CGO_ENABLED=0 go build -o $(BUILD)/arcbox-agent ./vmtests/agent
-	ARCINIT_BUILD=$(abspath $(BUILD)) ENGINES='$(ENGINES)' go test -tags vmtest -count=1 -p 1 -timeout 90m -run '$(RUN)' ./vmtests/...
+	ARCINIT_BUILD=$(abspath $(BUILD)) KERNELS='$(KERNELS)' ENGINES='$(ENGINES)' go test -tags vmtest -count=1 -p 1 -timeout 90m -run '$(RUN)' ./vmtests/...
 
 test-docker:
 	$(MAKE) vmtest FULL= RUN='^TestDocker$$$$' ENGINES='$(or $(strip $(ENGINES)),28.5-nft)'
-
-vmtest-%:
-	$(MAKE) vmtest ARCH=$*
 
 matrix: $(TESTED:%=matrix-%)
 
 matrix-%:
 	$(MAKE) vmtest ARCH=$* FULL=1 UPDATE=1 RUN='^TestRows$$$$'
 
-# These are for amd64, and say so elsewhere.
+# Only for amd64; elsewhere they fail with a message.
 bench bench-check bench-scale: $(BUILD)/reference $(BUILD)/initramfs.cpio $(BUILD)/initramfs.cpio.zst $(BUILD)/kernel
 	@scripts/need-guests.sh
 	go run ./vmtests/bench -build $(BUILD) $(patsubst bench-%,%,$(@:bench=measure))
 
-soak: $(GUEST)
-	@scripts/need-guests.sh
+# The tests that only the build tag soak compiles.
+soak: RUN := ^($(shell sed -n 's/^func \(Test[A-Za-z0-9]*\).*/\1/p' $$(grep -l '^//go:build.*soak' vmtests/*_test.go) | paste -sd'|'))$$
+soak: packages images
 	GOOS=linux GOARCH=$(ARCH) CGO_ENABLED=0 go build -o $(BUILD)/arcbox-agent ./vmtests/agent
-	ARCINIT_BUILD=$(abspath $(BUILD)) SOAK=$(SOAK) go test -tags vmtest,soak -count=1 -timeout 0 -run '^TestSoak$$' -v ./vmtests
+	ARCINIT_BUILD=$(abspath $(BUILD)) SOAK=$(SOAK) go test -tags vmtest,soak -count=1 -timeout 0 -run '$(RUN)' -v ./vmtests
 
 FUZZTIME ?= 10m
 
-# The packages are asked for their fuzz tests, so that none is forgotten. An input that a test fails on is kept in its
-# package's testdata/fuzz, and is a seed from then on.
+# go test lists the fuzz tests of each package. go test keeps an input that fails in the package's testdata/fuzz, and uses it
+# as a seed from then on.
 fuzz:
 	@set -e; for package in $$(go list ./...); do \
 		targets=$$(go test -list '^Fuzz' $$package); \
@@ -127,16 +134,19 @@ fuzz:
 check:
 	scripts/check.sh
 
+lines:
+	@scripts/lines.sh
+
 initramfs: $(IMAGES) $(BUILD)/vmlinuz-stock
 
-# Asked for by name, it is made anew: that costs seconds if the cache has it, and only the script knows what it depends on.
+# Always runs the script, because only the script knows what the kernel depends on. A kernel from the cache takes seconds.
 kernel:
 	scripts/own-kernel.sh $(BUILD)
 
 clean:
 	rm -rf build
 
-# The distribution's kernel and its modules as packed, then as they go into an image.
+# The distribution's kernel and modules: first as packaged, then as an image holds them.
 $(STOCK:=/stock): scripts/kernel.sh scripts/debs.sh
 	scripts/kernel.sh $@ $(patsubst $(BUILD)/kernels/%/stock,%,$(filter-out $(BUILD)/stock,$@))
 	@touch $@
@@ -158,12 +168,12 @@ $(BUILD)/tools: scripts/tools.sh scripts/debs.sh
 $(BUILD)/emulator: scripts/emulator.sh scripts/debs.sh
 	scripts/emulator.sh $@
 
-# What the tests make root file systems of.
+# The files that the tests pack into root file systems.
 $(BUILD)/swapin: scripts/swapin.sh scripts/debs.sh scripts/disks.sh
 	scripts/swapin.sh $@
 	@touch $@
 
-# What the boot is measured beside, and the agent of both.
+# The guest that bench compares arcinit with, and the agent of both.
 $(BUILD)/reference: scripts/reference.sh scripts/debs.sh scripts/disks.sh $(wildcard vmtests/bench/reference/*)
 	scripts/reference.sh $@
 	@touch $@
@@ -172,7 +182,7 @@ $(BUILD)/reference: scripts/reference.sh scripts/debs.sh scripts/disks.sh $(wild
 $(BUILD)/docker/%.erofs: scripts/docker.sh scripts/debs.sh scripts/disks.sh
 	scripts/docker.sh $@ $(subst -, ,$*)
 
-# When the sources were last changed, which the program knows. A file that is written when it changes: a commit does that.
+# The time of the last change to the sources, which goes into the program. The file is only rewritten when the time changes.
 $(BUILD)/built: force
 	@mkdir -p $(BUILD)
 	@scripts/built.sh >$@.new

@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
-# check.sh runs every linter, each in its default settings, over everything, and says at the end which found something.
+# check.sh runs every linter with its default settings, and lists at the end which of them failed.
 . "$(dirname "$0")/lib.sh"
 
-# Run at these versions, and no part of this module's dependencies.
-staticcheck=honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# These run at fixed versions and are no dependencies of this module.
 golangci_lint=github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 actionlint=github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
@@ -26,12 +25,11 @@ formatted() {
 
 check formatted
 check go vet ./...
-check go vet -tags vmtest,guesttest,soak ./...
 check go vet -tags fault ./cmd/... ./internal/... ./pkg/...
-# Elsewhere than on Linux, the packages build and say that they only work there.
+# On other systems the packages build, and fail with a message that they need Linux.
 check env GOOS=darwin go vet ./cmd/... ./internal/... ./pkg/...
 check env GOARCH=arm64 go vet -tags vmtest,guesttest,soak ./...
-check go run "$staticcheck" -tags vmtest,guesttest,soak ./...
+# Its defaults include go vet for the build tags and all checks that staticcheck alone makes.
 check go run "$golangci_lint" run --build-tags vmtest,guesttest,soak ./...
 check shellcheck -x --source-path=SCRIPTDIR scripts/*.sh .ci/run
 check go run "$actionlint"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# compress.sh IMAGE OUT compresses an image as the kernel can unpack it.
+# compress.sh IMAGE OUT compresses an image with zstd, which the kernel can unpack.
 . "$(dirname "$0")/lib.sh"
 
 need zstd zstd

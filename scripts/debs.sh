@@ -1,9 +1,8 @@
 # shellcheck shell=bash
-# Packages of the distribution, used without installing them; sourced, after lib.sh.
+# Functions to use the distribution's packages without installing them; sourced after lib.sh.
 #
-# apt is given directories of its own, for the architecture in question. So nothing here needs root, the machine's own
-# package lists are neither needed nor changed, and packages for another architecture need no dpkg --add-architecture.
-# The sources and the keys are the machine's, and apt checks the signatures.
+# apt gets its own directories for each architecture. So these functions need no root, do not touch the machine's package
+# lists, and need no dpkg --add-architecture. apt uses the machine's sources and keys, and checks the signatures.
 
 # shellcheck disable=SC1091
 DISTRIBUTION=$(. /etc/os-release && echo "$ID")
@@ -11,10 +10,10 @@ DISTRIBUTION=$(. /etc/os-release && echo "$ID")
 MACHINES_APT_DIR=$CACHE/apt/$(. /etc/os-release && echo "$ID-${VERSION_ID:-rolling}")-$ARCH
 APT_DIR=$MACHINES_APT_DIR
 
-# Which sources: the machine's, unless use_suite says otherwise.
+# Options that choose apt's sources. use_suite sets them; without them apt uses the machine's.
 APT_SOURCES=()
 
-# own_apt apt-get|apt-cache ARGUMENT... runs apt on those directories.
+# own_apt apt-get|apt-cache ARGUMENT... runs apt on its own directories.
 own_apt() {
 	local program=$1
 	shift
@@ -27,36 +26,37 @@ own_apt() {
 		"$@"
 }
 
-# update_lists has apt read the package lists. By itself apt-get update succeeds when no list could be had, too.
+# update_lists downloads the package lists. Without the option, apt-get update succeeds even if every download fails.
 update_lists() { own_apt apt-get -o APT::Update::Error-Mode=any update >&2; }
 
-# update_apt brings the package lists up to date, once a day.
+# update_apt updates the package lists, at most once a day.
 update_apt() {
 	command -v apt-get >/dev/null ||
-		die "the stock kernel comes from Debian's or Ubuntu's packages, and there is no apt here"
+		die "the stock kernel comes from Debian's or Ubuntu's packages, and this machine has no apt"
 	mkdir -p "$APT_DIR/lists/partial" "$APT_DIR/cache/archives/partial"
-	# What the machine does after an update is for its own lists, and for root.
+	# The machine's update hooks are for its own lists and for root.
 	printf '#clear APT::Update::%s;\n' Pre-Invoke Post-Invoke Post-Invoke-Success >"$APT_DIR/apt.conf"
 	[ -z "$(find "$APT_DIR/updated" -mtime -1 2>/dev/null)" ] || return 0
 	say "reading the package lists for ${APT_DIR##*/}"
-	# A mirror that is busy, or being changed, mostly answers the second time.
+	# A mirror that is busy or in the middle of an update usually answers the second time.
 	if update_lists || update_lists; then
 		touch "$APT_DIR/updated"
 	else
-		say "apt-get update failed; going on with what there is"
+		say "apt-get update failed; using the old package lists"
 	fi
 }
 
-# known PACKAGE says whether there is such a package.
+# known PACKAGE succeeds if apt knows the package.
 known() { own_apt apt-cache show --no-all-versions "$1" >/dev/null 2>&1; }
 
-# with_dependencies PACKAGE... lists the packages and all that they depend on.
+# with_dependencies PACKAGE... lists the packages and all their dependencies.
 with_dependencies() {
 	own_apt apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces \
 		--no-enhances "$@" | grep -E '^[a-z0-9]' | sort -u
 }
 
-# fetch DIR PACKAGE... has the packages in the cache, which is keyed by the SHA256 in apt's metadata, and the sums in DIR/sums.
+# fetch DIR PACKAGE... downloads the packages that the cache lacks, and writes all SHA256 sums to DIR/sums. The cache names
+# each .deb by the sum in apt's metadata.
 fetch() {
 	local dir=$1 package sum missing=()
 	shift
@@ -80,21 +80,21 @@ download() {
 	mkdir -p "$CACHE/debs"
 	temp=$(mktemp -d "$CACHE/debs/download.XXXXXX")
 	fetch "$temp" "$@" || {
-		# The lists may be a day old, and name what is no longer on the mirror.
+		# The lists may be a day old and name versions that the mirror no longer has.
 		rm -f "$APT_DIR/updated"
 		update_apt
 		fetch "$temp" "$@" || die "download failed: $*"
 	}
-	# A package that came with another sum than promised is not there under the promised name.
+	# A .deb with an unexpected sum is in the cache under that sum, so its expected name is missing.
 	while read -r package sum; do
-		[ -e "$CACHE/debs/$sum.deb" ] || die "$package is not what apt's metadata say: there is no $sum"
+		[ -e "$CACHE/debs/$sum.deb" ] || die "$package does not have the checksum of apt's metadata, $sum"
 		echo "$CACHE/debs/$sum.deb"
 	done <"$temp/sums"
 	rm -r "$temp"
 }
 
-# lay_out DIR PACKAGE PROGRAM... puts programs of a package into DIR/bin with every library that the package depends on, so
-# that they run where there is no other file of the distribution, or another one's:
+# lay_out DIR PACKAGE PROGRAM... puts programs of a package into DIR/bin, with all libraries of the package's dependencies.
+# The programs then run on a system with no other file of the distribution:
 #
 #	DIR/ld.so --library-path DIR/lib DIR/bin/PROGRAM
 lay_out() {
@@ -107,12 +107,12 @@ lay_out() {
 	for deb in $debs; do
 		dpkg -x "$deb" "$temp/unpacked"
 	done
-	# Distributions differ in whether libraries are in /lib or /usr/lib: here they are all in one directory.
+	# Some distributions have libraries in /lib, others in /usr/lib: put them all in one directory.
 	find "$temp/unpacked" -name 'lib*.so*' ! -path '*/gconv/*' ! -path '*/xtables/*' -exec cp -P {} "$temp/lib/" \;
 	find "$temp/unpacked" -type d -name xtables -exec cp -R {} "$temp/lib/" \;
-	# Some of the links to it are absolute, and lead nowhere here.
+	# Some links to ld.so are absolute and would dangle, so the file itself is copied.
 	find "$temp/unpacked" -type f -name 'ld-*.so*' -exec cp {} "$temp/ld.so" \;
-	# Distributions differ in the directory, too.
+	# Some distributions have programs in /sbin, others in /usr/sbin.
 	for program in "$@"; do
 		find "$temp/unpacked" -type f -perm -u=x -name "$program" -exec cp {} "$temp/bin/" \;
 	done
@@ -123,12 +123,12 @@ lay_out() {
 	mv "$temp" "$dir"
 }
 
-# use_suite SUITE has everything above work with another release of the distribution, from the machine's own mirror.
+# use_suite SUITE makes the functions above use another release of the distribution, from the machine's own mirror.
 use_suite() {
 	local mirror
 	APT_DIR=$MACHINES_APT_DIR APT_SOURCES=()
 	update_apt
-	# shellcheck disable=SC2016 # these are apt's variables
+	# shellcheck disable=SC2016 # apt expands the variables
 	mirror=$(own_apt apt-get indextargets --format '$(CREATED_BY) $(COMPONENT) $(ORIGIN) $(REPO_URI) $(SIGNED_BY)' |
 		awk 'tolower($1 $2 $3) == "packagesmain'"$DISTRIBUTION"'" { print $4, $5; exit }')
 	[ -n "$mirror" ] || die "the machine's apt sources name no mirror of $DISTRIBUTION"

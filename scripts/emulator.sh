@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# emulator.sh FILE puts a program into FILE that runs x86-64 programs on another architecture, and needs no other file: what
-# Rosetta is on a Mac. The tests have the guest's kernel call it.
+# emulator.sh FILE writes to FILE a static program that runs x86-64 programs on another architecture, as Rosetta does on a
+# Mac. In the tests the guest's kernel calls it.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/debs.sh"
 
 update_apt
-# Newer releases have the static programs in qemu-user; the other name is then an empty package's.
+# Newer releases have the static programs in qemu-user, and qemu-user-static is an empty package.
 temp=$(mktemp -d)
 trap 'rm -rf "$temp"' EXIT
 for package in qemu-user-static qemu-user; do

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# initramfs.sh KIND OUT [BASE] [ROOT] makes an image with mkuimage, of what BASE (an image) and ROOT (a directory) hold and:
+# initramfs.sh KIND OUT [BASE] [ROOT] makes an image with mkuimage. It holds the files of BASE (an image) and of ROOT (a
+# directory), and by KIND:
 #
-#	plain   uinit, a program of its own, as /init
-#	fault   the same, in a build that panics where it is told to, and ROOT as for modules: for tests
-#	modules nothing else: BASE is the plain image, ROOT is what modules.sh made
+#	plain   uinit as /init
+#	fault   for tests: as plain, but uinit panics where a test asks; ROOT as for modules
+#	modules nothing else: BASE is the plain image, ROOT comes from modules.sh
 #	debug   u-root's shell and core commands: BASE is the image with modules
-#	uinit   u-root's init, shell and commands in one busybox with uinit, which u-root's init starts: ROOT as for modules
+#	uinit   u-root's init, shell and commands in one busybox with uinit; u-root's init starts uinit; ROOT as for modules
 #
 # The same sources give the same bytes.
 . "$(dirname "$0")/lib.sh"
@@ -15,17 +16,18 @@ kind=$1 out=$2 base=${3:-} root=${4:-}
 temp=$(mktemp -d)
 trap 'rm -rf "$temp"' EXIT
 
-# mkuimage is one of the tools in go.mod. It runs here, whatever it builds for, which go tool would mistake.
+# mkuimage is one of the tools in go.mod. go tool would build it for GOARCH, but it must run on this machine.
 go build -o "$temp/mkuimage" github.com/u-root/mkuimage/cmd/mkuimage
 
-# Whatever else goes into the build: the architecture's baseline, no revision, and no settings of whoever builds.
+# Nothing of this machine goes into the build: the architecture's baseline, no VCS revision, no settings of the user.
 export GOOS=linux GOARCH=$ARCH CGO_ENABLED=0 GOAMD64=v1 GOARM64=v8.0 GOFLAGS=-buildvcs=false GOEXPERIMENT=
 
-# For package built; and functions at multiples of 16 bytes, as on arm64, not of 32, save 65 KB. A second -ldflags replaces mkuimage's own, which is said again.
+# Package built reads the time. Functions aligned to 16 bytes, as on arm64, and not to 32, save 65 KB. A second -ldflags
+# replaces mkuimage's own, so those are repeated.
 built=$(scripts/built.sh)
 ldflags="-s -w -buildid= -funcalign=16 -X github.com/arcinit/arcinit/internal/built.seconds=$built"
 
-# mkuimage has nothing inlined, for size. Where the program spends its time that is worth 75 KB: half a millisecond.
+# mkuimage turns inlining off to save space. In these packages inlining costs 75 KB and saves half a millisecond.
 inlined=()
 for package in runtime internal/runtime/... syscall internal/poll; do
 	inlined+=(-go-extra-args="-gcflags=$package=")
@@ -40,7 +42,7 @@ fault) options=(-build=binary -initcmd=uinit -go-build-tags=fault ./cmd/uinit) ;
 modules) options=(-nocmd -base="$base" -use-init) ;;
 debug) options=(-build=bb -base="$base" -use-init -defaultsh=gosh "${commands[@]}") ;;
 uinit) options=(-build=bb -initcmd=init -uinitcmd=uinit -defaultsh=gosh "${commands[@]}" ./cmd/uinit) ;;
-*) die "initramfs.sh: unknown kind of image: $kind" ;;
+*) die "unknown kind of image: $kind" ;;
 esac
 
 [ -z "$root" ] || options=(-files "$root:." "${options[@]}")

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# kernel.sh DIR [SUITE] puts the distribution's kernel for virtual machines into DIR: vmlinuz, config, and lib/modules as
-# packed. SUITE is another of Debian's releases to take it from.
+# kernel.sh DIR [SUITE] puts the distribution's kernel for virtual machines into DIR: vmlinuz, config and lib/modules. With
+# SUITE the kernel comes from that Debian release.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/debs.sh"
 
 dir=$1 suite=${2:-}
 
-# The package whose dependencies are the kernel: of several, the first that there is.
+# The package that depends on the kernel's packages. The first that apt knows is used.
 case $DISTRIBUTION${suite:+-}$suite in
 debian-*) candidates=linux-image-cloud-$ARCH ;;
-*-*) die "the kernel of $suite is Debian's, and this is $DISTRIBUTION" ;;
+*-*) die "the kernel of $suite comes from Debian, but this machine runs $DISTRIBUTION" ;;
 ubuntu) candidates="linux-image-virtual linux-image-generic" ;;
-# Debian 12 has a newer kernel beside its own.
+# Debian 12 also has a newer kernel.
 *) candidates="linux-image-6.12-cloud-$ARCH linux-image-cloud-$ARCH linux-image-$ARCH" ;;
 esac
 
@@ -22,7 +22,7 @@ for meta in $candidates; do
 done
 [ -n "$meta" ] || die "apt knows none of these kernels for $ARCH: $candidates"
 
-# The kernel may be in one package or spread over several, which depend on each other.
+# The kernel is in one package, or in several that depend on each other.
 mapfile -t packages < <(with_dependencies "$meta" | grep -E '^linux-(image|base|binary|modules)-[0-9]' | grep -vx "$meta")
 say "stock kernel: ${packages[*]}"
 temp=$dir.tmp

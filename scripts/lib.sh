@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the other scripts share; they source it.
+# Functions that the other scripts share; they source this file.
 
 set -euo pipefail
 umask 022 # the modes of staged files end up in the images
@@ -8,7 +8,7 @@ umask 022 # the modes of staged files end up in the images
 PATH=$PATH:/usr/sbin:/sbin
 
 ARCH=${ARCH:-$(go env GOARCH)}
-# shellcheck disable=SC2034 # used by those who source this
+# shellcheck disable=SC2034 # the other scripts use it
 CACHE=${ARCINIT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/arcinit}
 
 say() { echo "arcinit: $*" >&2; }
@@ -17,19 +17,18 @@ die() {
 	exit 1
 }
 
-# as_root COMMAND... runs it as root, through sudo where need be.
+# as_root COMMAND... runs a command as root, with sudo if this user is not root.
 as_root() {
 	if [ "$(id -u)" = 0 ]; then
 		"$@"
 	elif command -v sudo >/dev/null; then
 		sudo "$@"
 	else
-		die "this needs root, and there is no sudo: $*"
+		die "this needs root, and sudo is not installed: $*"
 	fi
 }
 
-# need PACKAGE FILE... makes sure that one of the files exists (a name without a slash is looked for in PATH), by
-# installing the package if none does. So a machine that has everything is left alone.
+# need PACKAGE FILE... installs the package if none of the files exists. A name without a slash is looked up in PATH.
 need() {
 	local package=$1 file
 	shift
@@ -40,16 +39,16 @@ need() {
 		esac
 	done
 	command -v apt-get >/dev/null ||
-		die "missing: $* (Debian's package $package), and there is no apt here to install it with"
+		die "missing: $* (Debian package $package), and this machine has no apt to install it"
 	say "installing $package"
 	install_package "$package" || {
-		# The lists are missing, or so old that what they name is gone.
+		# The package lists are missing, or name versions that the mirror no longer has.
 		as_root apt-get -q update >&2
 		install_package "$package" || die "cannot install $package, needed for: $*"
 	}
 }
 
-# install_package PACKAGE waits for another apt, such as the machine's daily one, to end.
+# install_package PACKAGE installs a package. It waits for another apt, such as the machine's daily one, to end.
 install_package() {
 	as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 \
 		install --no-install-recommends "$1" >&2

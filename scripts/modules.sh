@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# modules.sh KERNEL LIST ROOT lays out in ROOT the part of an image that belongs to a kernel with modules: those in LIST
-# and what they depend on, uncompressed (they load in half the time), with the indexes that depmod makes.
+# modules.sh KERNEL LIST ROOT puts into ROOT the modules in LIST, the modules that they depend on, and depmod's indexes. The
+# modules are uncompressed, because they then load in half the time.
 . "$(dirname "$0")/lib.sh"
 
 kernel=$1 list=$2 root=$3
@@ -13,17 +13,17 @@ version=$(ls "$kernel/lib/modules")
 rm -rf "$root"
 mkdir -p "$root/lib/modules/$version"
 
-# Newer versions of kmod look in /usr/lib, where ROOT is concerned.
+# With -b, newer versions of kmod look in /usr/lib.
 [ -e "$kernel/usr/lib" ] || { mkdir -p "$kernel/usr" && ln -s ../lib "$kernel/usr/lib"; }
 depmod -b "$kernel" "$version"
 
-passed_over=()
+skipped=()
 while read -r name _; do
 	case $name in '' | '#'*) continue ;; esac
-	# Lines of "insmod PATH" in the order of loading, or "builtin NAME"; of the machine's own configuration, nothing.
+	# modprobe prints "insmod PATH" lines in the order of loading, or "builtin NAME". -C ignores this machine's configuration.
 	if ! files=$(modprobe -d "$kernel" -S "$version" -C /dev/null --show-depends "$name" 2>/dev/null </dev/null |
 		sed -n 's/^insmod \([^ ]*\).*/\1/p') || [ -z "$files" ]; then
-		passed_over+=("$name")
+		skipped+=("$name")
 		continue
 	fi
 	for file in $files; do
@@ -45,8 +45,8 @@ mkdir "$root/usr"
 ln -s ../lib "$root/usr/lib"
 depmod -b "$root" "$version"
 rm -r "${root:?}/usr"
-# The indexes in binary form are for kmod's own programs; modules.symbols is for no one here.
+# Only kmod's own programs read the binary indexes, and nothing in the guest reads modules.symbols.
 rm -f "$root/lib/modules/$version"/modules.{*.bin,symbols,order}
 chmod -R u=rwX,go=rX "$root"
 
-say "$(find "$root" -name '*.ko' | wc -l) modules of $version; built in or not there: ${passed_over[*]:-none}"
+say "$(find "$root" -name '*.ko' | wc -l) modules of $version; built in or missing: ${skipped[*]:-none}"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# need-disks.sh installs what the tests make disks with, if it is missing.
+# need-disks.sh installs the programs that make the tests' disks, if missing.
 . "$(dirname "$0")/lib.sh"
 
 need erofs-utils mkfs.erofs

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# swapin.sh DIR lays out in DIR what a container VM's own disk holds, for a guest that goes on there with root=: busybox and
-# its links, iptables-legacy with its libraries where the distribution has them, mount points, and as /sbin/init the
-# trampoline that such a disk starts its agent by. The tests pack it, with files of theirs, into a file system.
+# swapin.sh DIR puts into DIR the files of a container VM's own disk, for guests with root=: busybox and its links,
+# iptables-legacy and its libraries, mount points, and a script /sbin/init that starts the agent. The tests add files and
+# pack DIR into a file system.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/debs.sh"
 . "$(dirname "$0")/disks.sh"
 
 dir=$1 temp=$1.tmp
 
-# Which of busybox's commands are there, and where.
+# The busybox commands in /bin and /sbin.
 bin="sh ash cat ls ln cp mv rm mkdir rmdir mknod chmod chown stat readlink echo printf test true false sleep date uname dmesg
 ps kill mount umount df sync grep sed awk head tail wc sort cut tr xargs find env id hostname ping tar gzip vi"
 sbin="ip ifconfig route udhcpc switch_root pivot_root losetup reboot poweroff halt sysctl modprobe"
@@ -18,7 +18,7 @@ rm -rf "$dir" "$temp"
 mapfile -t packages < <(with_dependencies iptables)
 debs=$(download busybox-static "${packages[@]}")
 lay_out_root "$temp" ./etc <<<"$debs"
-# The package is iptables-nft, too.
+# The package also has iptables-nft.
 find "$temp/usr/sbin" -mindepth 1 ! -name xtables-legacy-multi -delete
 
 for command in $bin; do ln -s busybox "$temp/bin/$command"; done

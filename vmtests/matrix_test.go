@@ -10,31 +10,20 @@ import (
 	"testing"
 )
 
-// kernel is one that TestRows boots.
+// kernel is a kernel that TestRows can boot.
 type kernel struct {
-	// name is what it is called in README: stock is this machine's release's,
-	// own is kernel-config's, others are of Debian's release of that name.
+	// name is the kernel's name in docs/matrix.md and in KERNELS: stock is the kernel of
+	// this machine's release, own is built from kernel-config, others are Debian
+	// releases.
 	name, arch string
 	// image, initrd and config are files in the build directory of the architecture.
 	image, initrd, config string
-	// lacks are the rows that it cannot have, and why. A reason that begins with
-	// CONFIG_ is a line of the kernel's configuration.
+	// lacks holds the rows that do not work on this kernel, and why. A reason that
+	// begins with CONFIG_ is a line of the kernel's configuration.
 	lacks map[string]string
 }
 
-// symbols are those that it lacks, by row.
-func (k kernel) symbols() map[string][]string {
-	symbols := map[string][]string{}
-	for row, why := range k.lacks {
-		if symbol, _, _ := strings.Cut(why, " "); strings.HasPrefix(symbol, "CONFIG_") {
-			symbols[row] = []string{symbol}
-		}
-	}
-	return symbols
-}
-
-// kernels are all of them. With FULL set in the environment each is booted, else
-// the stock ones alone.
+// kernels lists the kernels that docs/matrix.md has a line for.
 func kernels() []kernel {
 	stock := func(name, arch, dir string, lacks map[string]string) kernel {
 		return kernel{name, arch, dir + "vmlinuz-stock", dir + "initramfs-modules.cpio", dir + "stock/config", lacks}
@@ -53,14 +42,14 @@ func kernels() []kernel {
 	}
 }
 
-// seen is what TestRows has found with a kernel.
+// seen is the result of TestRows with a kernel.
 type seen struct {
 	kernel
-	linux  string // its version
+	linux  string // the kernel's version
 	proved int    // the number of rows
 }
 
-// line is what README says of it.
+// line returns the kernel's line of docs/matrix.md.
 func (s seen) line() string {
 	lacks := make([]string, 0, len(s.lacks))
 	for row, why := range s.lacks {
@@ -71,51 +60,51 @@ func (s seen) line() string {
 		filepath.Base(s.initrd), s.proved, s.proved+len(lacks), strings.Join(lacks, "; "))
 }
 
-// inTable matches the line of this kernel in README's table.
+// inTable matches the line of this kernel in docs/matrix.md's table.
 func (k kernel) inTable() *regexp.Regexp {
 	return regexp.MustCompile(fmt.Sprintf(`(?m)^\| %s \| %s \| ([0-9.]*) ?\|.*$`, k.arch, regexp.QuoteMeta(k.name)))
 }
 
-const readme = "../README.md"
+const matrix = "../docs/matrix.md"
 
-// TestMatrixInREADME looks whether README has a line for each kernel, and no other.
-func TestMatrixInREADME(t *testing.T) {
-	text, err := os.ReadFile(readme)
+// TestMatrixHasEachKernel checks that docs/matrix.md has one line for each kernel, and no other.
+func TestMatrixHasEachKernel(t *testing.T) {
+	text, err := os.ReadFile(matrix)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, k := range kernels() {
 		if n := len(k.inTable().FindAll(text, -1)); n != 1 {
-			t.Errorf("README has %d lines for %s on %s, want one: make matrix writes what there is to say", n, k.name, k.arch)
+			t.Errorf("docs/matrix.md has %d lines for %s on %s, want one: run make matrix", n, k.name, k.arch)
 		}
 	}
 	if n := len(regexp.MustCompile(`(?m)^\| (amd64|arm64) \|`).FindAll(text, -1)); n != len(kernels()) {
-		t.Errorf("README has %d kernels, the tests know %d", n, len(kernels()))
+		t.Errorf("docs/matrix.md has %d kernels, the tests know %d", n, len(kernels()))
 	}
 }
 
-// checkREADME compares README with what was seen, or with UPDATE set in the
-// environment puts that there. A distribution's kernel gets new versions, which
-// is no reason to fail.
-func checkREADME(t *testing.T, s seen) {
+// checkMatrix compares docs/matrix.md with the result. With UPDATE set in the environment
+// it writes the result to docs/matrix.md. It ignores the kernel's version, because
+// distributions update their kernels.
+func checkMatrix(t *testing.T, s seen) {
 	t.Helper()
-	text, err := os.ReadFile(readme)
+	text, err := os.ReadFile(matrix)
 	if err != nil {
 		t.Fatal(err)
 	}
 	found := s.inTable().FindSubmatch(text)
 	if found == nil {
-		t.Fatalf("README has no line for %s on %s", s.name, s.arch)
+		t.Fatalf("docs/matrix.md has no line for %s on %s", s.name, s.arch)
 	}
 	if os.Getenv("UPDATE") != "" {
 		text = s.inTable().ReplaceAllLiteral(text, []byte(s.line()))
-		if err := os.WriteFile(readme, text, 0o644); err != nil {
+		if err := os.WriteFile(matrix, text, 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
 	s.linux = string(found[1])
 	if got, want := string(found[0]), s.line(); got != want {
-		t.Errorf("README says\n%s\nand this is so (make matrix writes it there):\n%s", got, want)
+		t.Errorf("docs/matrix.md says\n%s\nbut the test found (make matrix writes it):\n%s", got, want)
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/arcinit/arcinit/internal/guarded"
@@ -19,44 +19,54 @@ import (
 	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
 )
 
-// startNetwork starts this same program in its other role for life. The guest has
-// its name by now.
-func (c *caretaker) startNetwork() (bool, error) {
-	cfg := c.config.Load()
+// Signals to the network daemon. SIGTERM ends it. A daemon that has just been
+// started ends at any of them.
+const (
+	releaseSignal = syscall.SIGHUP  // release the leases and end
+	checkSignal   = syscall.SIGUSR1 // put right what other programs changed
+)
+
+// daemonConfig is the network daemon's argument, as JSON.
+type daemonConfig struct {
+	netd.Config
+	Log slog.Level `json:"log"`
+}
+
+// startNetwork starts the network daemon: this program with another role.
+func (p *initProcess) startNetwork() (bool, error) {
+	cfg := p.config.Load()
 	hostname, err := os.Hostname()
 	if err != nil {
-		err = fmt.Errorf("read the host name: %w", err) // the servers are not told it
+		err = fmt.Errorf("read the host name: %w", err) // start without it
 	}
-	told := daemonConfig{log: cfg.Log, Config: netd.Config{
-		Roles: arcsetup.NICRoles(cfg.Network), Hostname: hostname,
+	argument, errJSON := json.Marshal(daemonConfig{Log: cfg.Log, Config: netd.Config{
+		Roles: arcsetup.NICRoles(cfg.Network), SandboxSubnet: p.guest.SandboxSubnet, Hostname: hostname,
 		ProbeAddress: cfg.ProbeAddress, IPv6Router: cfg.IPv6Router,
-	}}
-	s := service("netd", "/proc/self/exe", append([]string{"netd"}, told.args()...)...)
+	}})
+	s := service("netd", "/proc/self/exe", "netd", string(argument))
 	s.Args[0] = "uinit"
-	s.Sinks = []logs.Sink{c.log.kernel, c.log.console, c.log.file}
-	// Leases are renewed, and the boot has its network soon, however busy the
-	// processors are. It takes little of their time.
+	s.Sinks = p.log.sinks()
+	// The daemon uses little processor time, and must get it at once even on a busy
+	// machine: leases expire, and the boot waits for the network.
 	s.Nice = -20
 	s.EndSignal = func() syscall.Signal {
-		if c.config.Load().ReleaseOnPowerOff && c.shutdown.Action() == process.PowerOff {
+		if p.config.Load().ReleaseOnPowerOff && p.shutdown.Action() == process.PowerOff {
 			return releaseSignal
 		}
 		return syscall.SIGTERM
 	}
-	started, errStart := c.services.Start(s)
-	return started, errors.Join(err, errStart)
+	started, errStart := p.services.Start(s)
+	return started, errors.Join(err, errJSON, errStart)
 }
 
-// releaseSignal ends the network daemon, which gives its leases back before; one
-// that has none yet, since it has only just been started, it ends at once: Go
-// would pass over others.
-const releaseSignal = syscall.SIGHUP
-
-// netDaemon is the role netd; its arguments are its configuration.
+// netDaemon runs the network daemon with its configuration as the only argument. It
+// logs to standard error, which PID 1 reads.
 func netDaemon(args []string) error {
+	var cfg daemonConfig
 	var level slog.LevelVar
-	// PID 1 reads this and adds the name.
 	log := slog.New(logs.NewHandler("", &level, logs.Prefixed{W: os.Stderr}))
+	lookAgain := make(chan os.Signal, 1)
+	signal.Notify(lookAgain, checkSignal)
 	ctx, end := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, releaseSignal)
@@ -66,13 +76,13 @@ func netDaemon(args []string) error {
 		}
 		end(nil)
 	})
-	cfg, err := parseDaemonConfig(args)
-	if err != nil {
-		log.Warn("network daemon", "err", err)
+	if err := parseArgument(args, &cfg); err != nil {
+		log.Error("cannot read the network daemon's configuration; using the defaults", "err", err)
+		cfg = daemonConfig{}
 	}
-	level.Set(cfg.log)
-	cfg.NewBridge = arcsetup.MoveBridge
-	err = netd.Run(ctx, cfg.Config, log)
+	level.Set(cfg.Log)
+	cfg.LookAgain = lookAgain
+	err := netd.Run(ctx, cfg.Config, log)
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -82,27 +92,20 @@ func netDaemon(args []string) error {
 	return err
 }
 
-// printNetwork prints what the network daemon says of the NICs; start is when
-// /init began.
+func parseArgument(args []string, cfg *daemonConfig) error {
+	if len(args) != 1 {
+		return fmt.Errorf("got %d arguments, want 1", len(args))
+	}
+	return json.Unmarshal([]byte(args[0]), cfg)
+}
+
+// printNetwork prints the network daemon's report. The DHCP packages only build on
+// some systems, so uinit reads the report on Linux alone.
 func printNetwork(out io.Writer, start time.Duration) error {
 	network, err := netd.ReadReport(netd.DefaultReport)
 	if err != nil {
 		return err
 	}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "\nNIC\tROLE\tSTATE\tADDRESSES\tSERVER\tUNTIL\tAFTER /init\tERROR")
-	for _, n := range network.NICs {
-		after, server, until := "", "", ""
-		if n.ConfiguredNS != 0 {
-			after = fmt.Sprintf("%.2f ms", float64(n.ConfiguredNS-int64(start))/1e6)
-		}
-		if n.Server.IsValid() {
-			server = n.Server.String()
-		}
-		if !n.Expires.IsZero() {
-			until = n.Expires.UTC().Format(time.TimeOnly)
-		}
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%v\t%s\t%s\t%s\t%s\n", n.Name, n.Role, n.State, n.Addresses, server, until, after, n.Error)
-	}
-	return table.Flush()
+	_, _ = fmt.Fprintln(out)
+	return network.WriteTable(out, start)
 }

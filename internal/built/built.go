@@ -1,17 +1,19 @@
-// Package built tells when the sources that this program is built from were
-// last changed. The linker puts that in (scripts/initramfs.sh), and not the time
-// of the build itself: the same sources make the same program.
+// Package built tells which version of the sources this program was built from,
+// and when these sources last changed. The linker sets that time
+// (scripts/initramfs.sh) rather than the time of the build, so that the same
+// sources always give the same program.
 package built
 
 import (
+	"runtime/debug"
 	"strconv"
 	"time"
 )
 
-// seconds is since 1970, in decimal: the linker's option -X sets strings alone.
+// seconds is a Unix time in decimal. The linker's option -X can only set strings.
 var seconds string
 
-// Time is that time, zero if the build did not say it.
+// Time returns when the sources last changed. It is zero if the build did not set it.
 func Time() time.Time { return parse(seconds) }
 
 func parse(seconds string) time.Time {
@@ -20,4 +22,25 @@ func parse(seconds string) time.Time {
 		return time.Time{}
 	}
 	return time.Unix(n, 0)
+}
+
+// Version returns the module's version where the program was built as a
+// dependency, else the commit, else the time at which the sources last changed.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value[:min(12, len(s.Value))]
+		}
+	}
+	if t := Time(); !t.IsZero() {
+		return "devel-" + t.UTC().Format("20060102150405")
+	}
+	return "devel"
 }

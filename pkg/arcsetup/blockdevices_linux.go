@@ -6,27 +6,25 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/arcinit/arcinit/internal/blockdev"
 	"golang.org/x/sys/unix"
 )
 
-// errNotThere says of a root that it may yet come.
+// errNotThere is the error of a root that may appear later.
 var errNotThere = errors.New("not there")
 
-// blockDevice is a disk or a partition, and what it can be known by.
+// blockDevice is a disk or a partition, and what identifies it.
 type blockDevice struct {
 	name      string // in /sys/class/block
 	bytes     uint64
 	content   blockdev.Superblock
 	partition blockdev.Partition
-	err       error // why what is on it is not known
+	err       error // of reading content or partition
 }
 
-// path is the device's node. Where that is in a directory, the name in /sys has
-// an exclamation mark for the slash.
+// path returns the device's node. A slash in its name is an exclamation mark in /sys.
 func (d blockDevice) path() string { return "/dev/" + strings.ReplaceAll(d.name, "!", "/") }
 
 func (d blockDevice) String() string {
@@ -45,9 +43,9 @@ func (d blockDevice) String() string {
 	return s + ")"
 }
 
-// findBlockDevice returns the path of the device that root= names, in the forms
-// that the kernel knows (block/early-lookup.c), and by UUID and LABEL, the file
-// system's, which it leaves to an initramfs. Of several the first one counts.
+// findBlockDevice returns the path of the first device that root= names: in a form
+// that the kernel knows (block/early-lookup.c), or by the file system's UUID or
+// LABEL, which the kernel leaves to an initramfs.
 func (g *Guest) findBlockDevice(root string) (path string, err error) {
 	if strings.HasPrefix(root, "/dev/") {
 		if _, err := os.Stat(g.path(root)); errors.Is(err, fs.ErrNotExist) {
@@ -78,7 +76,7 @@ func (g *Guest) findBlockDevice(root string) (path string, err error) {
 	return "", errNotThere
 }
 
-// describeBlockDevices says for an error or a wait what there is.
+// describeBlockDevices lists the block devices for an error or a log line.
 func (g *Guest) describeBlockDevices() string {
 	var all []string
 	for _, d := range g.blockDevices() {
@@ -90,30 +88,28 @@ func (g *Guest) describeBlockDevices() string {
 	return "block devices are " + strings.Join(all, ", ")
 }
 
-// blockDevices lists the devices that have a medium, by name.
+// blockDevices returns the devices that have a medium, sorted by name.
 func (g *Guest) blockDevices() []blockDevice {
 	links, _ := filepath.Glob(g.path("/sys/class/block/*"))
 	tables := map[string]blockdev.Table{} // by disk
 	var devices []blockDevice
 	for _, link := range links {
 		d := blockDevice{name: filepath.Base(link)}
-		// In sectors of 512 bytes, whatever the disk's are (Documentation/ABI/stable/sysfs-block).
+		// Always in sectors of 512 bytes (Documentation/ABI/stable/sysfs-block).
 		if d.bytes = readNumber(link+"/size") * 512; d.bytes == 0 {
 			continue
 		}
 		d.content, d.err = g.readSuperblock(d.path())
 		if number := readNumber(link + "/partition"); number > 0 {
-			// A partition's directory is in its disk's.
+			// A partition's directory is in the directory of its disk.
 			dir, err := filepath.EvalSymlinks(link)
 			d.err = errors.Join(d.err, err)
 			disk := filepath.Dir(dir)
-			table, ok := tables[disk]
-			if !ok {
-				table, err = g.readTable(disk)
+			if _, ok := tables[disk]; !ok {
+				tables[disk], err = g.readTable(disk)
 				d.err = errors.Join(d.err, err)
-				tables[disk] = table
 			}
-			d.partition = table.Partition(int(number))
+			d.partition = tables[disk].Partition(int(number))
 		}
 		devices = append(devices, d)
 	}
@@ -148,15 +144,8 @@ func (g *Guest) readTable(dir string) (blockdev.Table, error) {
 func (g *Guest) openDevice(path string) (*os.File, error) {
 	f, err := os.OpenFile(g.path(path), os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if errors.Is(err, unix.ENXIO) || errors.Is(err, fs.ErrNotExist) {
-		// The node is there before the disk, and gone before it.
+		// The node is made before the disk is ready, and deleted before it is gone.
 		err = fmt.Errorf("%w: %w", errNotThere, err)
 	}
 	return f, err
-}
-
-// readNumber is the number in a file of /sys, zero where there is none.
-func readNumber(path string) uint64 {
-	text, _ := os.ReadFile(path)
-	n, _ := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 54)
-	return n
 }

@@ -3,31 +3,27 @@ package arcsetup
 import (
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
-	"github.com/arcinit/arcinit/pkg/arcsetup/netd/firewall"
-	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 	"golang.org/x/sys/unix"
 )
 
-// forwarding turns the guest into a router, which resets the settings of all
-// interfaces, and brings lo up. That the engine finds it on keeps dockerd from
-// setting the FORWARD policy to DROP.
+// forwarding makes the guest an IPv4 router and sets lo up. The kernel resets the
+// settings of all interfaces when ip_forward changes. An engine that finds
+// ip_forward on leaves the FORWARD policy alone.
 func (g *Guest) forwarding() (bool, error) {
 	changed, err := g.setSysctl("net/ipv4/ip_forward", "1")
 	up, errUp := setLinkUp("lo")
 	return changed || up, errors.Join(err, errUp)
 }
 
-// setLinkUp brings a link up by ioctl: netdevice(7) does with three system calls
-// what PID 1 would otherwise link a netlink library for. The kernel gives lo its
-// addresses itself.
+// setLinkUp sets a link up with three ioctls (netdevice(7)), so that PID 1 needs no
+// netlink library. The kernel gives lo its addresses.
 func setLinkUp(name string) (changed bool, err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("bring link %s up: %w", name, err)
+			err = fmt.Errorf("set link %s up: %w", name, err)
 		}
 	}()
 	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
@@ -49,68 +45,11 @@ func setLinkUp(name string) (changed bool, err error) {
 	return true, unix.IoctlIfreq(socket, unix.SIOCSIFFLAGS, request)
 }
 
-// NICRoles is what the network daemon is told of the NICs' roles.
+// NICRoles returns the NICs' roles in the form that the network daemon takes.
 func NICRoles(n config.Network) netd.Roles {
 	roles := netd.Roles{Primary: n.Primary, Bridge: n.Bridge}
 	for _, nic := range n.NICs {
 		roles.Further = append(roles.Further, netd.Further{NIC: nic.NIC, Role: netd.Role(nic.Role), Address: nic.Address})
 	}
 	return roles
-}
-
-// bridgeRules opens the firewall for the bridge NIC. The rules stand before the
-// link has an address, so that nothing waits for DHCP.
-func (g *Guest) bridgeRules() (bool, error) {
-	bridge, err := g.bridgeNIC()
-	if bridge == "" {
-		return false, plan.Absent(errors.Join(errors.New("no bridge NIC"), err))
-	}
-	return firewall.Apply(firewall.BridgeRules(bridge))
-}
-
-// bridgeNIC is the link name of the bridge NIC, empty where there is none. The
-// network daemon knows, where it is further than this: a NIC keeps its role when it
-// returns under another name.
-func (g *Guest) bridgeNIC() (string, error) {
-	if r, err := netd.ReadReport(g.path(netd.DefaultReport)); err == nil {
-		return r.Bridge(), nil
-	}
-	assigned, err := netd.FindRoles(g.path("/sys"), NICRoles(g.Config.Network))
-	return netd.Bridge(assigned), err
-}
-
-// MoveBridge opens the firewall for the bridge NIC of this name, and closes it for
-// the old name, if there is one, which may be another NIC's by now. It is for the
-// network daemon, which may call it while PID 1 does its own.
-func MoveBridge(link, old string) error {
-	_, err := firewall.Apply(firewall.BridgeRules(link))
-	if old != "" {
-		_, errOld := firewall.Remove(firewall.BridgeRules(old))
-		err = errors.Join(err, errOld)
-	}
-	return err
-}
-
-// proxyARP has the bridge NIC answer for containers' addresses, without delay. The
-// network daemon does so, too, with each NIC that becomes the bridge; what
-// somebody has set since then, only this step sees.
-func (g *Guest) proxyARP() (bool, error) {
-	bridge, err := g.bridgeNIC()
-	if bridge == "" {
-		return false, plan.Absent(errors.Join(errors.New("no bridge NIC"), err))
-	}
-	var changed bool
-	err = nil // what it says of other NICs, the daemon says
-	for _, s := range netd.ProxyARP(bridge) {
-		c, errSet := g.setSysctl(s.Name, s.Value)
-		changed, err = changed || c, errors.Join(err, errSet)
-	}
-	if errors.Is(err, os.ErrNotExist) {
-		err = plan.Absent(err) // the NIC is gone
-	}
-	return changed, err
-}
-
-func (g *Guest) sandboxRules() (bool, error) {
-	return firewall.Apply(firewall.SandboxRules(g.SandboxSubnet))
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"time"
@@ -11,13 +10,14 @@ import (
 	"github.com/arcinit/arcinit/vmtests/guest"
 )
 
-// engineTime is how long a boot with an engine may take without a terminal.
+// engineTime is how long an unattended guest with an engine may take from start to power-off.
 const engineTime = 6 * time.Minute
 
-// containerMark matches what the first container says, which comes on the guest's console.
+// containerMark matches the line that the first container writes to the guest's console.
 var containerMark = regexp.MustCompile(`(?m)^hello from (\S+, process 1)\r?$`)
 
-// engineServices has arcinit start the engine, import the image, which fails until the engine is there, and run a container.
+// engineServices configures arcinit to start the engine, import the image and run a container. The import fails, and is
+// tried again, until the engine answers.
 const engineServices = `
 [[service]]
 name = "containerd"
@@ -41,7 +41,7 @@ after = ["dockerd"]
 allow-direct-routing = true
 `
 
-// addDocker has the guest go on in the engine's disk and run it, with an image at hand that needs no registry.
+// addDocker gives the guest the engine's disk as its root, and puts an image on the share so that no registry is needed.
 func addDocker(config *guest.Config, o options, arcbox string) error {
 	config.Disks = []guest.Disk{{File: filepath.Join(o.build, "docker", o.docker+".erofs")}}
 	config.Cmdline = append(config.Cmdline, "root=/dev/vda", "ro", "rootfstype=erofs")
@@ -49,11 +49,7 @@ func addDocker(config *guest.Config, o options, arcbox string) error {
 	if err := busybox.WriteImage(filepath.Join(arcbox, "busybox.tar"), filepath.Join(o.build, "swapin", "usr", "bin", "busybox")); err != nil {
 		return err
 	}
-	file := filepath.Join(arcbox, "etc", "arcinit.toml")
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return fmt.Errorf("configure the guest: %w", err)
-	}
-	if err := os.WriteFile(file, []byte(engineServices), 0o644); err != nil {
+	if err := write(filepath.Join(arcbox, "etc", "arcinit.toml"), []byte(engineServices), 0o644); err != nil {
 		return fmt.Errorf("configure the guest: %w", err)
 	}
 	return nil

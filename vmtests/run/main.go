@@ -4,7 +4,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -21,22 +20,16 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/arcinit/arcinit/internal/plot"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
-	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 	"github.com/arcinit/arcinit/vmtests/guest"
 	"golang.org/x/term"
 )
 
-// upMark is in the line that arcinit writes on the console when the set-up is done, and before the report is written.
-const upMark = "guest is up"
-
-// bootTime is how long a boot may take without a terminal, reportTime how long until its report is on the share, buttonTime
-// how long until the power button is heeded.
+// bootTime is how long an unattended guest may take from start to power-off, buttonTime how long until it reacts to its
+// power button.
 const (
 	bootTime   = 2 * time.Minute
-	reportTime = 15 * time.Second
 	buttonTime = 15 * time.Second
 )
 
@@ -44,10 +37,10 @@ func main() {
 	var o options
 	flag.StringVar(&o.arch, "arch", runtime.GOARCH, "the guest's `architecture`")
 	flag.StringVar(&o.build, "build", filepath.Join("build", runtime.GOARCH), "the `directory` with kernel and images")
-	flag.StringVar(&o.agent, "agent", "", "the `program` to be the agent, instead of the example")
-	flag.StringVar(&o.report, "report", filepath.Join("build", "boot.json"), "the `file` to leave the boot's report in")
-	flag.StringVar(&o.picture, "picture", filepath.Join("build", "boot.svg"), "the `file` to draw the boot in")
-	flag.StringVar(&o.docker, "docker", "", "the `engine` to run, of which there is a disk in the build directory")
+	flag.StringVar(&o.agent, "agent", "", "the `program` to start as the agent, instead of the example")
+	flag.StringVar(&o.report, "report", filepath.Join("build", "boot.json"), "the `file` to write the boot report to")
+	flag.StringVar(&o.picture, "picture", filepath.Join("build", "boot.svg"), "the `file` to draw the boot to")
+	flag.StringVar(&o.docker, "docker", "", "the container `engine` to boot, by the name of its disk in the build directory")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -90,7 +83,7 @@ func run(ctx context.Context, o options) error {
 		if err := addDocker(&config, o, arcbox); err != nil {
 			return err
 		}
-		// The shell is the disk's.
+		// The disk has a shell.
 		interactiveInitrd = unattendedInitrd
 	}
 	log := filepath.Join(arcbox, "log")
@@ -107,17 +100,14 @@ func run(ctx context.Context, o options) error {
 	return unattended(ctx, config, report, o)
 }
 
-// installAgent puts the agent on the share: the person's own, or the example, built for the guest.
+// installAgent puts the agent on the share: the user's own, or the example, built for the guest.
 func installAgent(ctx context.Context, o options, target string) error {
 	if o.agent != "" {
 		program, err := os.ReadFile(o.agent)
 		if err != nil {
 			return fmt.Errorf("read the agent: %w", err)
 		}
-		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
-			return fmt.Errorf("put the agent on the share: %w", err)
-		}
-		if err := os.WriteFile(target, program, 0o755); err != nil {
+		if err := write(target, program, 0o755); err != nil {
 			return fmt.Errorf("put the agent on the share: %w", err)
 		}
 		return nil
@@ -131,44 +121,42 @@ func installAgent(ctx context.Context, o options, target string) error {
 	return nil
 }
 
-// reportFile is the report that the guest leaves on the share, and the file that is left of it on the host.
+// reportFile names the files of the boot report: share is the guest's, and copy is what stays of it on the host. network
+// is the network report, which only the example agent leaves on the share. picture is drawn from both.
 type reportFile struct {
-	share, copy string
-	// network is what the example agent leaves on the share, picture what is drawn of both.
-	network, picture string
+	share, copy, network, picture string
 }
 
-// draw draws the boot when the guest has ended. An agent of the person's own leaves no report of the network.
-func (f reportFile) draw(r arcsetup.Report) error {
-	network, err := netd.ReadReport(f.network)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+// draw has the host's tool draw the boot.
+func (f reportFile) draw(ctx context.Context) error {
+	args := []string{"run", "./cmd/arcinit", "plot", f.copy}
+	if _, err := os.Stat(f.network); err == nil {
+		args = append(args, f.network)
 	}
-	var svg bytes.Buffer
-	if err := plot.Draw(&svg, r, network); err != nil {
-		return err
+	plot := exec.CommandContext(ctx, "go", args...)
+	plot.Stderr = os.Stderr
+	svg, err := plot.Output()
+	if err != nil {
+		return fmt.Errorf("draw the boot: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Dir(f.picture), 0o755); err != nil {
-		return fmt.Errorf("keep the boot's picture: %w", err)
-	}
-	if err := os.WriteFile(f.picture, svg.Bytes(), 0o644); err != nil {
-		return fmt.Errorf("keep the boot's picture: %w", err)
+	if err := write(f.picture, svg, 0o644); err != nil {
+		return fmt.Errorf("keep the picture of the boot: %w", err)
 	}
 	fmt.Printf("The boot is drawn in %s.\n", f.picture)
 	return nil
 }
 
-// errNoReport is of a guest that has not written its report, or not since its set-up is done.
-var errNoReport = errors.New("there is no report of the guest's whole boot")
+// errNoReport says that the guest has not written its report since its plan ended.
+var errNoReport = errors.New("the guest has left no complete report of its boot")
 
-// read reads the report and leaves a copy.
+// read reads the report and keeps a copy.
 func (f reportFile) read() (arcsetup.Report, error) {
 	data, err := os.ReadFile(f.share)
 	if errors.Is(err, fs.ErrNotExist) {
 		return arcsetup.Report{}, errNoReport
 	}
 	if err != nil {
-		return arcsetup.Report{}, fmt.Errorf("read the guest's report: %w", err)
+		return arcsetup.Report{}, fmt.Errorf("read the boot report: %w", err)
 	}
 	r, err := arcsetup.ParseReport(data)
 	if err != nil {
@@ -177,43 +165,46 @@ func (f reportFile) read() (arcsetup.Report, error) {
 	if r.PlanEnded == 0 {
 		return r, errNoReport
 	}
-	if err := os.MkdirAll(filepath.Dir(f.copy), 0o755); err != nil {
-		return r, fmt.Errorf("keep the guest's report: %w", err)
-	}
-	if err := os.WriteFile(f.copy, data, 0o644); err != nil {
-		return r, fmt.Errorf("keep the guest's report: %w", err)
+	if err := write(f.copy, data, 0o644); err != nil {
+		return r, fmt.Errorf("keep the boot report: %w", err)
 	}
 	return r, nil
 }
 
-// wait reads the report of a guest that is up, and is about to write it.
-func (f reportFile) wait(ctx context.Context) (arcsetup.Report, error) {
-	ctx, cancel := context.WithTimeout(ctx, reportTime)
-	defer cancel()
-	every := time.NewTicker(100 * time.Millisecond)
-	defer every.Stop()
+// wait reads the report as soon as the guest has written it.
+func (f reportFile) wait(vm *guest.VM) (arcsetup.Report, error) {
+	look := time.NewTicker(100 * time.Millisecond)
+	defer look.Stop()
 	for {
 		r, err := f.read()
 		if !errors.Is(err, errNoReport) {
 			return r, err
 		}
 		select {
-		case <-ctx.Done():
-			return r, err
-		case <-every.C:
+		case <-vm.Ended():
+			return r, errors.Join(err, vm.Wait())
+		case <-look.C:
 		}
 	}
+}
+
+// write writes a file and makes its directory.
+func write(path string, data []byte, mode fs.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, data, mode)
 }
 
 // unattended boots the guest, prints the boot and powers the guest off.
 func unattended(ctx context.Context, config guest.Config, report reportFile, o options) error {
 	example := o.agent == ""
 	ready := make(chan struct{})
-	// An agent that has been started again says so once more.
-	sayReady := sync.OnceFunc(func() { close(ready) })
+	// An agent that was restarted reports again.
+	agentReady := sync.OnceFunc(func() { close(ready) })
 	config.Ports = []guest.Port{{Name: "run", Line: func(line []byte) {
 		if string(line) == "ready" {
-			sayReady()
+			agentReady()
 			return
 		}
 		fmt.Println("agent:", string(line))
@@ -223,12 +214,9 @@ func unattended(ctx context.Context, config guest.Config, report reportFile, o o
 	if err != nil {
 		return err
 	}
-	// Whatever goes wrong below, the guest does not outlive this function.
+	// The guest does not outlive this function, even after an error.
 	defer func() { vm.Kill(); _ = vm.Wait() }()
 
-	if err := vm.WaitConsole(ctx, upMark); err != nil {
-		return err
-	}
 	if example {
 		select {
 		case <-ready:
@@ -236,7 +224,7 @@ func unattended(ctx context.Context, config guest.Config, report reportFile, o o
 			return errors.Join(errors.New("the guest ended before the example agent was ready"), vm.Wait())
 		}
 	}
-	r, err := report.wait(ctx)
+	r, err := report.wait(vm)
 	if err != nil {
 		return err
 	}
@@ -259,10 +247,9 @@ func unattended(ctx context.Context, config guest.Config, report reportFile, o o
 	} else {
 		err = pressPowerButton(ctx, vm)
 	}
-	if errors.Is(err, errNotHeeded) {
-		// The person's agent cannot be asked, and the set-up was seen to be done.
-		fmt.Printf("%v: its plug was pulled.\n", err)
-		return errors.Join(vm.Stop(ctx), report.draw(r), failedSteps(r))
+	if errors.Is(err, errButtonIgnored) {
+		fmt.Printf("%v: QEMU is stopped instead.\n", err)
+		return errors.Join(vm.Stop(ctx), report.draw(ctx), failedSteps(r))
 	}
 	if err := errors.Join(err, vm.Wait()); err != nil {
 		return err
@@ -270,10 +257,10 @@ func unattended(ctx context.Context, config guest.Config, report reportFile, o o
 	if reason := vm.ShutdownReason(); reason != "guest-shutdown" {
 		return fmt.Errorf("the guest did not power itself off: %s", reason)
 	}
-	return errors.Join(report.draw(r), failedSteps(r))
+	return errors.Join(report.draw(ctx), failedSteps(r))
 }
 
-// failedSteps names the steps of a boot that failed, if any did.
+// failedSteps returns an error that names the failed steps, if any.
 func failedSteps(r arcsetup.Report) error {
 	var failed []string
 	for _, step := range r.Steps {
@@ -287,20 +274,20 @@ func failedSteps(r arcsetup.Report) error {
 	return nil
 }
 
-// errNotHeeded is of a kernel without a driver for the power button, as Debian's for arm64.
-var errNotHeeded = errors.New("the guest does not heed its power button")
+// errButtonIgnored is normal where the kernel has no driver for the power button, such as Debian's for arm64.
+var errButtonIgnored = errors.New("the guest ignores its power button")
 
-// pressPowerButton presses the button until it is heeded, and no more, since a second press hurries the shutdown: the
-// button's driver may be a module that is loaded after the agent has been started.
+// pressPowerButton presses the button each second until the guest reacts: the button's driver may be a module that is
+// loaded after the agent has started. It does not press again after that, since a second press cuts the shutdown short.
 func pressPowerButton(ctx context.Context, vm *guest.VM) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, buttonTime, errNotHeeded)
+	ctx, cancel := context.WithTimeoutCause(ctx, buttonTime, errButtonIgnored)
 	defer cancel()
 	for ctx.Err() == nil {
 		if err := vm.PowerButton(ctx); err != nil {
 			return err
 		}
-		heeded, cancel := context.WithTimeout(ctx, time.Second)
-		err := vm.WaitConsole(heeded, "shutting down")
+		second, cancel := context.WithTimeout(ctx, time.Second)
+		err := vm.WaitConsole(second, "shutting down")
 		cancel()
 		if err == nil {
 			return nil
@@ -309,14 +296,14 @@ func pressPowerButton(ctx context.Context, vm *guest.VM) error {
 	return context.Cause(ctx)
 }
 
-// leaveKey is control-], as telnet has it.
+// leaveKey is control-], the same as telnet's.
 const leaveKey = 0x1d
 
 // interactive boots the guest with its console on the terminal, where it shows the boot and opens a shell.
 func interactive(ctx context.Context, config guest.Config, report reportFile, o options) error {
 	fmt.Print("The guest opens a shell here when it is up. To leave, type `uinit poweroff`, or control-] at any time.\n")
 	if o.docker != "" {
-		fmt.Print("When a container has said so, `docker run -it --rm busybox` works in it.\n")
+		fmt.Print("`docker run -it --rm busybox` works there once a first container has printed a line.\n")
 	}
 	fmt.Println()
 	terminal := int(os.Stdin.Fd())
@@ -326,31 +313,31 @@ func interactive(ctx context.Context, config guest.Config, report reportFile, o 
 	}
 	defer func() { _ = term.Restore(terminal, before) }()
 
-	ctx, cancel := context.WithCancelCause(ctx)
+	boot, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	errLeft := errors.New("left")
+	errLeft := errors.New("left by key")
 	config.Cmdline = append(config.Cmdline, "arcbox.debug_console")
 	config.Timeout = 24 * time.Hour
 	config.Input = &keyReader{in: os.Stdin, key: leaveKey, pressed: func() { cancel(errLeft) }}
 	config.Console = os.Stdout
-	vm, err := guest.Start(ctx, config)
+	vm, err := guest.Start(boot, config)
 	if err != nil {
 		return err
 	}
 	if err := vm.Wait(); err != nil && !errors.Is(err, errLeft) {
 		return err
 	}
-	r, err := report.read()
+	_, err = report.read()
 	if errors.Is(err, errNoReport) {
-		return nil // left before there was one
+		return nil // the user left before the boot was complete
 	}
 	if err != nil {
 		return err
 	}
-	return report.draw(r)
+	return report.draw(ctx)
 }
 
-// keyReader passes on what is typed, and calls pressed instead of passing on the key.
+// keyReader passes on what the user types, up to the key: then it calls pressed and ends.
 type keyReader struct {
 	in      io.Reader
 	key     byte

@@ -12,7 +12,7 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// keepLease gets a lease and keeps it, for ever.
+// keepLease gets a lease and keeps it, again and again until ctx ends.
 func (w *worker) keepLease(ctx context.Context) {
 	for {
 		ack, err := w.acquire(ctx)
@@ -20,11 +20,11 @@ func (w *worker) keepLease(ctx context.Context) {
 		case err != nil && ctx.Err() != nil:
 			return
 		case errors.Is(err, errLinkDown):
-			continue // and ask at once when it is up again
+			continue // ask at once when the link is up again
 		case err != nil:
 			w.report(func(n *NIC) { n.Error = err.Error() })
 			w.failed(err)
-			// What fails at once must not be tried again at once.
+			// An error may come at once: do not spin.
 			_ = w.stayUp(ctx, w.d.cfg.After(shortTry))
 			continue
 		}
@@ -35,19 +35,18 @@ func (w *worker) keepLease(ctx context.Context) {
 			}
 			return
 		}
-		w.failure = said{} // what was said of this lease may be said of the next
+		w.failure = nil // log the same failures again for the next lease
 		w.unconfigure()
 		w.report(func(n *NIC) { n.Error = err.Error() })
 		w.failed(err)
 	}
 }
 
-// silent is the number of tries after which it is worth saying that no server
-// answers.
+// silent is the number of tries without an answer after which acquire logs that.
 const silent = 3
 
-// acquire brings the link up, and tries to get a lease until there is one that the
-// NIC is configured with, the link goes down, or ctx ends.
+// acquire brings the link up and configures the NIC with a lease. It tries until the
+// link goes down or ctx ends.
 func (w *worker) acquire(ctx context.Context) (*dhcpv4.DHCPv4, error) {
 	link, err := w.bringUp(ctx)
 	if err != nil {
@@ -81,8 +80,8 @@ func (w *worker) acquire(ctx context.Context) (*dhcpv4.DHCPv4, error) {
 			pause = w.d.cfg.After(afterDecline)
 		case !errors.Is(err, nclient4.ErrNoResponse):
 			w.failed(err)
-		case n+1 == silent && len(w.failure.news("silence")) > 0:
-			w.log.Warn("no DHCP server answers; asking on")
+		case n+1 == silent && len(w.failure.unseen("silence")) > 0:
+			w.log.Warn("no DHCP server has answered; still trying", "tries", silent)
 		}
 		if err := w.stayUp(ctx, pause); err != nil {
 			return nil, err
@@ -90,8 +89,8 @@ func (w *worker) acquire(ctx context.Context) (*dhcpv4.DHCPv4, error) {
 	}
 }
 
-// try asks for a lease: in the first try for the one that there was before, if
-// there was one. It configures the NIC with what it gets.
+// try gets a lease and configures the NIC with it. The first try asks for the previous
+// lease, if there was one.
 func (w *worker) try(ctx context.Context, link netlink.Link, isFirst bool, d discovery) (*dhcpv4.DHCPv4, error) {
 	if isFirst && w.last.IsValid() {
 		ack, err := w.dhcp.request(ctx, link, request{address: w.last.Addr(), wait: d.wait})
@@ -99,7 +98,7 @@ func (w *worker) try(ctx context.Context, link netlink.Link, isFirst bool, d dis
 			return ack, w.use(ctx, link, ack)
 		}
 		if errors.Is(err, errNAK) {
-			// An earlier Run may have left it on the link.
+			// An earlier Run may have left the address on the link.
 			w.failed(w.d.kernel.removeAddress(link, w.last))
 			w.last = netip.Prefix{}
 		}
@@ -112,25 +111,29 @@ func (w *worker) try(ctx context.Context, link netlink.Link, isFirst bool, d dis
 	return ack, w.use(ctx, link, ack)
 }
 
-// errInUse is a lease of an address that another host has.
+// errInUse is the error for a leased address that another host has.
 var errInUse = errors.New("another host has the leased address")
 
-// afterDecline is how long a client waits before it asks anew (RFC 2131 section
+// afterDecline is how long a client waits before it starts over (RFC 2131 section
 // 3.1, point 5).
 const afterDecline = 10 * time.Second
 
-// use configures the NIC with a new lease, if nobody else has the address.
+// use configures the NIC with a new lease, unless another host has the address.
 func (w *worker) use(ctx context.Context, link netlink.Link, ack *dhcpv4.DHCPv4) error {
 	if w.d.cfg.ProbeAddress {
 		address, _ := netip.AddrFromSlice(ack.YourIPAddr.To4())
 		switch mac, err := w.probe(ctx, link, address); {
 		case ctx.Err() != nil:
-			return ctx.Err() // nobody knows whether it is free
+			return ctx.Err() // the address may not be free
 		case err != nil:
-			w.failed(err) // the lease is good without
+			w.failed(err) // use the lease without a probe
 		case mac != nil:
 			w.last = netip.Prefix{}
-			return errors.Join(fmt.Errorf("%w: %s has %s", errInUse, mac, address), w.dhcp.decline(link, ack))
+			inUse := fmt.Errorf("%w: %s has %s", errInUse, mac, address)
+			if err := w.dhcp.decline(link, ack); err != nil {
+				return errors.Join(inUse, fmt.Errorf("decline %s: %w", address, err))
+			}
+			return inUse
 		}
 	}
 	return w.configure(link, ack)

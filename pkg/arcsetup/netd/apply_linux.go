@@ -14,40 +14,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Sysctl is a kernel parameter, by its path below /proc/sys, and what it is to be.
-type Sysctl struct{ Name, Value string }
-
-// ProxyARP has link answer ARP for the addresses behind it. It answers at once: by
-// default the kernel holds the answer back for up to 0.8 s, for others to be first.
-func ProxyARP(link string) []Sysctl {
-	return []Sysctl{
-		{"net/ipv4/conf/" + link + "/proxy_arp", "1"},
-		{"net/ipv4/neigh/" + link + "/proxy_delay", "0"},
-	}
-}
-
-// setProxyARP makes link answer ARP for the addresses behind it, or stop doing so.
-func setProxyARP(proc, link string, on bool) error {
-	if !on {
-		return setSysctl(proc, "net/ipv4/conf/"+link+"/proxy_arp", "0")
-	}
+// setSysctls sets the NIC's kernel parameters. Any goroutine may call it.
+func (w *worker) setSysctls() error {
 	var errs []error
-	for _, s := range ProxyARP(link) {
-		errs = append(errs, setSysctl(proc, s.Name, s.Value))
+	set := func(key, value string) { errs = append(errs, setSysctl(w.d.cfg.Proc, key, value)) }
+	switch {
+	case w.Role == RoleBridge:
+		// The NIC answers ARP for the containers, and at once: by default the kernel
+		// delays proxied answers by up to 0.8 s.
+		set("net/ipv4/conf/"+w.Name+"/proxy_arp", "1")
+		set("net/ipv4/neigh/"+w.Name+"/proxy_delay", "0")
+	case w.wasBridge:
+		set("net/ipv4/conf/"+w.Name+"/proxy_arp", "0")
+	}
+	if w.Role == RolePrimary && w.d.cfg.IPv6Router {
+		// 2 accepts router advertisements although the guest forwards IPv6
+		// (Documentation/networking/ip-sysctl.rst).
+		set("net/ipv6/conf/"+w.Name+"/accept_ra", "2")
 	}
 	return errors.Join(errs...)
-}
-
-// setIPv6Forwarding makes the guest a router for IPv6, which by itself would stop
-// it from heeding other routers.
-func setIPv6Forwarding(proc string) error {
-	return setSysctl(proc, "net/ipv6/conf/all/forwarding", "1")
-}
-
-// setAcceptRA has link heed routers although the guest is one itself (2, as
-// opposed to 1, in Documentation/networking/ip-sysctl.rst).
-func setAcceptRA(proc, link string) error {
-	return setSysctl(proc, "net/ipv6/conf/"+link+"/accept_ra", "2")
 }
 
 func setSysctl(proc, key, value string) error {
@@ -57,22 +42,21 @@ func setSysctl(proc, key, value string) error {
 	return nil
 }
 
-// kernel takes the workers' requests, all on one socket: to open one for each takes
-// longer than most requests do. The zero Handle does that.
+// kernel is rtnetlink, over one socket: opening a socket takes longer than most
+// requests. The zero Handle opens one for each request.
 type kernel struct{ *netlink.Handle }
 
-// openKernel returns a kernel that can be used even where there is an error.
+// openKernel returns a kernel that works even with an error.
 func openKernel() (kernel, error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
-		return kernel{&netlink.Handle{}}, fmt.Errorf("open a netlink socket to keep: %w", err)
+		return kernel{&netlink.Handle{}}, fmt.Errorf("open a netlink socket: %w", err)
 	}
 	return kernel{h}, nil
 }
 
-// setMTU gives link the MTU mtu, in bytes; 0 leaves it alone. The kernel knows
-// the link's bounds, and whether it has that MTU already: what the last message
-// about the link says may be over.
+// setMTU sets link's MTU, in bytes; 0 leaves it alone. It always asks the kernel,
+// because link may be out of date.
 func (k kernel) setMTU(link netlink.Link, mtu int) error {
 	if mtu == 0 {
 		return nil
@@ -95,9 +79,9 @@ func (k kernel) addresses(link netlink.Link) ([]netlink.Addr, error) {
 
 // routes lists the IPv4 routes of the main table.
 func (k kernel) routes() ([]netlink.Route, error) {
-	main := &netlink.Route{Table: unix.RT_TABLE_MAIN}
+	table := &netlink.Route{Table: unix.RT_TABLE_MAIN}
 	all, err := whole(func() ([]netlink.Route, error) {
-		return k.RouteListFiltered(netlink.FAMILY_V4, main, netlink.RT_FILTER_TABLE)
+		return k.RouteListFiltered(netlink.FAMILY_V4, table, netlink.RT_FILTER_TABLE)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
@@ -105,13 +89,13 @@ func (k kernel) routes() ([]netlink.Route, error) {
 	return all, nil
 }
 
-// maxLists is how often something is listed that keeps changing.
+// maxLists is how often to list something that keeps changing.
 const maxLists = 10
 
-// whole lists again what has changed while it was listed, be it another NIC's or a
-// container's: the kernel says then that the list may lack some (NLM_F_DUMP_INTR,
-// Documentation/userspace-api/netlink/intro.rst). The last list is taken as it is:
-// with that the NIC gets what it is to have, if perhaps not rid of all else.
+// whole lists again if the list changed meanwhile, as a container's addresses and
+// routes may. The kernel flags such a list, because entries may be missing
+// (NLM_F_DUMP_INTR, Documentation/userspace-api/netlink/intro.rst). The last try
+// counts even so: at worst, the NIC keeps an old address or route.
 func whole[T any](list func() ([]T, error)) (all []T, err error) {
 	for range maxLists {
 		all, err = list()
@@ -122,9 +106,9 @@ func whole[T any](list func() ([]T, error)) (all []T, err error) {
 	return all, nil
 }
 
-// setAddress gives link the address own for the time it is leased, 0 being for
-// ever. The address previous goes, and so does any with a lifetime: an earlier
-// lease left it. One without is somebody else's and stays.
+// setAddress gives link the address own for a lifetime, 0 being for ever. It removes
+// the address previous and all other addresses with a lifetime, which earlier leases
+// left. Other addresses without a lifetime belong to other programs and stay.
 func (k kernel) setAddress(link netlink.Link, own netip.Prefix, lifetime time.Duration, previous netip.Prefix) error {
 	have, err := k.addresses(link)
 	if err != nil {
@@ -134,8 +118,8 @@ func (k kernel) setAddress(link netlink.Link, own netip.Prefix, lifetime time.Du
 	for _, a := range have {
 		p := prefix(a.IPNet)
 		leased := a.Flags&unix.IFA_F_PERMANENT == 0
-		// The old one goes first: the kernel takes the others of a subnet
-		// away with its first address.
+		// Remove old addresses first: with the first address of a subnet the kernel
+		// removes the subnet's other addresses.
 		if p != own && (leased || p == previous || p.Addr() == own.Addr()) {
 			errs = append(errs, k.removeAddress(link, p))
 		}
@@ -157,8 +141,8 @@ func (k kernel) hasAddress(link netlink.Link, own netip.Prefix) (bool, error) {
 	return slices.ContainsFunc(have, func(a netlink.Addr) bool { return prefix(a.IPNet) == own }), nil
 }
 
-// removeAddress takes p away from link. That it is gone already is fine: the
-// kernel removes an address at the end of its lifetime.
+// removeAddress removes p from link. It is no error if p is gone already: the kernel
+// removes an address at the end of its lifetime.
 func (k kernel) removeAddress(link netlink.Link, p netip.Prefix) error {
 	err := k.AddrDel(link, &netlink.Addr{IPNet: ipNet(p)})
 	if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
@@ -167,9 +151,9 @@ func (k kernel) removeAddress(link netlink.Link, p netip.Prefix) error {
 	return nil
 }
 
-// setRoutes makes want the routes by DHCP on link, whose own address is own.
-// With a default route among them it is the only one that there is; the others'
-// go. Default routes on link go in any case. It reports whether it changed any.
+// setRoutes makes want the only DHCP routes on link, whose own address is own. It
+// reports whether it changed any route. Other programs' routes stay, but for a route
+// that a wanted one replaces because it has the same destination and metric.
 func (k kernel) setRoutes(link netlink.Link, own netip.Prefix, want []Route) (changed bool, err error) {
 	have, err := k.routes()
 	if err != nil {
@@ -178,18 +162,16 @@ func (k kernel) setRoutes(link netlink.Link, own netip.Prefix, want []Route) (ch
 	index := link.Attrs().Index
 	var errs []error
 	var wanted []netlink.Route
-	hasDefault := false
 	for _, r := range want {
-		w := dhcpRoute(index, own, r)
 		if r.Dst == own.Masked() && !r.Gateway.IsValid() {
-			continue // what the kernel does by itself
+			continue // the kernel adds the connected route
 		}
 		if n := netOfLink(have, index, r.Dst); n.IsValid() {
 			errs = append(errs, fmt.Errorf("route to %s via %s: %s is the network of a link", r.Dst, r.Gateway, n))
 			continue
 		}
+		w := dhcpRoute(index, own, r)
 		wanted = append(wanted, w)
-		hasDefault = hasDefault || r.Dst.Bits() == 0
 		if slices.ContainsFunc(have, func(h netlink.Route) bool { return sameRoute(h, w) }) {
 			continue
 		}
@@ -199,14 +181,12 @@ func (k kernel) setRoutes(link netlink.Link, own netip.Prefix, want []Route) (ch
 		}
 	}
 	for _, h := range have {
-		isDefault := prefix(h.Dst).Bits() == 0 && h.Type == unix.RTN_UNICAST
-		ours := h.LinkIndex == index && (isDefault || h.Protocol == unix.RTPROT_DHCP)
-		rival := isDefault && hasDefault
-		if (!ours && !rival) || slices.ContainsFunc(wanted, func(w netlink.Route) bool { return sameRoute(h, w) }) {
+		if h.LinkIndex != index || h.Protocol != unix.RTPROT_DHCP ||
+			slices.ContainsFunc(wanted, func(w netlink.Route) bool { return sameRoute(h, w) }) {
 			continue
 		}
 		changed = true
-		// A route that was replaced above is gone by now.
+		// RouteReplace may have removed the route already.
 		if err := k.RouteDel(&h); err != nil && !errors.Is(err, unix.ESRCH) {
 			errs = append(errs, fmt.Errorf("remove route to %s via %s: %w", h.Dst, h.Gw, err))
 		}
@@ -214,9 +194,9 @@ func (k kernel) setRoutes(link netlink.Link, own netip.Prefix, want []Route) (ch
 	return changed, errors.Join(errs...)
 }
 
-// netOfLink returns the network that a link has by its address and that a lease on
-// the link index must therefore not route to, invalid where there is none: another
-// link's with all that is in it, and its own, which the kernel would replace.
+// netOfLink returns the connected network that forbids a lease on link index to route
+// dst: another link's network that contains dst, or the link's own network, whose
+// route the new one would replace. It is invalid if there is none.
 func netOfLink(have []netlink.Route, index int, dst netip.Prefix) netip.Prefix {
 	for _, h := range have {
 		n := prefix(h.Dst)
@@ -228,8 +208,8 @@ func netOfLink(have []netlink.Route, index int, dst netip.Prefix) netip.Prefix {
 	return netip.Prefix{}
 }
 
-// dhcpRoute is r as the kernel wants it. A gateway off our subnet is taken to be
-// on the link, as it is with leases of a single address.
+// dhcpRoute converts r for the kernel. A gateway outside our subnet counts as on the
+// link, as leases of a single address need.
 func dhcpRoute(index int, own netip.Prefix, r Route) netlink.Route {
 	w := netlink.Route{
 		LinkIndex: index,
@@ -249,7 +229,7 @@ func dhcpRoute(index int, own netip.Prefix, r Route) netlink.Route {
 	return w
 }
 
-// sameRoute compares what dhcpRoute sets.
+// sameRoute compares the fields that dhcpRoute sets.
 func sameRoute(a, b netlink.Route) bool {
 	const onlink = int(netlink.FLAG_ONLINK)
 	return a.LinkIndex == b.LinkIndex && prefix(a.Dst) == prefix(b.Dst) && a.Gw.Equal(b.Gw) &&
@@ -257,13 +237,12 @@ func sameRoute(a, b netlink.Route) bool {
 		a.Scope == b.Scope && a.Protocol == b.Protocol && a.Flags&onlink == b.Flags&onlink
 }
 
-// ipNet is p with its host part.
+// ipNet converts p and keeps its host part.
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)}
 }
 
-// prefix is the inverse of ipNet; nil, which netlink has for a destination of
-// everything, is 0.0.0.0/0.
+// prefix is the inverse of ipNet. Nil is 0.0.0.0/0, as in a default route.
 func prefix(n *net.IPNet) netip.Prefix {
 	if n == nil {
 		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)

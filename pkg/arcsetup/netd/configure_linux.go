@@ -2,29 +2,29 @@ package netd
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"strings"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/u-root/u-root/pkg/dhclient"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// configure gives the NIC what ack grants, as far as its role allows. Without
-// the address it has failed; an MTU or routes that cannot be had are logged.
+// configure gives the NIC what ack grants and the role allows. Only an address that
+// cannot be set is an error. It logs problems with the MTU or routes.
 func (w *worker) configure(link netlink.Link, ack *dhcpv4.DHCPv4) error {
 	obtained := w.d.cfg.Now()
-	l, refused, err := parseLease(ack)
+	l, invalid, err := parseLease(dhclient.NewPacket4(link, ack))
 	if err != nil {
 		return err
 	}
 	if !l.server.IsValid() {
-		l.server = w.current.server // as some servers leave it out when they renew
+		l.server = w.current.server // some servers leave it out when they renew
 	}
-	if news := w.refused.news(refused...); len(news) > 0 {
-		w.log.Warn("parts of the lease were refused", "server", l.server, "refused", strings.Join(news, "; "))
+	if unseen := w.refused.unseen(invalid...); len(unseen) > 0 {
+		w.log.Warn("ignored invalid parts of the lease", "server", l.server, "ignored", strings.Join(unseen, "; "))
 	}
 	l.limit(w.Role)
 	previous := w.current.address
@@ -55,7 +55,7 @@ func (w *worker) configure(link netlink.Link, ack *dhcpv4.DHCPv4) error {
 	return nil
 }
 
-// unconfigure takes away what a lost lease had given.
+// unconfigure removes the configuration of a lost lease.
 func (w *worker) unconfigure() {
 	lost := w.current.address
 	w.current, w.last = lease{}, netip.Prefix{}
@@ -68,15 +68,15 @@ func (w *worker) unconfigure() {
 	w.failed(err)
 }
 
-// mend gives the NIC what it lacks of the lease, takes away rivals of its default
-// route, and reports which of the two was to be put right.
+// mend restores what the NIC lacks of the lease. It reports whether the address or the
+// routes had to be restored.
 func (w *worker) mend(link netlink.Link) (address, routes bool) {
 	has, err := w.d.kernel.hasAddress(link, w.current.address)
 	if err == nil && !has {
 		left := w.current.time
 		if left > 0 {
 			if left -= age(w.obtained, w.d.cfg.Now()); left < time.Second {
-				return false, false // it goes anyway
+				return false, false // the address expires anyway
 			}
 		}
 		address = true
@@ -87,23 +87,23 @@ func (w *worker) mend(link netlink.Link) (address, routes bool) {
 	return address, routes
 }
 
-// undoDisturbance puts right what somebody may have changed. While the link is
-// down there is no need: that is done when it returns.
+// undoDisturbance restores the address and routes if somebody changed them. If the
+// link is down, isInDoubt does so when the link is up again.
 func (w *worker) undoDisturbance() {
 	link, err := w.d.kernel.LinkByIndex(w.index)
 	if err != nil || !isUp(link) {
 		return
 	}
 	address, routes := w.mend(link)
-	if address {
-		w.failed(fmt.Errorf("somebody took the address %s away; it is back", w.current.address))
+	if address && len(w.failure.unseen("address "+w.current.address.String())) > 0 {
+		w.log.Warn("restored the address, which somebody removed", "address", w.current.address)
 	}
-	if routes {
-		w.failed(errors.New("somebody changed the routes; they are as before"))
+	if routes && len(w.failure.unseen("routes")) > 0 {
+		w.log.Warn("restored the routes, which somebody changed", "routes", len(w.current.routes))
 	}
 }
 
-// setLease notes a lease that took effect at the time obtained.
+// setLease puts a lease into the report. Its times count from obtained.
 func (n *NIC) setLease(l lease, obtained time.Time) {
 	n.State, n.Error = StateBound, ""
 	n.Addresses = []netip.Prefix{l.address}
@@ -116,10 +116,10 @@ func (n *NIC) setLease(l lease, obtained time.Time) {
 	}
 }
 
-// sinceBoot is the time since the kernel started, in nanoseconds.
+// sinceBoot returns the time since the kernel started, in nanoseconds.
 func sinceBoot() int64 {
 	var ts unix.Timespec
-	// It cannot fail: the clock is there since Linux 2.6.39.
+	// It cannot fail: Linux has this clock since 2.6.39.
 	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts)
 	return ts.Nano()
 }

@@ -11,96 +11,101 @@ import (
 	"time"
 
 	"github.com/arcinit/arcinit/internal/guarded"
+	"github.com/arcinit/arcinit/pkg/arcsetup/netd/firewall"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
-// Run configures the NICs and keeps them configured until ctx ends; then it
-// returns nil and leaves the network as it is, for the next Run to take over
-// (ErrRelease as the cause gives the leases back). It ends with an error only
-// where it cannot go on: the kernel tells no more of the links, or a bug made a
-// goroutine panic. Being without NICs, servers or leases is not such a case.
+// Run configures the NICs and the firewall and keeps them configured until ctx
+// ends. Then it returns nil and leaves the network as it is, for the next Run to
+// take over. With ErrRelease as ctx's cause it releases the leases first.
+//
+// It returns an error only if it cannot go on: the kernel sends no more messages
+// about links, or a goroutine panicked. Missing NICs, servers and leases are not
+// errors.
 func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	return newDaemon(cfg, log).run(ctx)
 }
 
-// daemon has a worker for each NIC with a role. It hears of the links and keeps
-// the report; the workers do the rest.
+// daemon receives the kernel's messages, assigns the roles, applies the firewall's
+// rules, and writes the report. A worker for each NIC with a role does the rest.
 type daemon struct {
-	cfg       Config
-	log       *slog.Logger
-	newClient func(*counter) exchanger
-	fail      context.CancelCauseFunc // ends the daemon with an error
-	wg        sync.WaitGroup          // all goroutines
+	cfg        Config
+	log        *slog.Logger
+	newClient  func(*counter) exchanger
+	applyRules func(add, remove []firewall.Rule) (changed bool, err error)
+	fail       context.CancelCauseFunc // ends the daemon with an error
+	wg         sync.WaitGroup          // all goroutines
 
-	kernel  kernel
-	posts   posts
-	workers map[int]*worker // by link index
-	// isLate says that a NIC found now was not there when the system began.
-	isLate bool
+	kernel       kernel
+	slots        slots
+	workers      map[int]*worker // by link index
+	bridge       string          // the link name in the firewall's rules, if any
+	firewallErrs seen
+	rivals       seen // other programs' default routes
 
-	// before is what there was: the last Run's report, and then what NICs
-	// that are gone have left.
+	// before has what the last Run's report says, and the state of NICs that have
+	// gone since.
 	before Report
 
-	mu     sync.Mutex // guards report, which the workers change
+	mu     sync.Mutex // guards report, which workers change
 	report Report
 
-	changed   chan struct{} // has one where the report is to be written
-	reportErr said          // of writing it
+	changed    chan struct{} // filled when the report has changed
+	reportErrs seen
 }
 
 func newDaemon(cfg Config, log *slog.Logger) *daemon {
 	cfg.setDefaults()
 	d := &daemon{
-		cfg:     cfg,
-		log:     log,
-		posts:   cfg.posts(),
-		workers: make(map[int]*worker),
-		report:  Report{NICs: []NIC{}},
-		changed: make(chan struct{}, 1),
+		cfg:        cfg,
+		log:        log,
+		applyRules: firewall.Apply,
+		slots:      cfg.slots(),
+		workers:    make(map[int]*worker),
+		report:     Report{NICs: []NIC{}},
+		changed:    make(chan struct{}, 1),
 	}
-	d.newClient = func(c *counter) exchanger { return dhcpClient{cfg.Hostname, c, d.spawn, cfg.After} }
+	d.newClient = func(c *counter) exchanger { return dhcpClient{cfg.Hostname, c} }
 	return d
 }
 
 func (d *daemon) run(ctx context.Context) error {
 	ctx, d.fail = context.WithCancelCause(ctx)
 	defer d.fail(nil)
-	// First subscribe, then look: nothing falls between.
-	news, err := d.subscribe(ctx)
+	// Subscribe before the first look, so that no change is missed.
+	events, err := d.subscribe(ctx)
 	if err != nil {
 		return err
 	}
 	if d.kernel, err = openKernel(); err != nil {
-		d.log.Warn("start", "err", err)
+		d.log.Warn("cannot keep a netlink socket; opening one for each request", "err", err)
 	}
 	defer d.kernel.Close()
 	switch d.before, err = ReadReport(d.cfg.ReportPath); {
 	case err == nil:
-		d.isLate = true
-		d.posts.restore(d.before)
+		d.slots.restore(d.before)
+		if n := d.before.withRole(RoleBridge); n != nil {
+			d.bridge = n.Name
+		}
 	case !errors.Is(err, fs.ErrNotExist):
-		d.log.Warn("what was leased before is not known", "err", err)
+		d.log.Warn("cannot read the previous leases; starting without them", "err", err)
 	}
 	if d.cfg.IPv6Router {
-		if err := setIPv6Forwarding(d.cfg.Proc); err != nil {
-			d.log.Warn("IPv6", "err", err)
+		if err := setSysctl(d.cfg.Proc, "net/ipv6/conf/all/forwarding", "1"); err != nil {
+			d.log.Warn("cannot forward IPv6", "err", err)
 		}
 	}
 	clock := make(chan struct{}, 1)
 	if err := watchClock(ctx, func(f func()) { d.spawn("clock", f) }, func() { signal(clock) }); err != nil {
-		d.log.Warn("a jump of the wall clock will not be noticed", "err", err)
+		d.log.Warn("cannot watch for clock jumps", "err", err)
 	}
-	if err := d.assign(ctx); err != nil {
-		d.log.Warn("NIC roles", "err", err)
-	}
-	d.isLate = true
+	d.assign(ctx, slog.LevelWarn)
 	if len(d.workers) == 0 {
-		d.log.Warn("there is no NIC; waiting for one")
-		d.updateReport(func(*Report) {})
+		d.log.Warn("no NIC has a role; waiting for a NIC")
 	}
+	signal(d.changed) // there is a report even without NICs
 	d.spawn("report", func() { d.keepReport(ctx) })
 	for ctx.Err() == nil {
 		select {
@@ -110,8 +115,10 @@ func (d *daemon) run(ctx context.Context) error {
 				w.clockSet.Store(true)
 				signal(w.wake)
 			}
-		case messages := <-news:
-			d.heard(ctx, messages)
+		case messages := <-events:
+			d.handle(ctx, messages)
+		case <-d.cfg.LookAgain:
+			d.lookAgain(ctx)
 		}
 	}
 	d.wg.Wait()
@@ -122,7 +129,8 @@ func (d *daemon) run(ctx context.Context) error {
 	return nil
 }
 
-// signal puts one into c, unless there is one already. It does not wait.
+// signal fills c, which has room for one signal, unless it is full. It does not
+// block.
 func signal(c chan<- struct{}) {
 	select {
 	case c <- struct{}{}:
@@ -130,8 +138,7 @@ func signal(c chan<- struct{}) {
 	}
 }
 
-// spawn runs f on a goroutine of its own, which run waits for. A panic in it ends
-// the daemon.
+// spawn runs f on a goroutine, which run waits for. A panic in f ends the daemon.
 func (d *daemon) spawn(name string, f func()) {
 	d.wg.Add(1)
 	guarded.Go(d.log, "netd's "+name, func() {
@@ -142,15 +149,17 @@ func (d *daemon) spawn(name string, f func()) {
 	})
 }
 
-// heard tells the workers what the kernel's messages say that is theirs.
-func (d *daemon) heard(ctx context.Context, messages []syscall.NetlinkMessage) {
+// handle passes the kernel's messages on to the workers of their links. Without
+// messages, as when some were lost, it looks at everything.
+func (d *daemon) handle(ctx context.Context, messages []syscall.NetlinkMessage) {
 	if messages == nil {
-		d.look(ctx)
+		d.log.Debug("netlink messages were lost; looking at everything again")
+		d.lookAgain(ctx)
 	}
 	for _, m := range messages {
 		switch m.Header.Type {
 		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
-			// A bridge's about one of its ports is not about the link.
+			// AF_BRIDGE messages are about ports of a bridge, not about the link.
 			if nl.DeserializeIfInfomsg(m.Data).Family == unix.AF_UNSPEC {
 				d.linkChanged(ctx, m)
 			}
@@ -159,89 +168,125 @@ func (d *daemon) heard(ctx context.Context, messages []syscall.NetlinkMessage) {
 				w.disturb()
 			}
 		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
-			if !isDisturbing(m) {
-				continue
-			}
-			for _, w := range d.workers {
-				w.disturb()
+			switch {
+			case isDisturbing(m):
+				for _, w := range d.workers {
+					w.disturb()
+				}
+			case isRival(m):
+				d.logRivals()
 			}
 		}
 	}
 }
 
-// look finds out what messages that were lost may have said.
-func (d *daemon) look(ctx context.Context) {
-	d.log.Debug("messages of the kernel were lost")
+// lookAgain makes links, roles, rules, kernel parameters, addresses and routes what
+// they should be, whatever others have changed.
+func (d *daemon) lookAgain(ctx context.Context) {
 	for _, w := range d.workers {
 		link, err := d.kernel.LinkByIndex(w.index)
 		if err != nil || link.Attrs().Name != w.Name {
 			d.gone(w)
 			continue
 		}
+		if err := w.setSysctls(); err != nil {
+			w.log.Warn("cannot set kernel parameters of the NIC", "err", err)
+		}
 		w.linkChanged(link)
 		w.disturb()
 	}
-	d.assignLate(ctx)
+	d.assign(ctx, slog.LevelDebug)
 }
 
-// linkChanged tells the worker of a link that it changed, or that it is gone. A
-// new link may be a NIC that is to have a role.
+// linkChanged handles a message about a link: the worker learns of the change, or
+// ends if the link is gone or has another name. A new NIC may get a role.
 func (d *daemon) linkChanged(ctx context.Context, m syscall.NetlinkMessage) {
 	header := unix.NlMsghdr(m.Header)
 	link, err := netlink.LinkDeserialize(&header, m.Data)
 	if err != nil {
-		d.log.Warn("message about a link", "err", err)
+		d.log.Warn("cannot parse a message about a link", "err", err)
 		return
 	}
-	name, isThere := link.Attrs().Name, header.Type == unix.RTM_NEWLINK
+	name, exists := link.Attrs().Name, header.Type == unix.RTM_NEWLINK
 	w := d.workers[link.Attrs().Index]
-	if w != nil && isThere && name == w.Name {
+	if w != nil && exists && name == w.Name {
 		w.linkChanged(link)
 		return
 	}
 	if w != nil {
-		d.gone(w) // or it has another name now
+		d.gone(w)
 	}
-	// Containers come and go with links that are no NICs.
-	if isThere && isNIC(d.cfg.Sys, name) {
-		d.assignLate(ctx)
-	}
-}
-
-func (d *daemon) assignLate(ctx context.Context) {
-	if err := d.assign(ctx); err != nil {
-		d.log.Debug("NIC roles", "err", err)
+	// Containers' links come and go, too, but are not NICs.
+	if exists && isNIC(d.cfg.Sys, name) {
+		d.assign(ctx, slog.LevelDebug)
 	}
 }
 
-// assign starts a worker for each NIC that has a role and no worker.
-func (d *daemon) assign(ctx context.Context) error {
-	found, err := d.posts.fill(d.cfg.Sys)
-	isNew := false
-	for _, a := range found {
-		isNew = d.start(ctx, a) || isNew
+// assign gives the NICs their roles, applies the firewall's rules for them, and
+// then starts a worker for each NIC that has a role and no worker. It logs at this
+// level which roles it cannot assign.
+func (d *daemon) assign(ctx context.Context, level slog.Level) {
+	assigned, err := d.slots.assign(d.cfg.Sys)
+	if err != nil {
+		d.log.Log(ctx, level, "cannot assign all NIC roles", "err", err)
 	}
-	if isNew {
-		d.updateReport(func(*Report) {})
+	bridge := ""
+	for _, a := range assigned {
+		if a.Role == RoleBridge {
+			bridge = a.Name
+		}
 	}
-	return err
+	d.setFirewall(bridge)
+	for _, a := range assigned {
+		d.start(ctx, a)
+	}
 }
 
-// start starts the worker of a NIC, unless it has one, and reports whether it did.
-func (d *daemon) start(ctx context.Context, a Assignment) (started bool) {
+// setFirewall adds the rules for the sandbox subnet and the bridge NIC, whose link
+// is not set up yet, and removes the rules of the bridge NIC's former name.
+func (d *daemon) setFirewall(bridge string) {
+	var add, remove []firewall.Rule
+	if bridge != "" {
+		add = firewall.BridgeRules(bridge)
+	}
+	if d.cfg.SandboxSubnet.IsValid() {
+		add = append(add, firewall.SandboxRules(d.cfg.SandboxSubnet)...)
+	}
+	if d.bridge != "" && d.bridge != bridge {
+		remove = firewall.BridgeRules(d.bridge)
+	}
+	d.bridge = bridge
+	changed, err := d.applyRules(add, remove)
+	if changed {
+		d.log.Debug("firewall rules changed", "added", add, "removed", remove)
+	}
+	text := ""
+	if err != nil {
+		text = err.Error()
+		if len(d.firewallErrs.unseen(text)) > 0 {
+			d.log.Error("cannot apply all firewall rules", "err", err)
+		}
+	}
+	if text != d.report.FirewallError { // only this goroutine changes it
+		d.updateReport(func(r *Report) { r.FirewallError = text })
+	}
+}
+
+// start starts a worker for a NIC, unless the NIC has one.
+func (d *daemon) start(ctx context.Context, a assignment) {
 	link, err := d.kernel.LinkByName(a.Name)
 	if err != nil {
 		d.log.Warn("NIC is gone", "nic", a.Name, "role", a.Role, "err", err)
-		return false
+		return
 	}
 	index := link.Attrs().Index
 	if d.workers[index] != nil {
-		return false
+		return
 	}
 	mac := link.Attrs().HardwareAddr.String()
 	ctx, cancel := context.WithCancel(ctx)
 	w := &worker{
-		Assignment: a,
+		assignment: a,
 		d:          d,
 		index:      index,
 		log:        d.log.With("nic", a.Name, "role", a.Role),
@@ -256,27 +301,17 @@ func (d *daemon) start(ctx context.Context, a Assignment) (started bool) {
 	w.link.set(link)
 	w.dhcp = d.newClient(&w.counter)
 	d.workers[index] = w
-	if a.Role == RoleBridge && d.isLate && d.cfg.NewBridge != nil {
-		old := d.before.Bridge()
-		if old == a.Name {
-			old = ""
-		}
-		if err := d.cfg.NewBridge(a.Name, old); err != nil {
-			w.log.Warn("new bridge NIC", "err", err)
-		}
-	}
 	d.before.forget(mac)
-	d.mu.Lock()
-	d.report.add(NIC{Role: a.Role, Name: a.Name, MAC: mac, State: StateDiscovering})
-	d.mu.Unlock()
+	d.updateReport(func(r *Report) {
+		r.add(NIC{Role: a.Role, Name: a.Name, MAC: mac, State: StateDiscovering})
+	})
 	d.spawn("worker "+a.Name, func() {
 		defer close(w.done)
 		w.run(ctx)
 	})
-	return true
 }
 
-// gone ends the worker of a NIC that is gone, and remembers what it had.
+// gone ends the worker of a NIC that is gone, and keeps the NIC's state in before.
 func (d *daemon) gone(w *worker) {
 	w.log.Info("NIC is gone")
 	w.cancel()
@@ -299,9 +334,8 @@ func (d *daemon) updateReport(change func(*Report)) {
 	signal(d.changed)
 }
 
-// reportDelay is how long a change of the report waits for others, which come
-// close together, before they are written: it takes longer to write them than to
-// get a lease.
+// reportDelay is how long a changed report waits for further changes, which often
+// follow soon. Writing the report takes longer than getting a lease.
 const reportDelay = 20 * time.Millisecond
 
 // keepReport writes the report when it has changed, until ctx ends.
@@ -321,15 +355,16 @@ func (d *daemon) keepReport(ctx context.Context) {
 	}
 }
 
-// writeReport writes the report as it is. That it cannot be written is logged
-// once for each reason.
+// writeReport writes the report. It logs each reason why it cannot once.
 func (d *daemon) writeReport() {
 	d.mu.Lock()
 	err := d.report.write(d.cfg.ReportPath)
 	d.mu.Unlock()
 	if err == nil {
-		d.reportErr = said{}
-	} else if len(d.reportErr.news(err.Error())) > 0 {
-		d.log.Warn("network report", "err", err)
+		d.reportErrs = nil
+		return
+	}
+	if len(d.reportErrs.unseen(err.Error())) > 0 {
+		d.log.Warn("cannot write the network report", "err", err)
 	}
 }

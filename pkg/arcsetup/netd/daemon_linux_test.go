@@ -4,9 +4,12 @@ package netd
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -14,8 +17,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/arcinit/arcinit/pkg/arcsetup/netd/firewall"
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // running is a daemon under test.
@@ -97,9 +102,12 @@ func TestPrimaryAndBridge(t *testing.T) {
 	eventually(t, "primary", r.bound(t, RolePrimary, "10.0.2.15/24"))
 	eventually(t, "bridge", r.bound(t, RoleBridge, "192.168.64.7/24"))
 
-	if got, want := ip(t, "route", "show", "default"), "default via 10.0.2.2 dev eth0 proto dhcp"; got != want {
-		t.Errorf("default routes:\n%s\nwant:\n%s", got, want)
+	// Other programs' routes stay, but for the default route with the same metric.
+	if got, want := strings.Split(ip(t, "route", "show", "default"), "\n")[0], "default via 10.0.2.2 dev eth0 proto dhcp"; strings.TrimSpace(got) != want {
+		t.Errorf("first default route:\n%s\nwant:\n%s", got, want)
 	}
+	ip(t, "route", "del", "default", "metric", "100")
+	ip(t, "route", "del", "default", "metric", "7")
 	routes := ip(t, "route")
 	for _, want := range []string{"198.51.100.0/24 via 192.0.2.1 dev eth0 proto dhcp onlink", "10.8.0.0/16", "192.168.64.0/24 dev eth1"} {
 		if !strings.Contains(routes, want) {
@@ -107,7 +115,7 @@ func TestPrimaryAndBridge(t *testing.T) {
 		}
 	}
 	if strings.Contains(routes, "10.9.0.0") || strings.Count(routes, "eth1") != 1 {
-		t.Errorf("routes:\n%s\nwant neither the old one by DHCP nor others of eth1", routes)
+		t.Errorf("routes:\n%s\nwant neither the old DHCP route nor other routes of eth1", routes)
 	}
 	addrs := ip(t, "-4", "addr")
 	// The lifetimes are the lease's hour, of which some has gone.
@@ -249,7 +257,7 @@ func TestRenewal(t *testing.T) {
 		return reply
 	})
 	eventually(t, "address after NAK", r.bound(t, RolePrimary, "10.0.2.17/24"))
-	if r.logged.count("DHCPNAK") != 1 {
+	if r.logged.warnings("NAK") != 1 {
 		t.Error("the NAK is not logged once")
 	}
 
@@ -278,7 +286,7 @@ func TestServerComesLate(t *testing.T) {
 	addNIC(t, far, "eth0", "10.0.2.1/24")
 	s := serve(t, far, "eth0", func(*dhcpv4.DHCPv4) *dhcpv4.DHCPv4 { return nil })
 	r := startDaemon(t, Config{}, 1)
-	eventually(t, "said that no server answers", func() bool { return r.logged.count("no DHCP server answers") > 0 })
+	eventually(t, "warned that no server answers", func() bool { return r.logged.warnings(fmt.Sprintf("tries=%d", silent)) > 0 })
 	eventually(t, "asked as often as each try does", func() bool {
 		var tries []uint16 // by the time since the first
 		asked := map[uint16]int{}
@@ -296,8 +304,8 @@ func TestServerComesLate(t *testing.T) {
 	})
 	s.become(granting(t, "10.0.2.15"))
 	eventually(t, "bound", r.bound(t, RolePrimary, "10.0.2.15/24"))
-	if n := r.logged.count("no DHCP server answers"); n != 1 {
-		t.Errorf("logged %d times that no server answers, want once", n)
+	if n := r.logged.warnings(fmt.Sprintf("tries=%d", silent)); n != 1 {
+		t.Errorf("%d warnings that no server answers, want one", n)
 	}
 	must(t, r.end())
 }
@@ -312,7 +320,7 @@ func TestNICsComeAndGo(t *testing.T) {
 		report, err := ReadReport(r.cfg.ReportPath)
 		return err == nil && report.NICs != nil && len(report.NICs) == 0
 	})
-	eventually(t, "said that there is no NIC", func() bool { return r.logged.count("there is no NIC") > 0 })
+	eventually(t, "said that there is no NIC", func() bool { return r.logged.count("no NIC has a role") > 0 })
 	for range 2 {
 		// A new NIC's far end, and with it its server, comes after it.
 		addNIC(t, far, "eth0", "10.0.2.1/24")
@@ -324,7 +332,7 @@ func TestNICsComeAndGo(t *testing.T) {
 	if err := r.end(); err != nil {
 		t.Errorf("Run: %v", err)
 	}
-	if n := r.logged.count("there is no NIC"); n != 1 {
+	if n := r.logged.count("no NIC has a role"); n != 1 {
 		t.Errorf("logged %d times that there is no NIC, want once", n)
 	}
 }
@@ -339,13 +347,29 @@ func TestRenamed(t *testing.T) {
 	addNIC(t, far, "eth1", "192.168.64.1/24")
 	serve(t, far, "eth0", granting(t, "10.0.2.15"))
 	serve(t, far, "eth1", granting(t, "192.168.64.7"))
-	type move struct{ link, old string }
-	moves := make(chan move, 10)
-	r := startDaemon(t, Config{NewBridge: func(link, old string) error { moves <- move{link, old}; return nil }}, 1)
+	type batch struct {
+		add, remove string
+		linkIsUp    bool
+	}
+	batches := make(chan batch, 10)
+	subnet := netip.MustParsePrefix("172.20.0.0/16")
+	r := startDaemon(t, Config{SandboxSubnet: subnet}, 1, func(d *daemon) {
+		d.applyRules = func(add, remove []firewall.Rule) (bool, error) {
+			addresses, err := net.InterfaceAddrs()
+			if err != nil {
+				return false, err
+			}
+			batches <- batch{fmt.Sprint(add), fmt.Sprint(remove), len(addresses) > 0}
+			return true, nil
+		}
+	})
+	rules := func(link string) string {
+		return fmt.Sprint(append(firewall.BridgeRules(link), firewall.SandboxRules(subnet)...))
+	}
 	eventually(t, "primary", r.bound(t, RolePrimary, "10.0.2.15/24"))
 	eventually(t, "bridge", r.bound(t, RoleBridge, "192.168.64.7/24"))
-	if len(moves) > 0 {
-		t.Errorf("the bridge NIC that was there is told of: %v", <-moves)
+	if got, want := <-batches, (batch{rules("eth1"), "[]", false}); got != want || len(batches) > 0 {
+		t.Errorf("the first rules: %+v, want %+v; and %d further batches", got, want, len(batches))
 	}
 	setLinks(t, r.cfg.Sys, map[string]string{"eth7": "52:54:00:00:00:0a", "eth0": "52:54:00:00:00:0b"})
 	ip(t, "link", "set", "eth0", "down")
@@ -356,14 +380,59 @@ func TestRenamed(t *testing.T) {
 	ip(t, "link", "set", "eth0", "up")
 	eventually(t, "primary", func() bool { return r.bound(t, RolePrimary, "10.0.2.15/24")() && r.nic(t, RolePrimary).Name == "eth7" })
 	eventually(t, "bridge", func() bool { return r.bound(t, RoleBridge, "192.168.64.7/24")() && r.nic(t, RoleBridge).Name == "eth0" })
-	if got, want := <-moves, (move{"eth0", "eth1"}); got != want {
-		t.Errorf("the bridge NIC has moved: %v, want %v", got, want)
+	if got, want := <-batches, (batch{rules("eth0"), fmt.Sprint(firewall.BridgeRules("eth1")), true}); got != want {
+		t.Errorf("rules after the renaming: %+v, want %+v", got, want)
 	}
 	eventually(t, "default route", func() bool {
 		return strings.HasPrefix(ip(t, "route", "show", "default"), "default via 10.0.2.1 dev eth7")
 	})
 	if got := readTrimmed(t, "/proc/sys/net/ipv4/conf/eth7/proxy_arp") + readTrimmed(t, "/proc/sys/net/ipv4/conf/eth0/proxy_arp"); got != "01" {
 		t.Errorf("proxy_arp of the primary and bridge NIC: %q", got)
+	}
+	must(t, r.end())
+}
+
+// TestLookAgain takes away what the daemon configured, and asks it to look again.
+func TestLookAgain(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	far := newNamespace(t)
+	addNIC(t, far, "eth0", "10.0.2.1/24")
+	addNIC(t, far, "eth1", "192.168.64.1/24")
+	serve(t, far, "eth0", granting(t, "10.0.2.15"))
+	serve(t, far, "eth1", granting(t, "192.168.64.7"))
+	lookAgain, applied := make(chan os.Signal), make(chan error, 10)
+	refused := errors.New("refused")
+	r := startDaemon(t, Config{LookAgain: lookAgain}, 10, func(d *daemon) {
+		applied <- refused
+		d.applyRules = func(add, remove []firewall.Rule) (bool, error) {
+			if len(add) == 0 || len(remove) > 0 {
+				t.Errorf("add %s, remove %s", add, remove)
+			}
+			return false, <-applied
+		}
+	})
+	eventually(t, "primary", r.bound(t, RolePrimary, "10.0.2.15/24"))
+	eventually(t, "bridge", r.bound(t, RoleBridge, "192.168.64.7/24"))
+	firewallError := func() string {
+		report, err := ReadReport(r.cfg.ReportPath)
+		must(t, err)
+		return report.FirewallError
+	}
+	if got := firewallError(); got != refused.Error() || r.logged.count(refused.Error()) != 1 {
+		t.Errorf("the report has the firewall error %q, logged %d times", got, r.logged.count(refused.Error()))
+	}
+	const proxyARP = "/proc/sys/net/ipv4/conf/eth1/proxy_arp"
+	must(t, os.WriteFile(proxyARP, []byte("0\n"), 0))
+	applied <- refused
+	lookAgain <- unix.SIGUSR1
+	eventually(t, "proxy_arp again", func() bool { return readTrimmed(t, proxyARP) == "1" })
+	applied <- nil
+	lookAgain <- unix.SIGUSR1
+	eventually(t, "no firewall error", func() bool { return firewallError() == "" })
+	if n := r.logged.count(refused.Error()); n != 1 {
+		t.Errorf("logged %d times that the rules were refused", n)
 	}
 	must(t, r.end())
 }
@@ -474,8 +543,8 @@ func TestReleasedWhenRenewed(t *testing.T) {
 	ip(t, "link", "set", "eth0", "up")
 	link, err := netlink.LinkByName("eth0")
 	must(t, err)
-	client := dhcpClient{counter: &counter{}, spawn: func(_ string, f func()) { go f() }, after: time.After}
-	ack, err := client.request(t.Context(), link, request{address: addr("10.0.2.15"), renewing: true, server: addr("10.0.2.1"), wait: 10 * time.Second})
+	client := dhcpClient{counter: &counter{}}
+	ack, err := client.request(t.Context(), link, request{address: addr("10.0.2.15"), ack: newACK(t, "10.0.2.15"), server: addr("10.0.2.1"), wait: 10 * time.Second})
 	must(t, err)
 	must(t, client.release(link, ack))
 	eventually(t, "released", func() bool {
@@ -528,7 +597,7 @@ func TestFailingAtOnceDoesNotSpin(t *testing.T) {
 	}
 	eventually(t, "error in the report", func() bool { return strings.Contains(r.nic(t, RolePrimary).Error, "0.0.0.0") })
 	must(t, r.end())
-	if n := r.logged.count("not a host's address"); n != 1 {
-		t.Errorf("logged %d times, want once", n)
+	if n := r.logged.warnings("0.0.0.0"); n != 1 {
+		t.Errorf("%d warnings of the address, want one", n)
 	}
 }

@@ -1,13 +1,13 @@
-// Package netd is the network daemon: it finds the NICs and gives each its
-// role, gets DHCP leases for all of them at once, configures the links and keeps
-// the leases alive until it is told to end. It is meant to be a process of its
-// own, as it parses what comes from the network: what a hostile packet can do at
-// worst is to end it, and it can be started again at any time.
+// Package netd is the network daemon. It gives the NICs their roles, applies the
+// firewall's rules, gets DHCP leases for all NICs at once, configures the links, and
+// renews the leases until it is told to end. It is meant to be a process of its own,
+// because it parses messages from the network: at worst, a hostile packet ends the
+// daemon, which can be started again at any time.
 //
-// It must not know who started it, and never touches /etc/resolv.conf: the name
-// servers of the leases are in the Report for whoever forwards.
+// It must not know who started it, and it never touches /etc/resolv.conf: the Report
+// has the name servers, for whoever forwards to them.
 //
-// The DHCP library logs through the standard logger. Whoever runs the daemon
-// sends that somewhere quiet: slog.SetDefault with slog.SetLogLoggerLevel makes
-// debug records of it.
+// The DHCP library logs through the standard logger. Whoever runs the daemon should
+// lower these records to debug level, with slog.SetDefault and
+// slog.SetLogLoggerLevel.
 package netd

@@ -17,98 +17,82 @@ import (
 
 // exchanger talks DHCP on a link that is up.
 type exchanger interface {
-	// discover gets a lease from whichever server offers one.
+	// discover gets a lease from the first server that offers one.
 	discover(ctx context.Context, link netlink.Link, d discovery) (*dhcpv4.DHCPv4, error)
-	// request asks for a lease that there was before.
+	// request asks for an address that was leased before.
 	request(ctx context.Context, link netlink.Link, r request) (*dhcpv4.DHCPv4, error)
-	// decline tells the server that ack's address is in use by another host,
-	// release that the address is not needed any more. Neither is answered.
+	// decline tells the server that another host has ack's address, release that
+	// the address is free again. Servers do not answer either message.
 	decline(link netlink.Link, ack *dhcpv4.DHCPv4) error
 	release(link netlink.Link, ack *dhcpv4.DHCPv4) error
 }
 
 // discovery is one try to get a lease.
 type discovery struct {
-	// id is the same for all tries, so that a late answer to an earlier one
-	// counts: a server may look for the address on the network first.
+	// id is the same for all tries, so that a late answer to an earlier try
+	// counts: a server may first look for the address on the network.
 	id dhcpv4.TransactionID
 	// taken is the time since the first try.
 	taken time.Duration
-	// wait is how long the answer to each of the two messages is waited for.
+	// wait is how long to wait for the answer to each of the two messages.
 	wait time.Duration
-	// wanted, if valid, is the address that is asked for.
+	// wanted is the address to ask for, if valid.
 	wanted netip.Addr
 }
 
-// request is a DHCPREQUEST for an address that was leased before. The states
-// are those of RFC 2131 section 4.4: REBOOTING where renewing is false, RENEWING
-// with a server, REBINDING without.
+// request is a DHCPREQUEST for an address that was leased before. Its state in RFC
+// 2131 section 4.4 is INIT-REBOOT without an ACK, RENEWING with one and a server,
+// and REBINDING with an ACK alone.
 type request struct {
-	address  netip.Addr
-	renewing bool
-	server   netip.Addr
-	wait     time.Duration // for the answer
+	address netip.Addr
+	ack     *dhcpv4.DHCPv4 // of the lease to renew
+	server  netip.Addr
+	wait    time.Duration // for the answer
 }
 
-// errNAK is a server's refusal of the address that was asked for.
-var errNAK = errors.New("the server refuses the address (DHCPNAK)")
+// errNAK is a server's refusal to lease the address that the guest asked for.
+var errNAK = errors.New("the server refused the address (DHCPNAK)")
 
-// dhcpClient is the exchanger on real links: the client that u-root's dhclient is
-// made of. dhclient itself would wait for its socket to be closed before it
-// returns a lease, and bring DHCPv6 along.
+// dhcpClient is the exchanger on real links. It uses nclient4, the client under
+// u-root's dhclient: dhclient.SendRequests would add DHCPv6, 250 KB, and can neither
+// renew a lease nor ask for an earlier address.
 type dhcpClient struct {
 	hostname string
 	counter  *counter
-	spawn    func(name string, f func())
-	after    func(time.Duration) <-chan time.Time
 }
 
-// open returns a client that talks through conn and sends each message as often
-// as fits into wait.
-func (c dhcpClient) open(link netlink.Link, conn net.PacketConn, wait time.Duration) (*nclient4.Client, error) {
+// exchange runs ask with a client that talks through conn. Each message is sent as
+// often as fits into wait; ask waits for that many answers.
+func (c dhcpClient) exchange(ctx context.Context, link netlink.Link, conn net.PacketConn, wait time.Duration, answers int,
+	ask func(context.Context, *nclient4.Client) (*dhcpv4.DHCPv4, error),
+) (*dhcpv4.DHCPv4, error) {
 	mac := link.Attrs().HardwareAddr
 	client, err := nclient4.NewWithConn(c.counter.of(conn, mac), mac,
 		nclient4.WithTimeout(firstPause(wait)), nclient4.WithRetry(sends))
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	return client, nil
-}
-
-// closeDelay is for how long a client's socket outlives its exchange: longer than
-// it takes to configure all NICs.
-const closeDelay = 100 * time.Millisecond
-
-// close closes a client later, when nothing waits for the processor: the kernel
-// lets go of a packet socket when all processors have done with it, which takes
-// some ms (packet_release, net/packet/af_packet.c), and on a single one the Go
-// scheduler has nothing else run in them.
-func (c dhcpClient) close(client *nclient4.Client) {
-	c.spawn("DHCP socket", func() {
-		<-c.after(closeDelay)
-		_ = client.Close()
-	})
-}
-
-// bounded is a context for an exchange that takes so long at most: the library
-// begins to wait anew with each message that comes, if only the transaction is
-// the right one. The error that it makes of the context's end is no server's
-// fault but that of having no answer.
-func bounded(ctx context.Context, wait time.Duration) (_ context.Context, result func(error) error, cancel func()) {
-	limited, cancel := context.WithTimeout(ctx, wait+time.Second)
-	return limited, func(err error) error {
-		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-			return nclient4.ErrNoResponse
-		}
-		return err
-	}, cancel
+	defer client.Close() //nolint:errcheck // nothing is left in it
+	// The client waits anew after each message of the transaction, so it needs a
+	// limit of its own.
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Duration(answers)*wait+time.Second, nclient4.ErrNoResponse)
+	defer cancel()
+	answer, err := ask(ctx, client)
+	switch {
+	case errors.As(err, new(*nclient4.ErrNak)):
+		return nil, errNAK
+	case errors.Is(err, context.DeadlineExceeded):
+		return nil, context.Cause(ctx)
+	case err != nil:
+		return nil, err
+	case answer.MessageType() == dhcpv4.MessageTypeNak:
+		return nil, errNAK
+	}
+	return answer, nil
 }
 
 func (c dhcpClient) discover(ctx context.Context, link netlink.Link, d discovery) (*dhcpv4.DHCPv4, error) {
-	name := link.Attrs().Name
-	ctx, outcome, cancel := bounded(ctx, 2*d.wait)
-	defer cancel()
-	modifiers := append(c.asking(link),
+	modifiers := append(c.common(link),
 		dhcpv4.WithTransactionID(d.id),
 		func(m *dhcpv4.DHCPv4) {
 			m.NumSeconds = uint16(min(d.taken/time.Second, 0xffff))
@@ -120,199 +104,143 @@ func (c dhcpClient) discover(ctx context.Context, link netlink.Link, d discovery
 	if err != nil {
 		return nil, err
 	}
-	client, err := c.open(link, conn, d.wait)
+	ack, err := c.exchange(ctx, link, conn, d.wait, 2, func(ctx context.Context, client *nclient4.Client) (*dhcpv4.DHCPv4, error) {
+		lease, err := client.Request(ctx, modifiers...)
+		if err != nil {
+			return nil, err
+		}
+		return lease.ACK, nil
+	})
 	if err != nil {
-		return nil, fmt.Errorf("get a lease on %s: %w", name, err)
+		return nil, fmt.Errorf("get a lease on %s: %w", link.Attrs().Name, err)
 	}
-	defer c.close(client)
-	lease, err := client.Request(ctx, modifiers...)
-	if nak := (*nclient4.ErrNak)(nil); errors.As(err, &nak) {
-		return nil, errNAK
-	}
-	if err != nil {
-		return nil, fmt.Errorf("get a lease on %s: %w", name, outcome(err))
-	}
-	return lease.ACK, nil
+	return ack, nil
 }
 
-func (c dhcpClient) request(ctx context.Context, link netlink.Link, r request) (ack *dhcpv4.DHCPv4, err error) {
-	name := link.Attrs().Name
-	defer func() {
-		if err != nil && !errors.Is(err, errNAK) {
-			err = fmt.Errorf("ask on %s for %s again: %w", name, r.address, err)
-		}
-	}()
+func (c dhcpClient) request(ctx context.Context, link netlink.Link, r request) (*dhcpv4.DHCPv4, error) {
 	id, err := newTransactionID()
 	if err != nil {
 		return nil, err
 	}
-	message, err := dhcpv4.New(append(c.asking(link),
-		dhcpv4.WithTransactionID(id),
-		dhcpv4.WithMessageType(dhcpv4.MessageTypeRequest),
-		dhcpv4.WithOption(dhcpv4.OptMaxMessageSize(nclient4.MaxMessageSize)))...)
+	modifiers := append(c.common(link), dhcpv4.WithTransactionID(id),
+		dhcpv4.WithOption(dhcpv4.OptMaxMessageSize(nclient4.MaxMessageSize)))
+	var message *dhcpv4.DHCPv4
+	if r.ack != nil {
+		message, err = dhcpv4.NewRenewFromAck(r.ack, modifiers...)
+	} else { // dhcpv4 has no message for INIT-REBOOT
+		message, err = dhcpv4.New(append(modifiers, dhcpv4.WithMessageType(dhcpv4.MessageTypeRequest),
+			dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(r.address.AsSlice())))...)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if r.renewing {
-		message.ClientIPAddr = r.address.AsSlice()
+	var conn net.PacketConn
+	to := nclient4.DefaultServers
+	if r.ack != nil && r.server.IsValid() {
+		conn, to, err = listenUDP(link, r.server.AsSlice())
 	} else {
-		message.UpdateOption(dhcpv4.OptRequestedIPAddress(r.address.AsSlice()))
+		conn, err = listenDHCP(link)
 	}
-	conn, to, err := r.listen(link)
 	if err != nil {
 		return nil, err
 	}
-	client, err := c.open(link, conn, r.wait)
-	if err != nil {
-		return nil, err
-	}
-	if r.isUnicast() {
-		// At once: the port is wanted for a RELEASE, perhaps.
-		defer client.Close() //nolint:errcheck // nothing is left in it
-	} else {
-		defer c.close(client)
-	}
-	ctx, outcome, cancel := bounded(ctx, r.wait)
-	defer cancel()
-	answer, err := client.SendAndRead(ctx, to, message, nclient4.IsMessageType(dhcpv4.MessageTypeAck, dhcpv4.MessageTypeNak))
-	if err != nil {
-		return nil, outcome(err)
-	}
-	if answer.MessageType() == dhcpv4.MessageTypeNak {
-		return nil, errNAK
-	}
-	return answer, nil
-}
-
-// isUnicast reports whether the request goes to one server, from an address that
-// is still leased.
-func (r request) isUnicast() bool { return r.renewing && r.server.IsValid() }
-
-// listen returns what the request is sent through, and where to: by the kernel's
-// own UDP to the server that granted the lease, else to all.
-func (r request) listen(link netlink.Link) (net.PacketConn, *net.UDPAddr, error) {
-	if r.isUnicast() {
-		conn, err := listenUDP(link.Attrs().Name)
-		return conn, &net.UDPAddr{IP: r.server.AsSlice(), Port: dhcpv4.ServerPort}, err
-	}
-	conn, err := listenDHCP(link)
-	return conn, nclient4.DefaultServers, err
-}
-
-// listenUDP opens the DHCP client's port of a link, for answers to the link's
-// address and to all: some servers broadcast theirs even so.
-func listenUDP(link string) (conn net.PacketConn, err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("open UDP port %d of %s: %w", dhcpv4.ClientPort, link, err)
-		}
-	}()
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	socket := os.NewFile(uintptr(fd), "udp")
-	defer socket.Close() //nolint:errcheck // the connection has a descriptor of its own
-	if err := unix.BindToDevice(fd, link); err != nil {
-		return nil, err
-	}
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Port: dhcpv4.ClientPort}); err != nil {
-		return nil, err
-	}
-	return net.FilePacketConn(socket)
+	return c.exchange(ctx, link, conn, r.wait, 1, func(ctx context.Context, client *nclient4.Client) (*dhcpv4.DHCPv4, error) {
+		return client.SendAndRead(ctx, to, message, nclient4.IsMessageType(dhcpv4.MessageTypeAck, dhcpv4.MessageTypeNak))
+	})
 }
 
 func (c dhcpClient) decline(link netlink.Link, ack *dhcpv4.DHCPv4) error {
-	conn, err := listenDHCP(link)
-	if err != nil {
-		return fmt.Errorf("decline %s: %w", ack.YourIPAddr, err)
-	}
-	return errors.Join(c.tell(conn, nclient4.DefaultServers, link, ack, dhcpv4.MessageTypeDecline,
-		dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(ack.YourIPAddr))), conn.Close())
-}
-
-func (c dhcpClient) release(link netlink.Link, ack *dhcpv4.DHCPv4) error {
-	server := ack.ServerIdentifier()
-	if server == nil {
-		return fmt.Errorf("release %s: the lease names no server", ack.YourIPAddr)
-	}
-	conn, err := listenUDP(link.Attrs().Name)
-	if err != nil {
-		return fmt.Errorf("release %s: %w", ack.YourIPAddr, err)
-	}
-	return errors.Join(c.tell(conn, &net.UDPAddr{IP: server, Port: dhcpv4.ServerPort}, link, ack, dhcpv4.MessageTypeRelease,
-		dhcpv4.WithClientIP(ack.YourIPAddr)), conn.Close())
-}
-
-// tell sends a message that has no answer.
-func (c dhcpClient) tell(conn net.PacketConn, to net.Addr, link netlink.Link, ack *dhcpv4.DHCPv4, what dhcpv4.MessageType, more dhcpv4.Modifier) error {
-	id, err := newTransactionID()
-	if err != nil {
-		return err
-	}
 	message, err := dhcpv4.New(
-		dhcpv4.WithTransactionID(id),
-		dhcpv4.WithMessageType(what),
+		dhcpv4.WithMessageType(dhcpv4.MessageTypeDecline),
 		dhcpv4.WithHwAddr(link.Attrs().HardwareAddr),
 		dhcpv4.WithOption(clientID(link)),
 		dhcpv4.WithOptionCopied(ack, dhcpv4.OptionServerIdentifier),
-		more)
+		dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(ack.YourIPAddr)))
 	if err != nil {
 		return err
 	}
-	if _, err := c.counter.of(conn, nil).WriteTo(message.ToBytes(), to); err != nil {
-		return fmt.Errorf("send %s for %s: %w", what, ack.YourIPAddr, err)
+	conn, err := listenDHCP(link)
+	if err != nil {
+		return err
 	}
-	return nil
+	return c.send(conn, nclient4.DefaultServers, message)
 }
 
-// newTransactionID waits for the kernel to have entropy: the library reads with
-// GRND_NONBLOCK and spins. A blocking read makes the kernel gather some.
+func (c dhcpClient) release(link netlink.Link, ack *dhcpv4.DHCPv4) error {
+	message, err := dhcpv4.NewReleaseFromACK(ack, dhcpv4.WithHwAddr(link.Attrs().HardwareAddr), dhcpv4.WithOption(clientID(link)))
+	if err != nil {
+		return err
+	}
+	if ack.ServerIdentifier() == nil {
+		return errors.New("the lease has no server")
+	}
+	conn, to, err := listenUDP(link, ack.ServerIdentifier())
+	if err != nil {
+		return err
+	}
+	return c.send(conn, to, message)
+}
+
+// send sends a message without an answer and closes conn.
+func (c dhcpClient) send(conn net.PacketConn, to net.Addr, message *dhcpv4.DHCPv4) error {
+	_, err := c.counter.of(conn, nil).WriteTo(message.ToBytes(), to)
+	return errors.Join(err, conn.Close())
+}
+
+// listenUDP opens the DHCP client's port of a link, to talk to one server from the
+// link's address. It also gets broadcasts, which some servers answer with.
+func listenUDP(link netlink.Link, server net.IP) (net.PacketConn, *net.UDPAddr, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open a UDP socket: %w", err)
+	}
+	socket := os.NewFile(uintptr(fd), "udp")
+	defer socket.Close() //nolint:errcheck // the connection has a descriptor of its own
+	if err := unix.BindToDevice(fd, link.Attrs().Name); err != nil {
+		return nil, nil, fmt.Errorf("bind a UDP socket to %s: %w", link.Attrs().Name, err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Port: dhcpv4.ClientPort}); err != nil {
+		return nil, nil, fmt.Errorf("bind to UDP port %d: %w", dhcpv4.ClientPort, err)
+	}
+	conn, err := net.FilePacketConn(socket)
+	return conn, &net.UDPAddr{IP: server, Port: dhcpv4.ServerPort}, err
+}
+
+// newTransactionID waits until the kernel has entropy: dhcpv4 would spin on
+// GRND_NONBLOCK. A blocking read makes the kernel gather entropy.
 func newTransactionID() (id dhcpv4.TransactionID, err error) {
-	for {
+	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
 		_, err = unix.Getrandom(id[:], 0)
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
 	}
 	if err != nil {
-		return id, fmt.Errorf("make a transaction id: %w", err)
+		return id, fmt.Errorf("make a transaction ID: %w", err)
 	}
 	return id, nil
 }
 
 // clientID is made of the MAC address (RFC 2132 section 9.14): a guest without a
-// disk has no other name of its own that outlives it.
+// disk has no other identity that lasts.
 func clientID(link netlink.Link) dhcpv4.Option {
 	const ethernet = 1 // hardware type of RFC 1700
 	return dhcpv4.OptClientIdentifier(append([]byte{ethernet}, link.Attrs().HardwareAddr...))
 }
 
-// asking says who asks and for what; it replaces what the libraries put there
-// for network boot.
-func (c dhcpClient) asking(link netlink.Link) []dhcpv4.Modifier {
-	ms := []dhcpv4.Modifier{
+// common returns what DISCOVER and REQUEST say in all states. It replaces what the
+// libraries ask for by default, which is for network boot.
+func (c dhcpClient) common(link netlink.Link) []dhcpv4.Modifier {
+	modifiers := []dhcpv4.Modifier{
 		dhcpv4.WithHwAddr(link.Attrs().HardwareAddr),
 		dhcpv4.WithOption(dhcpv4.OptClassIdentifier("arcinit")),
 		dhcpv4.WithOption(clientID(link)),
 		dhcpv4.WithOption(dhcpv4.OptParameterRequestList(
-			// RFC 3442 wants 121 before 3.
-			dhcpv4.OptionSubnetMask,
-			dhcpv4.OptionClasslessStaticRoute,
-			dhcpv4.OptionRouter,
-			dhcpv4.OptionDomainNameServer,
-			dhcpv4.OptionHostName,
-			dhcpv4.OptionDomainName,
-			dhcpv4.OptionDNSDomainSearchList,
-			dhcpv4.OptionInterfaceMTU,
-			dhcpv4.OptionIPAddressLeaseTime,
+			dhcpv4.OptionSubnetMask, dhcpv4.OptionInterfaceMTU,
+			dhcpv4.OptionClasslessStaticRoute, dhcpv4.OptionRouter, // in this order (RFC 3442)
+			dhcpv4.OptionDomainNameServer, dhcpv4.OptionHostName, dhcpv4.OptionDomainName, dhcpv4.OptionDNSDomainSearchList,
 			dhcpv4.OptionServerIdentifier,
-			dhcpv4.OptionRenewTimeValue,
-			dhcpv4.OptionRebindingTimeValue,
-		)),
+			dhcpv4.OptionIPAddressLeaseTime, dhcpv4.OptionRenewTimeValue, dhcpv4.OptionRebindingTimeValue)),
 	}
 	if c.hostname != "" {
-		ms = append(ms, dhcpv4.WithOption(dhcpv4.OptHostName(c.hostname)))
+		modifiers = append(modifiers, dhcpv4.WithOption(dhcpv4.OptHostName(c.hostname)))
 	}
-	return ms
+	return modifiers
 }

@@ -9,11 +9,14 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
+	"github.com/u-root/u-root/pkg/dhclient"
 	"golang.org/x/net/bpf"
 )
 
@@ -46,6 +49,85 @@ func (c *onePacket) ReadFrom(b []byte) (int, net.Addr, error) {
 	return n, nil, nil
 }
 
+// addACKs adds ACKs as they come from the network, good ones and odd ones.
+func addACKs(f *testing.F) {
+	f.Helper()
+	for _, options := range [][]dhcpv4.Option{
+		nil,
+		{raw(dhcpv4.OptionSubnetMask), raw(dhcpv4.OptionInterfaceMTU, 1)},
+		{raw(dhcpv4.OptionClasslessStaticRoute, 0, 10, 0, 2, 2, 32, 192, 0, 2, 1, 0, 0, 0, 0)},
+		{raw(dhcpv4.OptionClasslessStaticRoute, 33, 255)},
+		{raw(dhcpv4.OptionClasslessStaticRoute, make([]byte, 1000)...)},
+		{raw(dhcpv4.OptionIPAddressLeaseTime, 255, 255, 255, 255), raw(dhcpv4.OptionRenewTimeValue, 0, 0, 0, 1)},
+		{raw(dhcpv4.OptionRouter, 10, 0, 2), raw(dhcpv4.OptionDomainNameServer, make([]byte, 400)...)},
+		{raw(dhcpv4.OptionDNSDomainSearchList, 1, 'a', 0xc0, 0), raw(dhcpv4.OptionHostName, 0x1b, '[', '2', 'J', 0)},
+		{raw(dhcpv4.OptionDNSDomainSearchList, 1, 'a', 1, 'b', 0, 0xc0, 2, 2, 0x1b, '[', 0)},
+		{raw(dhcpv4.OptionRelayAgentInformation, 1, 2, 3), raw(dhcpv4.OptionVendorSpecificInformation, 1, 200), raw(dhcpv4.OptionVendorIdentifyingVendorClass, 0, 0, 0, 1, 9)},
+		{raw(dhcpv4.OptionUserClassInformation, 3, 'a'), raw(dhcpv4.OptionClientSystemArchitectureType, 0), raw(dhcpv4.OptionAutoConfigure, 2)},
+		{raw(dhcpv4.OptionServerIdentifier), raw(dhcpv4.OptionMessage, []byte("no\x1b[31m\n")...)},
+	} {
+		f.Add(newACK(f, "10.0.2.15", options...).ToBytes())
+	}
+}
+
+// received is the message in a packet, nil where the client would not take it.
+func received(packet []byte) *dhcpv4.DHCPv4 {
+	const most = 1500 // bytes: nclient4.MaxMessageSize, which only Linux has
+	m, err := dhcpv4.FromBytes(packet[:min(len(packet), most)])
+	if err != nil {
+		return nil
+	}
+	return m
+}
+
+// checkText finds fault with what a log would not stand.
+func checkText(t *testing.T, text string) {
+	t.Helper()
+	if len(text) > maxText || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		t.Errorf("the log would have %q", text)
+	}
+}
+
+// maxText bounds one text in a log, in bytes.
+const maxText = 1024
+
+func checkLease(t *testing.T, l lease) {
+	t.Helper()
+	if a := l.address; !a.IsValid() || !isUnicast(a.Addr()) || a.Bits() < minPrefix {
+		t.Errorf("address %s", a)
+	}
+	if l.server.IsValid() && !isUnicast(l.server) {
+		t.Errorf("server %s", l.server)
+	}
+	if l.mtu != 0 && l.mtu < minMTU {
+		t.Errorf("MTU %d", l.mtu)
+	}
+	switch {
+	case l.time == 0 && l.renew == 0 && l.rebind == 0: // for ever
+	case l.time < minTime || l.renew < minTime/2 || l.rebind <= l.renew || l.time <= l.rebind:
+		t.Errorf("times %s, %s, %s", l.renew, l.rebind, l.time)
+	}
+	seen := make(map[netip.Prefix]bool)
+	for _, r := range l.routes {
+		if seen[r.Dst] || r.Dst != r.Dst.Masked() || r.Gateway == l.address.Addr() || r.Gateway.IsValid() && !isUnicast(r.Gateway) {
+			t.Errorf("route %+v", r)
+		}
+		seen[r.Dst] = true
+	}
+	for _, a := range l.dns {
+		if !isUnicast(a) {
+			t.Errorf("DNS server %s", a)
+		}
+	}
+	for _, name := range append([]string{l.hostname, l.domain}, l.search...) {
+		if len(name) > 253 || strings.ContainsFunc(name, func(r rune) bool {
+			return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-_.", r)
+		}) {
+			t.Errorf("name %q", name)
+		}
+	}
+}
+
 // FuzzParseLease reads packets as the client gets them. What it returns must be
 // fit for the kernel, for a log and for net.json, and bounded.
 func FuzzParseLease(f *testing.F) {
@@ -55,15 +137,15 @@ func FuzzParseLease(f *testing.F) {
 		if ack == nil {
 			return
 		}
-		l, refused, err := parseLease(ack)
+		l, invalid, err := parseLease(dhclient.NewPacket4(nil, ack))
 		if err != nil {
 			checkText(t, err.Error())
 			return
 		}
-		if len(refused) > maxRefused || len(l.routes) > maxRoutes || len(l.dns) > maxServers || len(l.search) > maxSearch {
-			t.Errorf("without bounds: %d refused, %d routes, %d servers, %d names", len(refused), len(l.routes), len(l.dns), len(l.search))
+		if len(invalid) > maxInvalid || len(l.routes) > maxRoutes || len(l.dns) > maxServers || len(l.search) > maxSearch {
+			t.Errorf("without bounds: %d invalid parts, %d routes, %d servers, %d names", len(invalid), len(l.routes), len(l.dns), len(l.search))
 		}
-		for _, text := range refused {
+		for _, text := range invalid {
 			checkText(t, text)
 		}
 		checkLease(t, l)

@@ -3,96 +3,13 @@ package netd
 import (
 	"cmp"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-	"unicode"
-
-	"github.com/insomniacslk/dhcp/dhcpv4"
 )
-
-// addACKs adds ACKs as they come from the network, good ones and odd ones.
-func addACKs(f *testing.F) {
-	f.Helper()
-	for _, options := range [][]dhcpv4.Option{
-		nil,
-		{raw(dhcpv4.OptionSubnetMask), raw(dhcpv4.OptionInterfaceMTU, 1)},
-		{raw(dhcpv4.OptionClasslessStaticRoute, 0, 10, 0, 2, 2, 32, 192, 0, 2, 1, 0, 0, 0, 0)},
-		{raw(dhcpv4.OptionClasslessStaticRoute, 33, 255)},
-		{raw(dhcpv4.OptionClasslessStaticRoute, make([]byte, 1000)...)},
-		{raw(dhcpv4.OptionIPAddressLeaseTime, 255, 255, 255, 255), raw(dhcpv4.OptionRenewTimeValue, 0, 0, 0, 1)},
-		{raw(dhcpv4.OptionRouter, 10, 0, 2), raw(dhcpv4.OptionDomainNameServer, make([]byte, 400)...)},
-		{raw(dhcpv4.OptionDNSDomainSearchList, 1, 'a', 0xc0, 0), raw(dhcpv4.OptionHostName, 0x1b, '[', '2', 'J', 0)},
-		{raw(dhcpv4.OptionDNSDomainSearchList, 1, 'a', 1, 'b', 0, 0xc0, 2, 2, 0x1b, '[', 0)},
-		{raw(dhcpv4.OptionRelayAgentInformation, 1, 2, 3), raw(dhcpv4.OptionVendorSpecificInformation, 1, 200), raw(dhcpv4.OptionVendorIdentifyingVendorClass, 0, 0, 0, 1, 9)},
-		{raw(dhcpv4.OptionUserClassInformation, 3, 'a'), raw(dhcpv4.OptionClientSystemArchitectureType, 0), raw(dhcpv4.OptionAutoConfigure, 2)},
-		{raw(dhcpv4.OptionServerIdentifier), raw(dhcpv4.OptionMessage, []byte("no\x1b[31m\n")...)},
-	} {
-		f.Add(newACK(f, "10.0.2.15", options...).ToBytes())
-	}
-}
-
-// received is the message in a packet, nil where the client would not take it.
-func received(packet []byte) *dhcpv4.DHCPv4 {
-	const most = 1500 // bytes: nclient4.MaxMessageSize, which only Linux has
-	m, err := dhcpv4.FromBytes(packet[:min(len(packet), most)])
-	if err != nil {
-		return nil
-	}
-	return m
-}
-
-// checkText finds fault with what a log would not stand.
-func checkText(t *testing.T, text string) {
-	t.Helper()
-	if len(text) > maxText || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		t.Errorf("the log would have %q", text)
-	}
-}
-
-// maxText is how much one thing refused may have to say, in bytes.
-const maxText = 1024
-
-func checkLease(t *testing.T, l lease) {
-	t.Helper()
-	if a := l.address; !a.IsValid() || !isUnicast(a.Addr()) || a.Bits() < minPrefix {
-		t.Errorf("address %s", a)
-	}
-	if l.server.IsValid() && !isUnicast(l.server) {
-		t.Errorf("server %s", l.server)
-	}
-	if l.mtu != 0 && l.mtu < minMTU {
-		t.Errorf("MTU %d", l.mtu)
-	}
-	switch {
-	case l.time == 0 && l.renew == 0 && l.rebind == 0: // for ever
-	case l.time < minTime || l.renew < minTime/2 || l.rebind <= l.renew || l.time <= l.rebind:
-		t.Errorf("times %s, %s, %s", l.renew, l.rebind, l.time)
-	}
-	seen := make(map[netip.Prefix]bool)
-	for _, r := range l.routes {
-		if seen[r.Dst] || r.Dst != r.Dst.Masked() || r.Gateway == l.address.Addr() || r.Gateway.IsValid() && !isUnicast(r.Gateway) {
-			t.Errorf("route %+v", r)
-		}
-		seen[r.Dst] = true
-	}
-	for _, a := range l.dns {
-		if !isUnicast(a) {
-			t.Errorf("DNS server %s", a)
-		}
-	}
-	for _, name := range append([]string{l.hostname, l.domain}, l.search...) {
-		if len(name) > 253 || strings.ContainsFunc(name, func(r rune) bool {
-			return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-_.", r)
-		}) {
-			t.Errorf("name %q", name)
-		}
-	}
-}
 
 // FuzzReadReport has the daemon start after a run that left anything.
 func FuzzReadReport(f *testing.F) {
@@ -126,8 +43,8 @@ func FuzzReadReport(f *testing.F) {
 	})
 }
 
-// FuzzFindRoles has NICs and roles of any names; links are separated by spaces.
-func FuzzFindRoles(f *testing.F) {
+// FuzzRoles has NICs and roles of any names; links are separated by spaces.
+func FuzzRoles(f *testing.F) {
 	f.Add("eth0 eth1 eth10 lo", "eth1", "", "eth2", "eth0")
 	f.Add("eth0 eth00 eth0x1", "52:54:00:00:00:01", "eth0", "eth0", "eth0")
 	f.Add("a1 a01 a001", "a1", "a1", "", "")
@@ -145,10 +62,10 @@ func FuzzFindRoles(f *testing.F) {
 			}
 			there[name] = true
 		}
-		posts := Roles{Primary: primary, Bridge: bridge, Further: []Further{
+		slots := Roles{Primary: primary, Bridge: bridge, Further: []Further{
 			{NIC: further, Role: RoleDHCP}, {NIC: off, Role: RoleOff},
-		}}.posts()
-		found, _ := posts.fill(sys)
+		}}.slots()
+		found, _ := slots.assign(sys)
 		has, names := make(map[Role]int), make(map[string]bool)
 		for _, a := range found {
 			if !there[a.Name] || names[a.Name] {
@@ -162,7 +79,7 @@ func FuzzFindRoles(f *testing.F) {
 		if has[RolePrimary] > 1 || has[RoleBridge] > 1 || len(there) > len(found) && (lacks(RolePrimary, primary) || lacks(RoleBridge, bridge)) {
 			t.Errorf("of %v: %+v", there, found)
 		}
-		if again, _ := posts.fill(sys); !slices.Equal(again, found) {
+		if again, _ := slots.assign(sys); !slices.Equal(again, found) {
 			t.Errorf("of %v: %+v, and then %+v", there, found, again)
 		}
 	})

@@ -9,11 +9,11 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-// errExpired ends a lease that could not be renewed in its time.
+// errExpired ends a lease that was not renewed in time.
 var errExpired = errors.New("the lease expired")
 
-// hold keeps the lease that ack granted: it asks for more of it in time, and
-// whether it still holds when the link comes back or the clock has jumped. It
+// hold keeps the lease that ack granted, and updates ack. It renews the lease in
+// time, and verifies it when the link comes back or the wall clock jumped. It
 // returns why the lease is lost.
 func (w *worker) hold(ctx context.Context, ack *dhcpv4.DHCPv4) error {
 	clock := w.d.cfg
@@ -24,18 +24,17 @@ func (w *worker) hold(ctx context.Context, ack *dhcpv4.DHCPv4) error {
 		if w.current.time > 0 {
 			due = clock.After(next - age(w.obtained, clock.Now()))
 		}
-		asking := request{address: w.current.address.Addr(), wait: shortTry}
+		r := request{address: w.current.address.Addr(), wait: shortTry}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-due:
 			if w.jumped() {
-				break // by that clock alone the lease may be over
+				break // the lease may be over by the wall clock alone: verify it
 			}
-			// RFC 2131 section 4.4.5: the server first, then any.
-			asking.renewing = true
+			r.ack = ack
 			if age(w.obtained, clock.Now()) < w.current.rebind {
-				asking.server = w.current.server
+				r.server = w.current.server
 			}
 		case <-mend:
 			mend = nil
@@ -47,30 +46,22 @@ func (w *worker) hold(ctx context.Context, ack *dhcpv4.DHCPv4) error {
 				continue
 			}
 		}
-		// After a pause of the whole guest the lease may be over, and still be
-		// granted again.
+		// After a pause of the whole guest the lease may be over, and the server
+		// may still grant it again.
 		expired := w.current.time > 0 && age(w.obtained, clock.Now()) >= w.current.time
-		if expired && asking.renewing {
+		if expired && r.ack != nil {
 			return errExpired
 		}
-		err := w.whileUp(ctx, func(ctx context.Context) error {
-			renewed, err := w.renew(ctx, asking)
-			if err == nil {
-				*ack = *renewed
-			}
-			return err
-		})
-		if err == nil {
+		err := w.whileUp(ctx, func(ctx context.Context) error { return w.renew(ctx, r, ack) })
+		switch {
+		case err == nil:
 			next = w.current.renew
 			continue
-		}
-		if ctx.Err() != nil {
+		case ctx.Err() != nil:
 			return ctx.Err()
-		}
-		if errors.Is(err, errNAK) {
+		case errors.Is(err, errNAK):
 			return err
-		}
-		if expired {
+		case expired:
 			return errExpired
 		}
 		w.log.Debug("lease not renewed", "err", err)
@@ -78,10 +69,8 @@ func (w *worker) hold(ctx context.Context, ack *dhcpv4.DHCPv4) error {
 		next = w.current.again(passed)
 		w.report(func(n *NIC) {
 			n.Error = err.Error()
-			if w.current.time == 0 {
-				return
-			}
 			switch {
+			case w.current.time == 0:
 			case passed >= w.current.rebind:
 				n.State = StateRebinding
 			case passed >= w.current.renew:
@@ -91,64 +80,70 @@ func (w *worker) hold(ctx context.Context, ack *dhcpv4.DHCPv4) error {
 	}
 }
 
-// isInDoubt reports whether the link or the wall clock has given reason to ask
-// whether the lease still holds.
+// isInDoubt reports whether the lease needs to be verified, because the link was down
+// or the wall clock jumped.
 func (w *worker) isInDoubt() bool {
-	// Looked at for no other reason than to ask: the clock may be set already
-	// while the word of it is still to come.
+	// jumped only counts with clockSet: the clock may be set before its event comes.
 	wasDown, jumped := w.wasDown.Swap(false), w.clockSet.Swap(false) && w.jumped()
 	if !wasDown && !jumped {
 		return false
 	}
 	link, err := w.d.kernel.LinkByIndex(w.index)
 	if err != nil || !isUp(link) {
-		w.wasDown.Store(true) // as it will be known when it is up again
+		w.wasDown.Store(true) // verify the lease when the link is up again
 		w.report(func(n *NIC) { n.State = StateNoCarrier })
 		return false
 	}
 	if wasDown {
 		w.report(func(n *NIC) { n.State = StateBound })
-		// The kernel dropped the routes when the link went down, and the lease
-		// is good without the server's word (RFC 2131 section 3.2).
+		// The kernel dropped the routes with the link. The lease holds even if
+		// no server answers (RFC 2131 section 3.2).
 		w.mend(link)
 	}
-	return wasDown || jumped
+	return true
 }
 
-// jump is by how much the wall clock has to be set for it to be worth a question.
+// jump is the smallest change of the wall clock that makes the daemon verify a lease.
 const jump = time.Second
 
-// jumped reports whether the wall clock was set since this was asked last.
+// jumped reports whether the wall clock jumped since the last call.
 func (w *worker) jumped() bool {
 	before := w.skew
 	w.skew = wallSkew(w.obtained, w.d.cfg.Now())
 	return (w.skew - before).Abs() >= jump
 }
 
-// wallSkew is how much more time has passed by the wall clock than really.
+// wallSkew returns how much more time passed by the wall clock than by the monotonic
+// clock.
 func wallSkew(since, now time.Time) time.Duration {
 	return now.Round(0).Sub(since.Round(0)) - now.Sub(since)
 }
 
-// renew asks for the lease once more and configures the NIC again.
-func (w *worker) renew(ctx context.Context, r request) (*dhcpv4.DHCPv4, error) {
+// renew sends r, configures the NIC with the answer, and puts the answer into ack.
+func (w *worker) renew(ctx context.Context, r request, ack *dhcpv4.DHCPv4) error {
 	link, err := w.d.kernel.LinkByIndex(w.index)
 	if err != nil {
-		return nil, fmt.Errorf("look at the link: %w", err)
+		return fmt.Errorf("renew the lease of %s: %w", r.address, err)
 	}
-	ack, err := w.dhcp.request(ctx, link, r)
+	renewed, err := w.dhcp.request(ctx, link, r)
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("renew the lease of %s: %w", r.address, err)
 	}
-	return ack, w.configure(link, ack)
+	if err := w.configure(link, renewed); err != nil {
+		return err
+	}
+	*ack = *renewed
+	return nil
 }
 
-// release gives a lease back. The address stays: the message may still wait for
-// the server's MAC address.
+// release sends DHCPRELEASE. It leaves the address in place, because the message may
+// still be queued until the server's MAC address is resolved.
 func (w *worker) release(ack *dhcpv4.DHCPv4) {
 	link, err := w.d.kernel.LinkByIndex(w.index)
 	if err == nil {
 		err = w.dhcp.release(link, ack)
 	}
-	w.failed(err)
+	if err != nil {
+		w.failed(fmt.Errorf("release %s: %w", ack.YourIPAddr, err))
+	}
 }

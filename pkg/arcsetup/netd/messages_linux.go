@@ -2,11 +2,9 @@ package netd
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"maps"
 	"net"
-	"slices"
 	"sync"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -17,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listenDHCP opens a packet socket for the answers to a client on link, which has
-// no address yet.
+// listenDHCP opens a packet socket for the answers to a DHCP client on a link
+// without an address.
 func listenDHCP(link netlink.Link) (net.PacketConn, error) {
 	filter, err := bpf.Assemble(dhcpAnswers)
 	if err != nil {
@@ -31,8 +29,8 @@ func listenDHCP(link netlink.Link) (net.PacketConn, error) {
 	return nclient4.NewBroadcastUDPConn(conn, &net.UDPAddr{Port: dhcpv4.ClientPort}), nil
 }
 
-// listenPackets opens a socket for the packets of a protocol on link, without
-// their link-layer headers, as far as filter lets them through.
+// listenPackets opens a socket for those packets of a protocol on link that pass
+// filter, without their link-layer headers.
 func listenPackets(link netlink.Link, protocol int, filter []bpf.RawInstruction) (*packet.Conn, error) {
 	a := link.Attrs()
 	return packet.Listen(&net.Interface{Index: a.Index, Name: a.Name, HardwareAddr: a.HardwareAddr},
@@ -42,9 +40,9 @@ func listenPackets(link netlink.Link, protocol int, filter []bpf.RawInstruction)
 // maxPacket is the longest IPv4 packet, in bytes.
 const maxPacket = 1<<16 - 1
 
-// dhcpAnswers lets UDP datagrams to the port of a DHCP client through, first
-// fragments among them, so that nothing else wakes the client: offsets in the
-// headers of RFC 791 section 3.1 and RFC 768.
+// dhcpAnswers passes UDP datagrams to the port of a DHCP client, so that nothing
+// else wakes the client. Of a fragmented datagram it passes the first part. The
+// offsets are from RFC 791 section 3.1 and RFC 768.
 var dhcpAnswers = []bpf.Instruction{
 	bpf.LoadAbsolute{Off: 0, Size: 1}, // version and header length
 	bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xf0},
@@ -60,15 +58,15 @@ var dhcpAnswers = []bpf.Instruction{
 	bpf.RetConstant{Val: 0},
 }
 
-// counter counts the DHCP messages of one link. The client library does not tell
-// how often it sends, nor what it ignores.
+// counter counts the DHCP messages of one link. nclient4 does not report how often
+// it sends, nor what it ignores.
 type counter struct {
 	mu       sync.Mutex
 	messages Messages
 }
 
-// of returns conn with the messages of the client that has the MAC address own
-// counted.
+// of returns conn such that it counts what it sends, and what it receives for the
+// client with the MAC address own.
 func (c *counter) of(conn net.PacketConn, own net.HardwareAddr) net.PacketConn {
 	return countedConn{conn, c, own}
 }
@@ -88,10 +86,9 @@ func (c countedConn) ReadFrom(b []byte) (int, net.Addr, error) {
 }
 
 func (c countedConn) WriteTo(b []byte, to net.Addr) (int, error) {
-	at := sinceBoot() // the answer may be here before this goroutine is heard of again
 	n, err := c.PacketConn.WriteTo(b, to)
 	if err == nil {
-		c.counter.sent(b, at)
+		c.counter.sent(b)
 	}
 	return n, err
 }
@@ -105,27 +102,15 @@ func (c *counter) received(message []byte, own net.HardwareAddr) {
 		c.messages.Malformed++
 	case m.OpCode == dhcpv4.OpcodeBootReply && bytes.Equal(m.ClientHWAddr, own):
 		c.messages.Received = increment(c.messages.Received, m.MessageType())
-		c.note(m.MessageType(), sinceBoot())
 	}
 }
 
-func (c *counter) sent(message []byte, at int64) {
+func (c *counter) sent(message []byte) {
 	if m, err := dhcpv4.FromBytes(message); err == nil {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.messages.Sent = increment(c.messages.Sent, m.MessageType())
-		c.note(m.MessageType(), at)
 	}
-}
-
-// note keeps the time of a message, if it is one of the first.
-func (c *counter) note(t dhcpv4.MessageType, at int64) {
-	if len(c.messages.First) == maxFirst {
-		return
-	}
-	m := Message{t.String(), at}
-	i, _ := slices.BinarySearchFunc(c.messages.First, m, func(a, b Message) int { return cmp.Compare(a.AtNS, b.AtNS) })
-	c.messages.First = slices.Insert(c.messages.First, i, m)
 }
 
 func increment(counts map[string]int, t dhcpv4.MessageType) map[string]int {
@@ -136,12 +121,11 @@ func increment(counts map[string]int, t dhcpv4.MessageType) map[string]int {
 	return counts
 }
 
-// read returns what has been counted so far.
+// read returns the counts so far.
 func (c *counter) read() Messages {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	m := c.messages
 	m.Sent, m.Received = maps.Clone(m.Sent), maps.Clone(m.Received)
-	m.First = slices.Clone(m.First)
 	return m
 }

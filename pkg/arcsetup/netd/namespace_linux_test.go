@@ -249,13 +249,17 @@ func (l *logLines) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func (l *logLines) count(s string) (n int) {
+// count returns how many lines have all parts.
+func (l *logLines) count(parts ...string) (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, line := range l.lines {
-		if strings.Contains(line, s) {
+		if !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(line, part) }) {
 			n++
 		}
 	}
 	return n
 }
+
+// warnings returns how many warnings name a thing.
+func (l *logLines) warnings(thing string) int { return l.count("level=WARN", thing) }

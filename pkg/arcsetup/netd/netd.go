@@ -2,40 +2,44 @@ package netd
 
 import (
 	"errors"
+	"net/netip"
+	"os"
 	"time"
 )
 
-// Config is what the daemon needs to know. The zero value configures the first
-// two NICs of the running system.
+// Config configures the daemon. The zero value configures the first two NICs of
+// the running system. As JSON it has all fields but the functions and channels.
 type Config struct {
 	Roles
-	// Hostname is told to the DHCP servers (option 12) unless it is empty.
-	Hostname string
-	// ProbeAddress has an address looked for on the link before it is used,
-	// which takes a second (RFC 5227 section 2.1.1).
-	ProbeAddress bool
-	// IPv6Router has the guest forward IPv6, and still take what routers
-	// announce on the primary NIC.
-	IPv6Router bool
+	// SandboxSubnet is the IPv4 subnet that the firewall accepts forwarded packets
+	// from and to. The zero value leaves these rules out.
+	SandboxSubnet netip.Prefix `json:"sandbox_subnet,omitzero"`
+	// Hostname is sent to the DHCP servers (option 12) unless it is empty.
+	Hostname string `json:"hostname,omitempty"`
+	// ProbeAddress makes the daemon probe the link for an address before it uses
+	// the address, which takes a second (RFC 5227 section 2.1.1).
+	ProbeAddress bool `json:"probe_address,omitempty"`
+	// IPv6Router makes the guest forward IPv6, and still accept router
+	// advertisements on the primary NIC.
+	IPv6Router bool `json:"ipv6_router,omitempty"`
 
-	// Sys and Proc are where sysfs and procfs are mounted; empty for /sys and
-	// /proc.
-	Sys  string
-	Proc string
-	// ReportPath is where the Report is kept; empty for DefaultReport.
-	ReportPath string
-	// NewBridge, if any, is told the link name of a bridge NIC that was not
-	// there when the system began, and that of the bridge NIC before, if it was
-	// another.
-	NewBridge func(link, old string) error
-	// Now and After are the clock; nil for that of package time. A Time with a
-	// monotonic reading shows that the wall clock has been set.
-	Now   func() time.Time
-	After func(time.Duration) <-chan time.Time
+	// Sys and Proc are where sysfs and procfs are mounted: /sys and /proc if empty.
+	Sys  string `json:"sys,omitempty"`
+	Proc string `json:"proc,omitempty"`
+	// ReportPath is the Report's file: DefaultReport if empty.
+	ReportPath string `json:"report_path,omitempty"`
+
+	// LookAgain makes the daemon compare the network with what it configured, and
+	// put right what somebody changed or removed. Nil is never.
+	LookAgain <-chan os.Signal `json:"-"`
+	// Now and After are the clock, package time's if nil. Now must return times
+	// with a monotonic reading, so that the daemon notices a wall-clock jump.
+	Now   func() time.Time                     `json:"-"`
+	After func(time.Duration) <-chan time.Time `json:"-"`
 }
 
-// ErrRelease as the cause of Run's context having ended gives the leases back
-// (RFC 2131 section 4.4.6): the system is about to power off.
+// ErrRelease, as the cause of the end of Run's context, makes Run release the
+// leases (RFC 2131 section 4.4.6), because the system is about to power off.
 var ErrRelease = errors.New("the leases are released")
 
 func (c *Config) setDefaults() {

@@ -15,23 +15,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How often, and how far apart, an address is asked for before it is used. RFC
-// 5227 section 2.1.1 waits longer, for networks of many switches; a virtual
-// network has one.
+// The number of probes for an address and the pause after each. RFC 5227 section
+// 2.1.1 waits longer, for networks of many switches. A virtual network has one.
 const (
 	probes     = 3
 	probePause = time.Second / 3
 )
 
-// probe looks for another host that has the address, or is about to take it, and
-// returns that one's MAC address; nil is none.
+// probe returns the MAC address of another host that has the address, or is about to
+// take it. It returns nil if there is none.
 func (w *worker) probe(ctx context.Context, link netlink.Link, address netip.Addr) (net.HardwareAddr, error) {
 	a := link.Attrs()
 	conn, err := listenPackets(link, unix.ETH_P_ARP, nil)
 	if err != nil {
 		return nil, fmt.Errorf("probe %s: %w", address, err)
 	}
-	defer conn.Close() //nolint:errcheck // it has served
+	defer conn.Close() //nolint:errcheck // only probes were sent
 	found := make(chan net.HardwareAddr, 1)
 	w.d.spawn("probe on "+w.Name, func() {
 		b := make([]byte, 128)
@@ -61,8 +60,8 @@ func (w *worker) probe(ctx context.Context, link netlink.Link, address netip.Add
 	return nil, nil
 }
 
-// An ARP packet for IPv4 on Ethernet (RFC 826): the start that all have, and
-// where the rest is.
+// An ARP packet for IPv4 on Ethernet (RFC 826): its constant start, and the offsets
+// of its fields.
 var arpStart = []byte{0, 1, 8, 0, 6, 4, 0}
 
 const (
@@ -73,7 +72,8 @@ const (
 	arpLength    = 28
 )
 
-// arpProbe asks for address on behalf of nobody, so that it enters no cache.
+// arpProbe asks who has address. Its sender address is 0.0.0.0, so that no host
+// changes its ARP cache.
 func arpProbe(own net.HardwareAddr, address netip.Addr) []byte {
 	b := make([]byte, arpLength)
 	copy(b, arpStart)
@@ -83,8 +83,8 @@ func arpProbe(own net.HardwareAddr, address netip.Addr) []byte {
 	return b
 }
 
-// claimant is the MAC address of the host that the ARP packet b says has the
-// address, or is probing for it, too; nil where it is about something else.
+// claimant returns the MAC address of the sender of the ARP packet b, if the sender has
+// the address or probes for it, too. Else it returns nil.
 func claimant(b []byte, address netip.Addr) net.HardwareAddr {
 	if len(b) < arpLength || !bytes.HasPrefix(b, arpStart) {
 		return nil

@@ -12,39 +12,40 @@ import (
 	"github.com/arcinit/arcinit/internal/wholefile"
 )
 
-// DefaultReport is where the Report is kept unless the Config says otherwise.
+// DefaultReport is the Report's file unless the Config names another.
 const DefaultReport = "/run/arcbox/net.json"
 
-// Report is the state of the network, kept as JSON in a file that is replaced
-// whenever it changes.
+// Report is the state of the network. The daemon keeps it as JSON in a file, which it
+// replaces at each change.
 type Report struct {
-	// NICs lists the NICs that have a role, the primary one first.
+	// NICs are the NICs with a role, the primary NIC first.
 	NICs []NIC `json:"nics"`
+	// FirewallError says why rules of the firewall are missing.
+	FirewallError string `json:"firewall_error,omitempty"`
 }
 
-// State is how far a NIC has come.
+// State is the state of a NIC.
 type State string
 
 const (
-	// StateNoCarrier is a link that is not up yet.
+	// StateNoCarrier is a NIC whose link is not up.
 	StateNoCarrier State = "no-carrier"
-	// StateDiscovering is a NIC for which no server has given a lease yet.
+	// StateDiscovering is a NIC without a lease.
 	StateDiscovering State = "discovering"
-	// StateBound is a NIC configured with a lease that holds.
+	// StateBound is a NIC configured with a valid lease.
 	StateBound State = "bound"
-	// StateRenewing is a NIC whose server does not answer when the lease is to
-	// be renewed, StateRebinding one for which no other does, either. The lease
-	// holds until it expires.
+	// StateRenewing is a NIC with a valid lease whose server does not answer
+	// renewals. In StateRebinding no other server answers, either.
 	StateRenewing  State = "renewing"
 	StateRebinding State = "rebinding"
-	// StateStatic is a NIC configured with the host's own choice.
+	// StateStatic is a NIC with an address from the configuration.
 	StateStatic State = "static"
-	// StateOff is a NIC that is not used.
+	// StateOff is a NIC that stays down.
 	StateOff State = "off"
 )
 
-// NIC is the state of one NIC. What follows Messages is as of the lease and empty
-// without one.
+// NIC is the state of one NIC. The fields after Messages describe its lease or
+// static address, and are empty without one.
 type NIC struct {
 	Role  Role   `json:"role"`
 	Name  string `json:"name"`
@@ -52,7 +53,7 @@ type NIC struct {
 	State State  `json:"state"`
 	// MTU of the link, in bytes.
 	MTU int `json:"mtu,omitempty"`
-	// Error is the last thing that went wrong and has not gone right since.
+	// Error is the last error, until the NIC is configured again.
 	Error string `json:"error,omitempty"`
 	// Messages counts the DHCP messages since the daemon found the NIC.
 	Messages Messages `json:"messages,omitzero"`
@@ -60,59 +61,45 @@ type NIC struct {
 	Addresses []netip.Prefix `json:"addresses,omitempty"`
 	Gateway   netip.Addr     `json:"gateway,omitzero"`
 	Routes    []Route        `json:"routes,omitempty"`
-	// DNS, Domain and Search are for whoever forwards names, Hostname is what
-	// the server calls this guest. The daemon puts them nowhere else.
+	// DNS, Domain and Search are for whoever forwards DNS queries. Hostname is the
+	// server's name for this guest. The daemon itself uses none of them.
 	DNS      []netip.Addr `json:"dns,omitempty"`
 	Domain   string       `json:"domain,omitempty"`
 	Search   []string     `json:"search,omitempty"`
 	Hostname string       `json:"hostname,omitempty"`
 	Server   netip.Addr   `json:"server,omitzero"`
-	// LeaseSeconds is 0, and Renews, Rebinds and Expires the zero time, for a
-	// lease without end.
+	// LeaseSeconds, Renews, Rebinds and Expires are zero for an unlimited lease.
 	LeaseSeconds int64     `json:"lease_seconds,omitempty"`
 	Obtained     time.Time `json:"obtained,omitzero"`
 	Renews       time.Time `json:"renews,omitzero"`
 	Rebinds      time.Time `json:"rebinds,omitzero"`
 	Expires      time.Time `json:"expires,omitzero"`
-	// ConfiguredNS is when the NIC got this configuration first, in
-	// nanoseconds of CLOCK_BOOTTIME: since the kernel started.
+	// ConfiguredNS is when the NIC first got its address, in nanoseconds of
+	// CLOCK_BOOTTIME, which starts with the kernel.
 	ConfiguredNS int64 `json:"configured_boottime_ns,omitempty"`
 }
 
-// Messages are numbers of DHCP messages on the link, by type ("DISCOVER", "ACK").
+// Messages counts DHCP messages on the link by type, such as "DISCOVER".
 type Messages struct {
 	Sent     map[string]int `json:"sent,omitempty"`
 	Received map[string]int `json:"received,omitempty"`
-	// Malformed are those that are no DHCP messages.
+	// Malformed counts datagrams to the client's port that do not parse.
 	Malformed int `json:"malformed,omitempty"`
-	// First are the first of them, maxFirst at most, in their order: by them it
-	// shows what a boot waited for.
-	First []Message `json:"first,omitempty"`
 }
 
-// maxFirst is enough for three tries without an answer and then a lease.
-const maxFirst = 16
-
-// Message is one DHCP message.
-type Message struct {
-	Type string `json:"type"`
-	// AtNS is when it was sent or heard, in nanoseconds of CLOCK_BOOTTIME.
-	AtNS int64 `json:"boottime_ns"`
-}
-
-// IsZero reports whether there were none.
+// IsZero reports whether no message was counted.
 func (m Messages) IsZero() bool {
 	return len(m.Sent) == 0 && len(m.Received) == 0 && m.Malformed == 0
 }
 
-// Route is an IPv4 route by way of a NIC. Without a gateway the destination is
-// on the link.
+// Route is an IPv4 route over a NIC. Without a gateway, the destination is on the
+// link.
 type Route struct {
 	Dst     netip.Prefix `json:"dst"`
 	Gateway netip.Addr   `json:"gateway,omitzero"`
 }
 
-// nic returns the NIC of that name in r, nil where there is none.
+// nic returns the NIC of that name, nil if there is none.
 func (r *Report) nic(name string) *NIC {
 	for i := range r.NICs {
 		if r.NICs[i].Name == name {
@@ -122,7 +109,8 @@ func (r *Report) nic(name string) *NIC {
 	return nil
 }
 
-// roleOrder is the order of the NICs in a Report; those of one role come by name.
+// roleOrder is the order of the NICs in a Report. NICs with the same role are in order
+// of their names.
 var roleOrder = [...]Role{RolePrimary, RoleBridge, RoleDHCP, RoleDHCPNoRoute, RoleStatic, RoleOff}
 
 func (r *Report) add(n NIC) {
@@ -136,13 +124,13 @@ func (r *Report) remove(name string) {
 	r.NICs = slices.DeleteFunc(r.NICs, func(n NIC) bool { return n.Name == name })
 }
 
-// forget removes what is known of the NIC with that MAC address.
+// forget removes the NIC with that MAC address.
 func (r *Report) forget(mac string) {
 	r.NICs = slices.DeleteFunc(r.NICs, func(n NIC) bool { return n.MAC == mac })
 }
 
-// leased returns the address that the NIC with that MAC address has leased, if
-// its time is not over. The file may have been written by anyone.
+// leased returns the leased address of the NIC with that MAC address, unless the lease
+// has expired or the address is invalid: any program may have written the file.
 func (r *Report) leased(mac string, now time.Time) netip.Prefix {
 	for _, n := range r.NICs {
 		if n.MAC == mac && !n.Obtained.IsZero() && len(n.Addresses) == 1 && (n.Expires.IsZero() || now.Before(n.Expires)) {
@@ -154,14 +142,13 @@ func (r *Report) leased(mac string, now time.Time) netip.Prefix {
 	return netip.Prefix{}
 }
 
-// hasRole says whether the NIC of that name has, or had, the role.
+// hasRole reports whether the NIC of that name has the role.
 func (r *Report) hasRole(name string, role Role) bool {
 	n := r.nic(name)
 	return n != nil && n.Role == role
 }
 
-// withRole returns the first NIC that has, or had, the role, nil where there is
-// none.
+// withRole returns the first NIC with the role, nil if there is none.
 func (r *Report) withRole(role Role) *NIC {
 	for i := range r.NICs {
 		if r.NICs[i].Role == role {
@@ -171,15 +158,8 @@ func (r *Report) withRole(role Role) *NIC {
 	return nil
 }
 
-// Bridge is the link name of the bridge NIC; empty where there is none.
-func (r *Report) Bridge() string {
-	if n := r.withRole(RoleBridge); n != nil {
-		return n.Name
-	}
-	return ""
-}
-
-// ReadReport reads the Report in the file path.
+// ReadReport reads the Report in the file path. If there is no file, the error wraps
+// fs.ErrNotExist.
 func ReadReport(path string) (Report, error) {
 	var r Report
 	b, err := os.ReadFile(path)
@@ -192,15 +172,14 @@ func ReadReport(path string) (Report, error) {
 	return r, nil
 }
 
-// write replaces the file path with r, so that a reader sees the old or the new
-// one.
+// write replaces the file path with r. A reader sees the old or the new file.
 func (r Report) write(path string) error {
 	b, err := json.Marshal(r)
 	if err != nil {
-		return fmt.Errorf("network report: %w", err)
+		return fmt.Errorf("encode the network report: %w", err)
 	}
 	if err := wholefile.Write(path, append(b, '\n'), 0o644); err != nil {
-		return fmt.Errorf("network report: %w", err)
+		return fmt.Errorf("write the network report: %w", err)
 	}
 	return nil
 }

@@ -58,19 +58,3 @@ func TestAgain(t *testing.T) {
 		}
 	}
 }
-
-func TestSaid(t *testing.T) {
-	var s said
-	if got := s.news("a", "b", "a"); len(got) != 2 || got[0] != "a" || got[1] != "b" {
-		t.Errorf("said %v", got)
-	}
-	if got := s.news("b"); len(got) != 0 {
-		t.Errorf("said again: %v", got)
-	}
-	for i := range 2 * maxSaid {
-		s.news(time.Duration(i).String())
-	}
-	if len(s) != maxSaid {
-		t.Errorf("remembers %d texts", len(s))
-	}
-}

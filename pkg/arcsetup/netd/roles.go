@@ -15,179 +15,159 @@ import (
 type Role string
 
 const (
-	// RolePrimary is the NIC that the guest's own traffic leaves by: it has
-	// the one default route.
+	// RolePrimary is the NIC for the guest's own traffic. It has the default route.
 	RolePrimary Role = "primary"
-	// RoleBridge is the NIC on which the host reaches containers: it has an
-	// address, no route but the connected one, and answers ARP for them.
+	// RoleBridge is the NIC on which the host reaches containers. It has an address
+	// and the connected route, and answers ARP for the containers.
 	RoleBridge Role = "bridge"
-	// RoleDHCP is a further NIC with a lease, whose routes it has but for a
-	// default one: that is the primary's.
+	// RoleDHCP is a further NIC with a lease and the lease's routes, but without a
+	// default route.
 	RoleDHCP Role = "dhcp"
-	// RoleDHCPNoRoute is a further NIC with the address of a lease, no more.
+	// RoleDHCPNoRoute is a further NIC with a lease's address only.
 	RoleDHCPNoRoute Role = "dhcp-no-route"
-	// RoleStatic is a further NIC with an address that the host has chosen.
+	// RoleStatic is a further NIC with an address from the configuration.
 	RoleStatic Role = "static"
-	// RoleOff is a NIC that is not to be used: it is down.
+	// RoleOff is a NIC that stays down.
 	RoleOff Role = "off"
 )
 
-// takesRoutes says whether a NIC of that role has the routes of its lease, and
-// takesDefault whether the default one is among them.
+// takesRoutes reports whether a NIC of that role gets the routes of its lease,
+// takesDefault whether it gets the default route.
 func (r Role) takesRoutes() bool  { return r == RolePrimary || r == RoleDHCP }
 func (r Role) takesDefault() bool { return r == RolePrimary }
 
-// Roles is what the host says of the NICs' roles. Each is named by link name or
-// by MAC address, in upper or lower case.
+// Roles is the configuration of the NICs' roles. A NIC is named by its link name or
+// by its MAC address, in upper or lower case.
 type Roles struct {
-	// Primary and Bridge name a NIC each, which then is the only one that can
-	// have the role; empty leaves the choice to the order of the NICs.
-	Primary string
-	Bridge  string
+	// Primary and Bridge name the only NIC that can have the role. If empty, the
+	// first NIC without a role has it.
+	Primary string `json:"primary,omitempty"`
+	Bridge  string `json:"bridge,omitempty"`
 	// Further are the roles of other NICs.
-	Further []Further
+	Further []Further `json:"further,omitempty"`
 }
 
 // Further is the role of a NIC that is neither primary nor bridge.
 type Further struct {
-	NIC  string
-	Role Role
-	// Address is that of RoleStatic, with the length of its subnet's prefix.
-	Address netip.Prefix
+	NIC  string `json:"nic"`
+	Role Role   `json:"role"`
+	// Address is RoleStatic's address, with the prefix length of its subnet.
+	Address netip.Prefix `json:"address,omitzero"`
 }
 
-// Assignment is the role of a NIC that is there, by its link name.
-type Assignment struct {
+// assignment is the role of an existing NIC, by link name.
+type assignment struct {
 	Name    string
 	Role    Role
 	Address netip.Prefix // of RoleStatic
 }
 
-// FindRoles gives the NICs in the sysfs mounted at sys their roles. A NIC is a
-// link with a device behind it. Where the primary or bridge one is not named, it
-// is the first NIC without a role, eth2 before eth10; where one is named, the role
-// is for no other. The assignments, primary and bridge first, can be used even
-// where the error, which says what was not found and what there is, is not nil.
-func FindRoles(sys string, want Roles) ([]Assignment, error) {
-	return want.posts().fill(sys)
-}
-
-// post is a role to be filled. It is kept for the NIC that filled it last, also
-// while that is gone.
-type post struct {
+// slot is a role for one NIC. The NIC that has had the role keeps it, even while
+// the NIC is gone.
+type slot struct {
 	role    Role
 	address netip.Prefix // of RoleStatic
-	// name is what the host calls the NIC, or the link name that it had last;
-	// empty where any will do.
+	// name is the NIC's link name or MAC address in the configuration, or the link
+	// name that the NIC had last. If empty, any NIC will do.
 	name string
-	// mac tells the NIC that filled it, whatever its name; empty where it has none.
-	mac string
-	nic *nic // that fills it now
+	mac  string // of the NIC that had the role last, if any
+	nic  *nic   // that has the role now
 }
 
-type posts []post
+type slots []slot
 
-// posts are the roles that r is about, primary and bridge first.
-func (r Roles) posts() posts {
-	all := posts{{role: RolePrimary, name: r.Primary}, {role: RoleBridge, name: r.Bridge}}
+// slots returns a slot for each configured role, primary and bridge first.
+func (r Roles) slots() slots {
+	all := slots{{role: RolePrimary, name: r.Primary}, {role: RoleBridge, name: r.Bridge}}
 	for _, f := range r.Further {
-		all = append(all, post{role: f.Role, name: f.NIC, address: f.Address})
+		all = append(all, slot{role: f.Role, name: f.NIC, address: f.Address})
 	}
 	return all
 }
 
-// restore has the NICs of the last Run keep the roles that any could have.
-func (ps posts) restore(before Report) {
-	for i := range ps {
-		p := &ps[i]
-		if n := before.withRole(p.role); n != nil && p.name == "" {
-			p.name, p.mac = n.Name, n.MAC
+// restore reserves the roles that any NIC could have for the last Run's NICs.
+func (ss slots) restore(before Report) {
+	for i := range ss {
+		s := &ss[i]
+		if n := before.withRole(s.role); n != nil && s.name == "" {
+			s.name, s.mac = n.Name, n.MAC
 		}
 	}
 }
 
-// fill finds a NIC for each post: first the one that had it, then the one that is
-// called so, which may be another in its place, and last any that is left.
-func (ps posts) fill(sys string) ([]Assignment, error) {
+// assign finds a NIC for each slot in the sysfs that is mounted at sys: first the
+// NIC that had the role, by MAC address; then a NIC with the right name, which may
+// have replaced the other; and last the first NIC that is left, eth2 before eth10.
+//
+// The assignments, primary and bridge first, are valid even with an error, which
+// names the NICs that were not found.
+func (ss slots) assign(sys string) ([]assignment, error) {
 	nics, err := listNICs(sys)
 	if err != nil {
-		return nil, fmt.Errorf("find NICs: %w", err)
+		return nil, fmt.Errorf("list the NICs: %w", err)
 	}
-	for i := range ps {
-		p := &ps[i]
-		p.nic = nil
-		p.take(nics, func(n *nic) bool { return n.mac != "" && n.mac == p.mac })
+	for i := range ss {
+		s := &ss[i]
+		s.nic = nil
+		s.take(nics, func(n *nic) bool { return n.mac != "" && n.mac == s.mac })
 	}
 	var errs []error
-	for i := range ps {
-		p := &ps[i]
-		if p.nic == nil && p.name != "" && !p.take(nics, func(n *nic) bool { return n.isCalled(p.name) }) {
-			errs = append(errs, p.notFound(nics))
+	for i := range ss {
+		s := &ss[i]
+		if s.nic == nil && s.name != "" && !s.take(nics, func(n *nic) bool { return n.isNamed(s.name) }) {
+			errs = append(errs, s.notFound(nics))
 		}
 	}
-	var found []Assignment
-	for i := range ps {
-		p := &ps[i]
-		if p.nic != nil || p.name == "" && p.take(nics, func(*nic) bool { return true }) {
-			found = append(found, Assignment{Name: p.nic.name, Role: p.role, Address: p.address})
+	var assigned []assignment
+	for i := range ss {
+		s := &ss[i]
+		if s.nic != nil || s.name == "" && s.take(nics, func(*nic) bool { return true }) {
+			assigned = append(assigned, assignment{Name: s.nic.name, Role: s.role, Address: s.address})
 		}
 	}
-	return found, errors.Join(errs...)
+	return assigned, errors.Join(errs...)
 }
 
-// take fills p with the first NIC without a post that suits, if there is one.
-func (p *post) take(nics []nic, suits func(*nic) bool) bool {
+// take gives the role to the first NIC without a role that suits, if there is one.
+func (s *slot) take(nics []nic, suits func(*nic) bool) bool {
 	for i := range nics {
 		n := &nics[i]
-		if n.post != nil || !suits(n) {
+		if n.hasRole || !suits(n) {
 			continue
 		}
-		n.post, p.nic, p.mac = p, n, n.mac
-		if n.mac == "" || !strings.EqualFold(p.name, n.mac) { // else the host means that one alone
-			p.name = n.name
+		n.hasRole, s.nic, s.mac = true, n, n.mac
+		if n.mac == "" || !strings.EqualFold(s.name, n.mac) { // a configured MAC address stays
+			s.name = n.name
 		}
 		return true
 	}
 	return false
 }
 
-// notFound says why no NIC fills p, and which there are.
-func (p *post) notFound(nics []nic) error {
-	var there []string
+// notFound returns an error with the reason why no NIC has the role, and with the
+// NICs that exist.
+func (s *slot) notFound(nics []nic) error {
+	var existing []string
 	for _, n := range nics {
-		if n.isCalled(p.name) {
-			return fmt.Errorf("%s NIC %q: %s has a role already", p.role, p.name, n.name)
+		if n.isNamed(s.name) {
+			return fmt.Errorf("%s NIC %q: %s has another role", s.role, s.name, n.name)
 		}
-		there = append(there, n.name+" ("+n.mac+")")
+		existing = append(existing, n.name+" ("+n.mac+")")
 	}
-	if len(there) == 0 {
-		return fmt.Errorf("%s NIC %q: not found, there is no NIC", p.role, p.name)
-	}
-	return fmt.Errorf("%s NIC %q: not found, there are %s", p.role, p.name, strings.Join(there, ", "))
+	return fmt.Errorf("%s NIC %q: not found among [%s]", s.role, s.name, strings.Join(existing, ", "))
 }
 
-// Bridge is the name of the bridge NIC among those assigned; empty where there
-// is none.
-func Bridge(assigned []Assignment) string {
-	for _, a := range assigned {
-		if a.Role == RoleBridge {
-			return a.Name
-		}
-	}
-	return ""
-}
-
-// nic is a NIC that is there.
+// nic is an existing NIC.
 type nic struct {
-	name, mac string // the MAC address may be empty
-	post      *post
+	name, mac string // mac may be empty
+	hasRole   bool
 }
 
-func (n *nic) isCalled(name string) bool {
+func (n *nic) isNamed(name string) bool {
 	return n.name == name || n.mac != "" && strings.EqualFold(n.mac, name)
 }
 
-// isNIC reports whether the link of that name has a device.
+// isNIC reports whether the link of that name has a device and so is a NIC.
 func isNIC(sys, name string) bool {
 	_, err := os.Lstat(filepath.Join(sys, "class/net", name, "device"))
 	return err == nil
@@ -205,25 +185,27 @@ func listNICs(sys string) ([]nic, error) {
 		if !isNIC(sys, e.Name()) {
 			continue
 		}
-		// A NIC without a readable address can still be named by its link; of one
-		// that has none yet, its device comes first.
+		// sysfs makes the device link before the address file, so a NIC without
+		// the file is not complete. A NIC whose address cannot be read still has a
+		// link name.
 		text, err := os.ReadFile(filepath.Join(dir, e.Name(), "address"))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		mac := strings.TrimSpace(string(text))
 		if strings.Trim(mac, "0:") == "" {
-			mac = "" // as of links that have none
+			mac = "" // a link without a MAC address
 		}
 		nics = append(nics, nic{name: e.Name(), mac: mac})
 	}
-	// Each type that slices sorts is 10 KB in the image; sort has one piece of code for all.
+	// sort.Slice has one implementation for all types. slices.SortFunc adds 10 KB
+	// to the image for each type.
 	sort.Slice(nics, func(i, j int) bool { return compareNatural(nics[i].name, nics[j].name) < 0 })
 	return nics, nil
 }
 
-// compareNatural orders names by their runs of digits as numbers and by the
-// text between them.
+// compareNatural compares names as text, but runs of digits as numbers, so that
+// eth2 is before eth10.
 func compareNatural(a, b string) int {
 	for a != "" && b != "" {
 		da, db := digits(a), digits(b)
@@ -249,7 +231,7 @@ func compareNatural(a, b string) int {
 	return len(a) - len(b)
 }
 
-// digits returns the run of digits that s begins with.
+// digits returns the digits at the start of s.
 func digits(s string) string {
 	return s[:len(s)-len(strings.TrimLeft(s, "0123456789"))]
 }

@@ -44,7 +44,7 @@ func setLinks(t *testing.T, sys string, links map[string]string) {
 	}
 }
 
-func TestFindRoles(t *testing.T) {
+func TestRoles(t *testing.T) {
 	two := map[string]string{"lo": "virtual", "docker0": "virtual", "eth0": "52:54:00:00:00:0a", "eth1": "52:54:00:00:00:0b"}
 	ten := map[string]string{"eth10": "52:54:00:00:00:10", "eth2": "52:54:00:00:00:02", "eth9": "52:54:00:00:00:09"}
 	address := netip.MustParsePrefix("192.0.2.5/24")
@@ -54,10 +54,10 @@ func TestFindRoles(t *testing.T) {
 		primary, bridge string
 		further         []Further
 		want            string // name:role of each
-		wantErr         string
+		wantErr         string // the NIC that is not found
 	}{
 		{name: "no NIC", links: map[string]string{"lo": "virtual"}},
-		{name: "no NIC but a name", links: map[string]string{"lo": "virtual"}, primary: "eth0", wantErr: `primary NIC "eth0": not found, there is no NIC`},
+		{name: "no NIC but a name", links: map[string]string{"lo": "virtual"}, primary: "eth0", wantErr: `"eth0"`},
 		{name: "one NIC", links: map[string]string{"eth0": "52:54:00:00:00:0a"}, want: "eth0:primary"},
 		{name: "two NICs", links: two, want: "eth0:primary eth1:bridge"},
 		{name: "natural order", links: ten, want: "eth2:primary eth9:bridge"},
@@ -66,10 +66,10 @@ func TestFindRoles(t *testing.T) {
 		{name: "by MAC", links: ten, primary: "52:54:00:00:00:10", want: "eth10:primary eth2:bridge"},
 		{name: "by upper-case MAC", links: two, bridge: "52:54:00:00:00:0A", want: "eth1:primary eth0:bridge"},
 		{name: "only bridge named and one NIC", links: map[string]string{"eth0": "52:54:00:00:00:0a"}, bridge: "eth0", want: "eth0:bridge"},
-		{name: "unknown primary", links: two, primary: "wlan0", want: "eth0:bridge", wantErr: `primary NIC "wlan0": not found, there are eth0 (52:54:00:00:00:0a), eth1`},
+		{name: "unknown primary", links: two, primary: "wlan0", want: "eth0:bridge", wantErr: `"wlan0"`},
 		{name: "virtual primary", links: two, primary: "docker0", want: "eth0:bridge", wantErr: `"docker0"`},
-		{name: "unknown bridge", links: two, bridge: "52:54:00:00:00:ff", want: "eth0:primary", wantErr: `bridge NIC "52:54:00:00:00:ff"`},
-		{name: "same NIC twice", links: two, primary: "eth1", bridge: "eth1", want: "eth1:primary", wantErr: `bridge NIC "eth1": eth1 has a role already`},
+		{name: "unknown bridge", links: two, bridge: "52:54:00:00:00:ff", want: "eth0:primary", wantErr: `"52:54:00:00:00:ff"`},
+		{name: "same NIC twice", links: two, primary: "eth1", bridge: "eth1", want: "eth1:primary", wantErr: `"eth1"`},
 		{
 			name: "further", links: ten, want: "eth10:primary eth9:static eth2:off",
 			further: []Further{{NIC: "eth9", Role: RoleStatic, Address: address}, {NIC: "52:54:00:00:00:02", Role: RoleOff}},
@@ -80,15 +80,15 @@ func TestFindRoles(t *testing.T) {
 		},
 		{
 			name: "further NIC that is the primary one", links: two, primary: "eth0", want: "eth0:primary eth1:bridge",
-			further: []Further{{NIC: "eth0", Role: RoleDHCP}}, wantErr: `dhcp NIC "eth0": eth0 has a role already`,
+			further: []Further{{NIC: "eth0", Role: RoleDHCP}}, wantErr: `"eth0"`,
 		},
 		{
 			name: "further NIC that is not there", links: two, want: "eth0:primary eth1:bridge",
-			further: []Further{{NIC: "eth7", Role: RoleDHCP}}, wantErr: `dhcp NIC "eth7": not found`,
+			further: []Further{{NIC: "eth7", Role: RoleDHCP}}, wantErr: `"eth7"`,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			found, err := FindRoles(fakeSys(t, test.links), Roles{Primary: test.primary, Bridge: test.bridge, Further: test.further})
+			found, err := Roles{Primary: test.primary, Bridge: test.bridge, Further: test.further}.slots().assign(fakeSys(t, test.links))
 			for _, a := range found {
 				if (a.Role == RoleStatic) != (a.Address == address) {
 					t.Errorf("%s has the address %v", a.Name, a.Address)
@@ -107,7 +107,7 @@ func TestFindRoles(t *testing.T) {
 	}
 }
 
-func inWords(found []Assignment) string {
+func inWords(found []assignment) string {
 	var words []string
 	for _, a := range found {
 		words = append(words, a.Name+":"+string(a.Role))
@@ -167,10 +167,10 @@ func TestRolesAreKept(t *testing.T) {
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			sys, posts := t.TempDir(), test.roles.posts()
+			sys, slots := t.TempDir(), test.roles.slots()
 			for i, step := range test.steps {
 				setLinks(t, sys, step.links)
-				found, _ := posts.fill(sys)
+				found, _ := slots.assign(sys)
 				if got := inWords(found); got != step.want {
 					t.Fatalf("%d: of %v, got %q, want %q", i, step.links, got, step.want)
 				}
@@ -185,15 +185,15 @@ func TestRolesAreRestored(t *testing.T) {
 	const a, b = "52:54:00:00:00:0a", "52:54:00:00:00:0b"
 	before := Report{NICs: []NIC{{Role: RolePrimary, Name: "eth1", MAC: a}, {Role: RoleBridge, Name: "eth0", MAC: b}}}
 	sys := fakeSys(t, map[string]string{"eth0": b, "eth1": a})
-	posts := Roles{}.posts()
-	posts.restore(before)
-	if found, _ := posts.fill(sys); inWords(found) != "eth1:primary eth0:bridge" {
+	slots := Roles{}.slots()
+	slots.restore(before)
+	if found, _ := slots.assign(sys); inWords(found) != "eth1:primary eth0:bridge" {
 		t.Errorf("got %q", inWords(found))
 	}
 }
 
-func TestFindRolesWithoutSysfs(t *testing.T) {
-	if got, err := FindRoles(t.TempDir(), Roles{}); err == nil || got != nil {
+func TestRolesWithoutSysfs(t *testing.T) {
+	if got, err := (Roles{}).slots().assign(t.TempDir()); err == nil || got != nil {
 		t.Errorf("got %+v, %v, want an error", got, err)
 	}
 }

@@ -14,40 +14,43 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// worker looks after one NIC for as long as its link is there. With a lease that
-// is: link up, lease acquired, lease kept; and again when the lease is lost.
+// worker configures one NIC for as long as its link exists. For most roles it sets
+// the link up, acquires a lease and holds it, and starts over when the lease is lost.
 type worker struct {
-	Assignment
-	d     *daemon
-	index int
-	log   *slog.Logger
-	wake  chan struct{} // has one where one of these has changed:
-	// wasDown says that the link has been down, be it for a moment that is
-	// over by the time the worker looks; clockSet that the wall clock was set;
-	// disturbed that somebody may have changed what the worker configured.
-	wasDown, clockSet, disturbed atomic.Bool
-	link                         lastLink // by the last message about it
-	wasUp                        bool     // that link
-	cancel                       context.CancelFunc
-	done                         chan struct{} // closed when the worker has ended
+	assignment
+	d      *daemon
+	index  int
+	log    *slog.Logger
+	cancel context.CancelFunc
+	done   chan struct{} // closed when the worker has ended
+
+	// The daemon's goroutine sets these flags and then fills wake. Each flag stays
+	// set until the worker clears it, so that short events are not missed.
+	wake      chan struct{}
+	wasDown   atomic.Bool // the link was down, perhaps only for a moment
+	clockSet  atomic.Bool // the wall clock was set
+	disturbed atomic.Bool // another program may have changed the configuration
+
+	link  lastLink // the kernel's last message about the link
+	wasUp bool     // isUp of that link; the daemon's goroutine uses it
 
 	mtu       int           // of the link without a lease, in bytes
-	wasBridge bool          // in the last Run
-	wasSetUp  bool          // the link, by this worker
-	last      netip.Prefix  // was leased before, and is asked for again
-	current   lease         // the one that the NIC is configured with
-	obtained  time.Time     // when that came, before the NIC was configured: the clock may be set meanwhile
-	skew      time.Duration // of the wall clock since then, as last seen
-	mended    time.Time     // when what was disturbed was put right last
-	counter   counter
-	dhcp      exchanger // whose messages the counter counts
-	refused   said      // in leases
-	failure   said
+	wasBridge bool          // the NIC's link name had the bridge role before
+	wasSetUp  bool          // this worker has set the link up, or found it up
+	last      netip.Prefix  // the address to ask for first, from an earlier lease
+	current   lease         // the lease that the NIC is configured with
+	obtained  time.Time     // when current came, read before the NIC was configured
+	skew      time.Duration // how far the wall clock has jumped since obtained
+	mended    time.Time     // the last time, or the next, of restoring the configuration
+	counter   counter       // of dhcp's messages
+	dhcp      exchanger
+	refused   seen // parts of leases
+	failure   seen // errors
 }
 
-// linkChanged tells the worker of its link, as the kernel's messages have it one
-// after the other: when they come, the worker may have seen the link up already,
-// so that one of before does not mean that it went down. It does not wait.
+// linkChanged records a link message and does not block. Messages lag behind what the
+// worker has already seen, so only an up-to-down transition between two messages
+// counts as a loss of link.
 func (w *worker) linkChanged(link netlink.Link) {
 	w.link.set(link)
 	up := isUp(link)
@@ -58,8 +61,8 @@ func (w *worker) linkChanged(link netlink.Link) {
 	signal(w.wake)
 }
 
-// disturb tells the worker that somebody may have changed what it configured. It
-// does not wait.
+// disturb tells the worker that another program may have changed the configuration.
+// It does not block.
 func (w *worker) disturb() {
 	w.disturbed.Store(true)
 	signal(w.wake)
@@ -67,13 +70,7 @@ func (w *worker) disturb() {
 
 func (w *worker) run(ctx context.Context) {
 	defer w.cancel()
-	// Before the link is up, so that the first question is answered.
-	if w.Role == RoleBridge || w.wasBridge {
-		w.failed(setProxyARP(w.d.cfg.Proc, w.Name, w.Role == RoleBridge))
-	}
-	if w.Role == RolePrimary && w.d.cfg.IPv6Router {
-		w.failed(setAcceptRA(w.d.cfg.Proc, w.Name))
-	}
+	w.failed(w.setSysctls()) // before the link is up
 	switch w.Role {
 	case RoleOff:
 		w.keepOff(ctx)
@@ -84,18 +81,18 @@ func (w *worker) run(ctx context.Context) {
 	}
 }
 
-// lastLink is a link as the kernel's last message has it.
+// lastLink is a link as in the kernel's last message.
 type lastLink struct {
 	attrs atomic.Pointer[netlink.LinkAttrs]
 }
 
 func (l *lastLink) set(link netlink.Link) { l.attrs.Store(link.Attrs()) }
 
-// get returns a copy, for the caller to change.
+// get returns a copy, which the caller may change.
 func (l *lastLink) get() netlink.Link { return &netlink.Device{LinkAttrs: *l.attrs.Load()} }
 
-// bringUp sets the link up, once, and waits until it is: whoever takes it down
-// later means it.
+// bringUp sets the link up and waits until it is up. It sets the link up only once:
+// if somebody sets it down later, it stays down.
 func (w *worker) bringUp(ctx context.Context) (netlink.Link, error) {
 	waited := false
 	for {
@@ -103,7 +100,7 @@ func (w *worker) bringUp(ctx context.Context) (netlink.Link, error) {
 		link := w.link.get()
 		switch {
 		case isUp(link):
-			w.wasSetUp = true // before this worker, perhaps
+			w.wasSetUp = true
 			if waited {
 				w.report(func(n *NIC) { n.State = StateDiscovering })
 			}
@@ -125,18 +122,18 @@ func (w *worker) bringUp(ctx context.Context) (netlink.Link, error) {
 	}
 }
 
-// isUp reports whether link can carry packets: it is set up, has a carrier, and
-// waits for nobody (Documentation/networking/operstates.rst). IF_OPER_UP says the
-// same, but the kernel gets round to that later.
+// isUp reports whether the link can carry packets: administratively up, carrier
+// present, not dormant (Documentation/networking/operstates.rst). The kernel updates
+// these flags before IF_OPER_UP.
 func isUp(link netlink.Link) bool {
 	const upAndDormant = unix.IFF_UP | unix.IFF_LOWER_UP | unix.IFF_DORMANT
 	return link.Attrs().RawFlags&upAndDormant == unix.IFF_UP|unix.IFF_LOWER_UP
 }
 
-// errLinkDown ends what the link's going down has made pointless.
+// errLinkDown ends exchanges over a link that went down.
 var errLinkDown = errors.New("the link went down")
 
-// stayUp waits for until. That the link has been down ends it earlier.
+// stayUp waits for until. It returns errLinkDown if the link goes down first.
 func (w *worker) stayUp(ctx context.Context, until <-chan time.Time) error {
 	for !w.wasDown.Load() {
 		select {
@@ -163,19 +160,19 @@ func (w *worker) whileUp(ctx context.Context, f func(context.Context) error) err
 	err := f(ctx)
 	cancel()
 	<-watched
-	signal(w.wake) // whoever waits next hears what the watch has heard
+	signal(w.wake) // the watch may have emptied wake
 	if err != nil && w.wasDown.Load() {
 		return errLinkDown
 	}
 	return err
 }
 
-// mendPause is the least time from putting right what somebody has changed to
-// doing so again: two programs that do not agree must not keep the guest busy.
+// mendPause is the least time between two restorations of the configuration, so that
+// two programs that disagree do not burn CPU.
 const mendPause = time.Second
 
-// mendAt returns when what was disturbed is to be put right, nil being never;
-// pending is what it last returned, unless that has come.
+// mendAt returns a timer for the next restoration, or nil if none is needed. Pending
+// is the timer that it returned last, or nil if that timer has fired.
 func (w *worker) mendAt(pending <-chan time.Time) <-chan time.Time {
 	if !w.disturbed.Swap(false) || pending != nil {
 		return pending
@@ -186,8 +183,8 @@ func (w *worker) mendAt(pending <-chan time.Time) <-chan time.Time {
 	return w.d.cfg.After(wait)
 }
 
-// keepStatic gives the NIC the host's address, and again when somebody has taken
-// that away, or the link down and up.
+// keepStatic gives the NIC its configured address, and again when somebody removes the
+// address or sets the link down and up.
 func (w *worker) keepStatic(ctx context.Context) {
 	for ctx.Err() == nil {
 		link, err := w.bringUp(ctx)
@@ -217,7 +214,7 @@ func (w *worker) keepStatic(ctx context.Context) {
 	}
 }
 
-// undisturbed waits until what was configured may have to be put right.
+// undisturbed waits until the configuration may have to be restored.
 func (w *worker) undisturbed(ctx context.Context) {
 	var mend <-chan time.Time
 	for !w.wasDown.Load() {
@@ -232,7 +229,7 @@ func (w *worker) undisturbed(ctx context.Context) {
 	}
 }
 
-// keepOff takes the link down, with what an earlier lease has left on it.
+// keepOff sets the link down and removes the address of an earlier lease.
 func (w *worker) keepOff(ctx context.Context) {
 	w.reset(StateOff)
 	link, err := w.d.kernel.LinkByIndex(w.index)
@@ -246,14 +243,14 @@ func (w *worker) keepOff(ctx context.Context) {
 	<-ctx.Done()
 }
 
-// failed logs err, unless it is nil or has been logged.
+// failed logs err, unless it is nil or was logged before.
 func (w *worker) failed(err error) {
-	if err != nil && len(w.failure.news(err.Error())) > 0 {
-		w.log.Warn("NIC", "err", err)
+	if err != nil && len(w.failure.unseen(err.Error())) > 0 {
+		w.log.Warn("cannot configure the NIC", "err", err)
 	}
 }
 
-// report changes the worker's part of the report.
+// report changes the NIC's part of the report.
 func (w *worker) report(change func(*NIC)) {
 	w.d.updateReport(func(r *Report) {
 		if n := r.nic(w.Name); n != nil {
@@ -263,7 +260,7 @@ func (w *worker) report(change func(*NIC)) {
 	})
 }
 
-// reset takes all that is known of a lease out of the report.
+// reset removes the lease from the report.
 func (w *worker) reset(s State) {
 	w.report(func(n *NIC) {
 		*n = NIC{Role: n.Role, Name: n.Name, MAC: n.MAC, Messages: n.Messages, State: s}

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestWhileUp has the link go down during something that fails for it, and during
-// something that does not: whoever waits next must hear of it.
+// TestWhileUp sets the link down during an exchange that fails because of that, and
+// during an exchange that does not. The next wait must end.
 func TestWhileUp(t *testing.T) {
 	for _, does := range []error{nil, context.Canceled} {
 		w := &worker{d: newDaemon(Config{}, slog.New(slog.DiscardHandler)), wake: make(chan struct{}, 1)}
@@ -27,7 +27,7 @@ func TestWhileUp(t *testing.T) {
 			t.Errorf("%v became %v", does, err)
 		}
 		if len(w.wake) != 1 || !w.wasDown.Load() {
-			t.Error("nobody will hear of it")
+			t.Error("the next wait would not end")
 		}
 	}
 }

@@ -1,5 +1,5 @@
-// Command agent is the example agent of `make run`. It says what it finds when it starts, and what becomes of the
-// network, to the launcher on the port "run". Then it waits to be told to power the guest off, or to end.
+// Command agent is the example agent of `make run`. It reports the shares and the addresses to the launcher, on the
+// virtio-serial port "run". Then it waits until the launcher asks it to power the guest off, or until it is stopped.
 package main
 
 import (
@@ -16,13 +16,12 @@ import (
 
 	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
 	"github.com/arcinit/arcinit/vmtests/guest/port"
-	"github.com/vishvananda/netlink"
 )
 
-// cards is how many the guest of `make run` has.
-const cards = 2
+// nics is how many NICs the guest of `make run` has.
+const nics = 2
 
-// networkTime is how long the networks may take until the agent goes on without them.
+// networkTime is how long the agent waits for addresses.
 const networkTime = 15 * time.Second
 
 func main() {
@@ -37,7 +36,7 @@ func main() {
 func run(ctx context.Context) error {
 	host, err := port.Open("run")
 	if errors.Is(err, os.ErrNotExist) {
-		// No launcher is listening: there is nothing to do but to be there.
+		// No launcher listens: nobody wants a report.
 		<-ctx.Done()
 		return keepNetwork()
 	}
@@ -49,10 +48,9 @@ func run(ctx context.Context) error {
 	if err := mounts(host); err != nil {
 		return err
 	}
-	if err := addresses(ctx, host, cards); err != nil {
+	if err := addresses(ctx, host); err != nil {
 		return err
 	}
-	awaitReport(ctx, cards)
 	if _, err := fmt.Fprintln(host, "ready"); err != nil {
 		return fmt.Errorf("report to the host: %w", err)
 	}
@@ -64,7 +62,7 @@ func run(ctx context.Context) error {
 	select {
 	case r := <-request:
 		if r != "poweroff" {
-			return fmt.Errorf("the host asks for %q, which is unknown", r)
+			return fmt.Errorf("unknown request %q from the host", r)
 		}
 		if err := syscall.Kill(1, syscall.SIGUSR2); err != nil {
 			return fmt.Errorf("ask PID 1 to power off: %w", err)
@@ -75,42 +73,14 @@ func run(ctx context.Context) error {
 	return keepNetwork()
 }
 
-const networkReport = "/run/arcbox/net.json"
-
-// awaitReport waits until the network's report has the addresses of so many cards, for a second at most: it is
-// written when a few changes have come together.
-func awaitReport(ctx context.Context, cards int) {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	look := time.NewTicker(10 * time.Millisecond)
-	defer look.Stop()
-	for {
-		report, err := netd.ReadReport(networkReport)
-		n := 0
-		for _, card := range report.NICs {
-			if len(card.Addresses) > 0 {
-				n++
-			}
-		}
-		if err == nil && n >= cards {
-			return
-		}
-		select {
-		case <-look.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// keepNetwork leaves the network's report on the share, for the launcher to draw.
+// keepNetwork copies the network report to the share, for the launcher to draw.
 func keepNetwork() error {
-	data, err := os.ReadFile(networkReport)
+	data, err := os.ReadFile(netd.DefaultReport)
 	if err != nil {
-		return fmt.Errorf("read the network's report: %w", err)
+		return fmt.Errorf("read the network report: %w", err)
 	}
 	if err := os.WriteFile("/arcbox/log/net.json", data, 0o644); err != nil {
-		return fmt.Errorf("keep the network's report: %w", err)
+		return fmt.Errorf("keep the network report: %w", err)
 	}
 	return nil
 }
@@ -121,7 +91,7 @@ func mounts(out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("read the mounts: %w", err)
 	}
-	for _, line := range strings.Split(string(table), "\n") {
+	for line := range strings.Lines(string(table)) {
 		if f := strings.Fields(line); len(f) > 2 && f[2] == "virtiofs" {
 			if _, err := fmt.Fprintf(out, "share %s is on %s\n", f[0], f[1]); err != nil {
 				return fmt.Errorf("report to the host: %w", err)
@@ -131,33 +101,36 @@ func mounts(out io.Writer) error {
 	return nil
 }
 
-// addresses reports the IPv4 addresses of so many cards as they come, for a bounded time.
-func addresses(ctx context.Context, out io.Writer, cards int) error {
+// addresses reports the addresses in the network report, when there are enough or the time is over.
+func addresses(ctx context.Context, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, networkTime)
 	defer cancel()
-	updates := make(chan netlink.AddrUpdate)
-	if err := netlink.AddrSubscribeWithOptions(updates, ctx.Done(), netlink.AddrSubscribeOptions{ListExisting: true}); err != nil {
-		return fmt.Errorf("watch the addresses: %w", err)
-	}
-	seen := map[int]bool{}
-	for len(seen) < cards {
-		select {
-		case u, ok := <-updates:
-			if !ok {
-				return errors.New("watch the addresses: the kernel sends no more")
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for {
+		// Until the network daemon has written the report, there is none.
+		report, _ := netd.ReadReport(netd.DefaultReport)
+		var lines strings.Builder
+		n := 0
+		for _, nic := range report.NICs {
+			for _, address := range nic.Addresses {
+				n++
+				fmt.Fprintf(&lines, "%s has the address %v\n", nic.Name, address)
 			}
-			link, err := netlink.LinkByIndex(u.LinkIndex)
-			if err != nil || !u.NewAddr || u.LinkAddress.IP.To4() == nil || u.LinkAddress.IP.IsLoopback() || seen[u.LinkIndex] {
-				continue
-			}
-			seen[u.LinkIndex] = true
-			if _, err := fmt.Fprintf(out, "%s has the address %s\n", link.Attrs().Name, &u.LinkAddress); err != nil {
-				return fmt.Errorf("report to the host: %w", err)
-			}
-		case <-ctx.Done():
-			_, err := fmt.Fprintf(out, "%d of %d cards have an address after %v\n", len(seen), cards, networkTime)
-			return err
 		}
+		if n < nics && ctx.Err() == nil {
+			select {
+			case <-look.C:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		if n < nics {
+			fmt.Fprintf(&lines, "%d of %d NICs have an address after %v\n", n, nics, networkTime)
+		}
+		if _, err := io.WriteString(out, lines.String()); err != nil {
+			return fmt.Errorf("report to the host: %w", err)
+		}
+		return nil
 	}
-	return nil
 }

@@ -9,79 +9,92 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Apply sees to it that rules are in the chains FORWARD and DOCKER-USER of the
-// table `ip filter`, and reports whether it had to change anything. What is
-// missing, chains and table too, goes to the top of its chain in one atomic
-// batch; what is there stays where it is, and so does the policy of FORWARD.
+// Apply puts the rules of add into the chains FORWARD and DOCKER-USER of the
+// table `ip filter` and takes the rules of remove out, in one atomic batch. It
+// reports whether it changed anything.
 //
-// If the kernel refuses the batch, the rules are tried one by one and the error
-// joins those refused, each with the kernel symbol that it wants.
+// Apply creates a missing table or chain. It inserts missing rules at the top of
+// a chain, in the order given. All other rules stay as they are, and so does
+// FORWARD's policy. Only one process may call Apply at a time.
 //
-// Several processes may call it at once: they take turns.
+// If the kernel has no conntrack match, a second batch leaves out the rules that
+// need the match. An error names the kernel symbols that are missing.
 //
-// DOCKER-USER is where Docker 28 and later look before they drop what comes for
-// a container from elsewhere; an engine keeps the chain that it finds.
-func Apply(rules []Rule) (changed bool, err error) { return inTurn(rules, applyTo) }
-
-// Remove sees to it that rules are not in these chains, and reports whether it had
-// to change anything. All else that is in them stays.
-func Remove(rules []Rule) (changed bool, err error) { return inTurn(rules, removeFrom) }
-
-// inTurn does to each of the chains what is to be done with rules.
-func inTurn(rules []Rule, do func(*nftables.Conn, *nftables.Chain, bool, []*nftables.Rule, []Rule) (bool, error)) (changed bool, err error) {
-	for _, r := range rules {
+// Docker 28 and later drop packets for containers from other links, unless
+// DOCKER-USER accepts them first. Docker keeps a DOCKER-USER that exists.
+func Apply(add, remove []Rule) (changed bool, err error) {
+	for _, r := range slices.Concat(add, remove) {
 		if err := r.check(); err != nil {
 			return false, err
 		}
 	}
-	unlock, err := lock()
-	if err != nil {
-		return false, fmt.Errorf("change forwarding rules: %w", err)
+	changed, err = applyBatch(add, remove)
+	if !errors.Is(err, errNoConntrack) {
+		return changed, err
 	}
-	defer unlock()
-	// One socket for all: the library seeds a random generator for each.
+	add = slices.DeleteFunc(slices.Clone(add), func(r Rule) bool { return r.established })
+	changed, errRest := applyBatch(add, remove)
+	return changed, errors.Join(err, errRest)
+}
+
+func applyBatch(add, remove []Rule) (changed bool, err error) {
+	// The library seeds a random generator for each socket, so use one socket for
+	// all requests.
 	conn, err := nftables.New(nftables.AsLasting())
 	if err != nil {
-		return false, fmt.Errorf("open netfilter netlink: %w", explainList(err))
+		return false, fmt.Errorf("open a netfilter socket: %w", explainList(err))
 	}
-	defer conn.CloseLasting() //nolint:errcheck // all has been answered
-	var errs []error
-	for _, chain := range filterChains() {
-		have, exists, err := list(conn, chain)
-		if err != nil {
-			// A kernel that does not list one chain does not list the other.
-			return changed, errors.Join(append(errs, err)...)
-		}
-		did, err := do(conn, chain, exists, have, rules)
-		changed = changed || did
-		errs = append(errs, err)
-	}
-	return changed, errors.Join(errs...)
-}
-
-// Lacks says what the kernel lacks for any of these rules, nil for nothing. It is
-// asked with a batch that it must refuse in the end, so that nothing changes.
-func Lacks() error {
-	conn, err := nftables.New()
+	defer conn.CloseLasting() //nolint:errcheck // the kernel has answered all requests
+	existing, err := conn.ListChainsOfTableFamily(nftables.TableFamilyIPv4)
 	if err != nil {
-		return fmt.Errorf("open netfilter netlink: %w", err)
+		return false, fmt.Errorf("list nf_tables chains: %w", explainList(err))
 	}
-	chain := filterChains()[0]
-	chain.Table.Name = "arcinit-lacks"
-	if _, _, err := list(conn, chain); err != nil {
-		return err
+	var inserted []Rule
+	for _, chain := range filterChains() {
+		var rules []*nftables.Rule
+		if slices.ContainsFunc(existing, func(c *nftables.Chain) bool { return c.Table.Name == chain.Table.Name && c.Name == chain.Name }) {
+			if rules, err = conn.GetRules(chain.Table, chain); err != nil {
+				return false, fmt.Errorf("list the rules of chain %s: %w", chain.Name, err)
+			}
+		} else if len(add) > 0 {
+			conn.AddTable(chain.Table)
+			conn.AddChain(chain)
+			changed = true
+		}
+		var present []string
+		for _, have := range rules {
+			k := key(have.Exprs)
+			present = append(present, k)
+			if slices.ContainsFunc(remove, func(r Rule) bool { return key(r.exprs()) == k }) {
+				if err := conn.DelRule(have); err != nil {
+					return false, fmt.Errorf("remove a rule of chain %s: %w", chain.Name, err)
+				}
+				changed = true
+			}
+		}
+		// The last rule that is inserted stands first in the chain.
+		for _, r := range slices.Backward(add) {
+			k := key(r.exprs())
+			if slices.Contains(present, k) {
+				continue
+			}
+			conn.InsertRule(&nftables.Rule{Table: chain.Table, Chain: chain, Exprs: r.exprs()})
+			present = append(present, k)
+			inserted = append(inserted, r)
+			changed = true
+		}
 	}
-	conn.AddTable(chain.Table)
-	conn.AddChain(chain)
-	conn.InsertRule(&nftables.Rule{Table: chain.Table, Chain: chain, Exprs: Rule{out: "lo", established: true}.exprs()})
-	conn.CreateTable(chain.Table) // EEXIST, since it does by now
-	if err := conn.Flush(); !errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOENT) {
-		return explain(err, true)
+	if !changed {
+		return false, nil
 	}
-	return nil
+	if err := conn.Flush(); err != nil {
+		return false, fmt.Errorf("change the forwarding rules: %w", explain(err, inserted))
+	}
+	return true, nil
 }
 
-// filterChains are the chains that get the rules, as iptables-nft makes them.
+// filterChains returns the chains that hold the rules, as iptables-nft creates
+// them.
 func filterChains() []*nftables.Chain {
 	table := &nftables.Table{Name: "filter", Family: nftables.TableFamilyIPv4}
 	accept := nftables.ChainPolicyAccept
@@ -98,115 +111,31 @@ func filterChains() []*nftables.Chain {
 	}}
 }
 
-// removeFrom takes those of rules out of chain that it has, however often.
-func removeFrom(conn *nftables.Conn, chain *nftables.Chain, _ bool, have []*nftables.Rule, rules []Rule) (changed bool, err error) {
-	for _, h := range have {
-		if !slices.ContainsFunc(rules, func(r Rule) bool { return key(r.exprs()) == key(h.Exprs) }) {
-			continue
-		}
-		if err := conn.DelRule(h); err != nil {
-			return false, fmt.Errorf("remove %q from chain %s: %w", rules, chain.Name, err)
-		}
-		changed = true
-	}
-	if !changed {
-		return false, nil
-	}
-	if err := conn.Flush(); err != nil {
-		return false, fmt.Errorf("remove %q from chain %s: %w", rules, chain.Name, err)
-	}
-	return true, nil
-}
-
-// applyTo puts those of rules into chain that it does not have.
-func applyTo(conn *nftables.Conn, chain *nftables.Chain, exists bool, have []*nftables.Rule, rules []Rule) (changed bool, err error) {
-	var keys []string
-	for _, h := range have {
-		keys = append(keys, key(h.Exprs))
-	}
-	var missing []Rule
-	for _, r := range rules {
-		if !slices.Contains(keys, key(r.exprs())) && !slices.Contains(missing, r) {
-			missing = append(missing, r)
-		}
-	}
-	if exists && len(missing) == 0 {
-		return false, nil
-	}
-	errAll := insert(conn, chain, exists, missing)
-	if errAll == nil || len(missing) == 0 {
-		return errAll == nil, errAll
-	}
-	// Answers to the refused batch may still be on their way to that socket.
-	_ = conn.CloseLasting()
-	var errs []error
-	for _, r := range slices.Backward(missing) {
-		if err := insert(conn, chain, exists, []Rule{r}); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		changed, exists = true, true
-	}
-	return changed, errors.Join(errs...)
-}
-
-// list returns the rules in chain, and whether it exists.
-func list(conn *nftables.Conn, chain *nftables.Chain) (rules []*nftables.Rule, exists bool, err error) {
-	chains, err := conn.ListChainsOfTableFamily(chain.Table.Family)
-	if err != nil {
-		return nil, false, fmt.Errorf("list nf_tables chains: %w", explainList(err))
-	}
-	exists = slices.ContainsFunc(chains, func(c *nftables.Chain) bool {
-		return c.Table.Name == chain.Table.Name && c.Name == chain.Name
-	})
-	if !exists {
-		return nil, false, nil
-	}
-	if rules, err = conn.GetRules(chain.Table, chain); err != nil {
-		return nil, true, fmt.Errorf("list rules of chain %s: %w", chain.Name, err)
-	}
-	return rules, true, nil
-}
-
-// insert sends one batch: table and chain unless they exist, then rules, so
-// that they stand at the top of the chain in the order given.
-func insert(conn *nftables.Conn, chain *nftables.Chain, exists bool, rules []Rule) error {
-	if !exists {
-		conn.AddTable(chain.Table)
-		conn.AddChain(chain)
-	}
-	conntrack := false
-	for _, r := range slices.Backward(rules) {
-		conn.InsertRule(&nftables.Rule{Table: chain.Table, Chain: chain, Exprs: r.exprs()})
-		conntrack = conntrack || r.established
-	}
-	if err := conn.Flush(); err != nil {
-		return fmt.Errorf("insert %q into chain %s: %w", rules, chain.Name, explain(err, conntrack))
-	}
-	return nil
-}
-
-// explainList says what the kernel lacks where it does not even list: without
-// nfnetlink the socket is refused, without the subsystem the request
-// (nfnetlink_rcv_msg answers EINVAL). Its configuration is then to be gone over
-// for all that the rules want, which it would otherwise ask for bit by bit.
+// explainList names the kernel symbols to enable when the kernel lists no chains.
+// Without nfnetlink the kernel refuses the socket. Without nf_tables it refuses
+// the request (nfnetlink_rcv_msg returns EINVAL). The message names all symbols
+// that the rules need, so that one new kernel configuration is enough.
 func explainList(err error) error {
 	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EINVAL) {
-		return fmt.Errorf("the kernel has no nf_tables, and its legacy ip_tables, if any, are not used: enable "+
+		return fmt.Errorf("the kernel has no nf_tables (arcinit does not use legacy ip_tables): enable "+
 			"CONFIG_NF_TABLES, CONFIG_NF_TABLES_IPV4, CONFIG_NFT_COMPAT and CONFIG_NETFILTER_XT_MATCH_CONNTRACK: %w", err)
 	}
 	return err
 }
 
-// explain says what the kernel lacks where it refuses a batch: the family
-// (nf_tables_newtable answers EOPNOTSUPP), the chain type (ENOENT, too, but the
-// family comes first), or the match (nft_match_select_ops answers ENOENT).
-func explain(err error, conntrack bool) error {
+// errNoConntrack is the refusal of rules that need the conntrack match.
+var errNoConntrack = errors.New("the kernel has no conntrack match for nf_tables: " +
+	"enable CONFIG_NFT_COMPAT and CONFIG_NETFILTER_XT_MATCH_CONNTRACK")
+
+// explain names the kernel symbol to enable when the kernel refuses a batch that
+// inserts these rules. Without IPv4 tables, nf_tables_newtable returns EOPNOTSUPP.
+// Without the match, nft_match_select_ops returns ENOENT.
+func explain(err error, inserted []Rule) error {
 	switch {
 	case errors.Is(err, unix.EOPNOTSUPP):
 		return fmt.Errorf("the kernel's nf_tables has no IPv4: enable CONFIG_NF_TABLES_IPV4: %w", err)
-	case errors.Is(err, unix.ENOENT) && conntrack:
-		return fmt.Errorf("the kernel has no conntrack match for nf_tables: enable CONFIG_NFT_COMPAT and CONFIG_NETFILTER_XT_MATCH_CONNTRACK: %w", err)
+	case errors.Is(err, unix.ENOENT) && slices.ContainsFunc(inserted, func(r Rule) bool { return r.established }):
+		return fmt.Errorf("%w: %w", errNoConntrack, err)
 	}
 	return err
 }

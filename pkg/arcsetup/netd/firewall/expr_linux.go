@@ -17,16 +17,16 @@ const (
 	dstOffset = 16
 )
 
-// Connection states in the conntrack match's mask: XT_CONNTRACK_STATE_BIT of
+// Bits of connection states in the conntrack match: XT_CONNTRACK_STATE_BIT of
 // linux/netfilter/xt_conntrack.h for IP_CT_ESTABLISHED (0) and IP_CT_RELATED (1).
 const (
 	stateEstablished = 1 << 1
 	stateRelated     = 1 << 2
 )
 
-// exprs are the expressions that iptables-nft writes for r, in its order.
-// Others would match the same packets, but iptables calls a table that holds
-// them incompatible, and container engines go by what it says.
+// exprs returns the expressions that iptables-nft writes for r, in the same order.
+// With other expressions for the same packets, iptables would call the whole table
+// incompatible, and container engines run iptables.
 func (r Rule) exprs() []expr.Any {
 	var es []expr.Any
 	if r.in != "" {
@@ -47,8 +47,8 @@ func (r Rule) exprs() []expr.Any {
 	return append(es, &expr.Counter{}, &expr.Verdict{Kind: expr.VerdictAccept})
 }
 
-// matchLink compares a link's name with its final NUL; without it, it would be
-// the beginning of a name.
+// matchLink compares a link's name, including the final NUL. Without the NUL, the
+// rule would match every link whose name begins so.
 func matchLink(key expr.MetaKey, name string) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: key, Register: unix.NFT_REG_1},
@@ -56,8 +56,8 @@ func matchLink(key expr.MetaKey, name string) []expr.Any {
 	}
 }
 
-// matchPrefix compares the address at offset. Where the prefix ends between two
-// bytes, only those before it are loaded; else all are, and masked.
+// matchPrefix compares the address at offset. A prefix of whole bytes loads only
+// these bytes. Any other prefix loads the whole address and masks it.
 func matchPrefix(offset uint32, p netip.Prefix) []expr.Any {
 	addr, bits := p.Addr().As4(), p.Bits()
 	if bits%8 == 0 {
@@ -74,8 +74,8 @@ func matchPrefix(offset uint32, p netip.Prefix) []expr.Any {
 	}
 }
 
-// matchEstablished is `-m conntrack --ctstate RELATED,ESTABLISHED`. It is the
-// xt match: iptables 1.8.9 and 1.8.11 refuse nf_tables' own ct expression.
+// matchEstablished is `-m conntrack --ctstate RELATED,ESTABLISHED`. It uses the xt
+// match, since iptables 1.8.9 and 1.8.11 refuse nf_tables' own ct expression.
 func matchEstablished() expr.Any {
 	var info xt.ConntrackMtinfo3
 	info.MatchFlags = uint16(xt.ConntrackState)
@@ -83,8 +83,8 @@ func matchEstablished() expr.Any {
 	return &expr.Match{Name: "conntrack", Rev: 3, Info: &info}
 }
 
-// key is the same for two lists of expressions that match the same packets to
-// the same verdict, however many they have counted.
+// key returns the same string for two lists of expressions that have the same
+// verdict for the same packets. Counters are ignored.
 func key(exprs []expr.Any) string {
 	var k []byte
 	linkName := false
@@ -93,7 +93,7 @@ func key(exprs []expr.Any) string {
 		case *expr.Counter:
 			continue
 		case *expr.Cmp:
-			// nft pads a link's name to IFNAMSIZ; the first NUL ends it.
+			// nft pads a link's name with NULs to IFNAMSIZ.
 			if i := bytes.IndexByte(e.Data, 0); linkName && i >= 0 {
 				e.Data = e.Data[:i+1]
 			}
@@ -102,7 +102,7 @@ func key(exprs []expr.Any) string {
 		linkName = ok && (meta.Key == expr.MetaKeyIIFNAME || meta.Key == expr.MetaKeyOIFNAME)
 		b, err := expr.Marshal(byte(nftables.TableFamilyIPv4), e)
 		if err != nil {
-			// Whatever cannot be written again is not one of ours.
+			// Apply writes no rule that cannot be marshalled.
 			return ""
 		}
 		k = append(k, b...)

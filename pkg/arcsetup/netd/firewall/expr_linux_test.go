@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"errors"
 	"net/netip"
 	"reflect"
 	"strings"
@@ -66,28 +67,33 @@ func TestKey(t *testing.T) {
 	}
 }
 
+// Each refusal of the kernel's names the symbols to enable.
 func TestExplain(t *testing.T) {
+	bridge := BridgeRules("eth1")
 	for _, test := range []struct {
 		err  error
 		want string
 	}{
-		{explainList(unix.EPROTONOSUPPORT), "enable CONFIG_NF_TABLES,"},
-		{explainList(unix.EINVAL), "enable CONFIG_NF_TABLES,"},
-		{explain(unix.EOPNOTSUPP, false), "CONFIG_NF_TABLES_IPV4"},
-		{explain(unix.ENOENT, true), "CONFIG_NFT_COMPAT"},
+		{explainList(unix.EPROTONOSUPPORT), "CONFIG_NF_TABLES,"},
+		{explainList(unix.EINVAL), "CONFIG_NF_TABLES,"},
+		{explain(unix.EOPNOTSUPP, nil), "CONFIG_NF_TABLES_IPV4"},
+		{explain(unix.ENOENT, bridge), "CONFIG_NFT_COMPAT"},
 	} {
 		if !strings.Contains(test.err.Error(), test.want) {
 			t.Errorf("%v: want %s in it", test.err, test.want)
 		}
 	}
-	for _, err := range []error{explainList(unix.EPERM), explain(unix.EPERM, true), explain(unix.ENOENT, false)} {
-		if strings.Contains(err.Error(), "CONFIG") {
-			t.Errorf("%v: not the kernel's configuration", err)
+	if err := explain(unix.ENOENT, bridge); !errors.Is(err, errNoConntrack) || !errors.Is(err, unix.ENOENT) {
+		t.Errorf("%v is not a missing conntrack match", err)
+	}
+	for _, err := range []error{explainList(unix.EPERM), explain(unix.EPERM, bridge), explain(unix.ENOENT, bridge[:1])} {
+		if strings.Contains(err.Error(), "CONFIG_") {
+			t.Errorf("%v names a kernel symbol", err)
 		}
 	}
 }
 
-// Whatever check lets through can be written as expressions.
+// A rule that check accepts can be marshalled.
 func FuzzExprs(f *testing.F) {
 	f.Add("eth1", uint32(0xac140000), 16)
 	f.Add("fifteenbyte1234", uint32(0xac140101), 32)

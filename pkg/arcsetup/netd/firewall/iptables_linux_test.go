@@ -4,7 +4,6 @@ package firewall
 
 import (
 	"cmp"
-	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -12,7 +11,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -55,7 +53,7 @@ func complainNot(t *testing.T, suffix, stdin string, args ...string) string {
 
 func apply(t *testing.T, rules []Rule, wantChanged bool) {
 	t.Helper()
-	changed, err := Apply(rules)
+	changed, err := Apply(rules, nil)
 	if err != nil {
 		t.Fatalf("Apply: %v", err)
 	}
@@ -198,18 +196,21 @@ func TestFwAddsOnlyWhatIsMissing(t *testing.T) {
 	}
 }
 
-// TestFwRemoves has a NIC's rules removed, and those alone.
+// TestFwRemoves removes a link's rules, in the batch that adds another link's, and
+// no other rules.
 func TestFwRemoves(t *testing.T) {
 	inNamespace(t)
 	remove := func(wantChanged bool) {
 		t.Helper()
-		if changed, err := Remove(BridgeRules("eth1")); err != nil || changed != wantChanged {
-			t.Errorf("Remove = %v, %v, want %v", changed, err, wantChanged)
+		if changed, err := Apply(BridgeRules("eth7"), BridgeRules("eth1")); err != nil || changed != wantChanged {
+			t.Errorf("Apply = %v, %v, want %v", changed, err, wantChanged)
 		}
 	}
-	remove(false)
+	if changed, err := Apply(nil, BridgeRules("eth1")); err != nil || changed {
+		t.Errorf("Apply = %v, %v, with nothing to do", changed, err)
+	}
 	if got := iptables(t, "-S"); strings.Contains(got, "DOCKER-USER") {
-		t.Errorf("removing made a chain:\n%s", got)
+		t.Errorf("removing rules created a chain:\n%s", got)
 	}
 	stay := append(BridgeRules("eth10"), SandboxRules(netip.MustParsePrefix("172.20.0.0/16"))...)
 	apply(t, append(BridgeRules("eth1"), stay...), true)
@@ -224,6 +225,11 @@ func TestFwRemoves(t *testing.T) {
 		for _, r := range BridgeRules("eth1") {
 			want = strings.Replace(want, "-A "+chain+" "+r.String()+"\n", "", 1)
 		}
+		var added string
+		for _, r := range BridgeRules("eth7") {
+			added += "-A " + chain + " " + r.String() + "\n"
+		}
+		want = strings.Replace(want, "-A "+chain, added+"-A "+chain, 1)
 	}
 	if got := iptables(t, "-S"); got != want {
 		t.Errorf("got:\n%swant:\n%s", got, want)
@@ -233,79 +239,10 @@ func TestFwRemoves(t *testing.T) {
 
 func TestFwRefusedRulesChangeNothing(t *testing.T) {
 	inNamespace(t)
-	if changed, err := Apply(append(BridgeRules("eth1"), BridgeRules("")...)); err == nil || changed {
+	if changed, err := Apply(append(BridgeRules("eth1"), BridgeRules("")...), nil); err == nil || changed {
 		t.Errorf("Apply = %v, %v, want an error", changed, err)
 	}
 	if got := iptables(t, "-S", "FORWARD"); got != "-P FORWARD ACCEPT\n" {
 		t.Errorf("rules:\n%s", got)
-	}
-}
-
-// TestMain is Apply alone in processes that TestFwTakesTurns starts.
-func TestMain(m *testing.M) {
-	link, ok := os.LookupEnv("APPLY")
-	if !ok {
-		os.Exit(m.Run())
-	}
-	changed, err := Apply(BridgeRules(link))
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	fmt.Print(changed)
-}
-
-// TestFwTakesTurns has several processes apply the same rules at once.
-func TestFwTakesTurns(t *testing.T) {
-	inNamespace(t)
-	unlock, err := lock()
-	if err != nil {
-		t.Fatal(err)
-	}
-	const processes = 4
-	var outputs [processes]strings.Builder
-	var cmds [processes]*exec.Cmd
-	for i := range cmds {
-		cmds[i] = exec.Command("/proc/self/exe")
-		cmds[i].Env = append(os.Environ(), "APPLY=eth1")
-		cmds[i].Stdout, cmds[i].Stderr = &outputs[i], &outputs[i]
-		if err := cmds[i].Start(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	// proc_locks(5) has the waiting below the one that they wait for, with an arrow.
-	waiting := regexp.MustCompile(`(?m)^\d+: +-> FLOCK`)
-	for deadline := time.Now().Add(time.Minute); ; <-time.After(10 * time.Millisecond) {
-		locks, err := os.ReadFile("/proc/locks")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(waiting.FindAll(locks, -1)) == processes {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("not all of %d processes wait for their turn:\n%s", processes, locks)
-		}
-	}
-	if got := iptables(t, "-S"); strings.Contains(got, "eth1") {
-		t.Errorf("before its turn:\n%s", got)
-	}
-	unlock()
-	changed := 0
-	for i, cmd := range cmds {
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("process %d: %v: %s", i, err, &outputs[i])
-		}
-		if outputs[i].String() == "true" {
-			changed++
-		}
-	}
-	if changed != 1 {
-		t.Errorf("%d of the processes changed something, want 1", changed)
-	}
-	for _, chain := range []string{"FORWARD", "DOCKER-USER"} {
-		if got := iptables(t, "-S", chain); strings.Count(got, "eth1") != 2 {
-			t.Errorf("after %d processes:\n%s", processes, got)
-		}
 	}
 }

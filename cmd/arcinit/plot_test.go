@@ -1,4 +1,4 @@
-package plot
+package main
 
 import (
 	"encoding/xml"
@@ -26,18 +26,15 @@ func boot() (arcsetup.Report, netd.Report) {
 			},
 			Services: []process.ServiceStatus{{Name: "agent", PID: 7, Starts: 1, Since: 605 * milli}},
 		}, netd.Report{NICs: []netd.NIC{
-			{Name: "eth0", State: netd.StateBound, ConfiguredNS: int64(605 * milli), Messages: netd.Messages{First: []netd.Message{
-				{Type: "DISCOVER", AtNS: int64(602 * milli)}, {Type: "OFFER", AtNS: int64(602*milli) + 1},
-				{Type: "<", AtNS: int64(604 * milli)}, {Type: "RELEASE", AtNS: int64(900 * milli)},
-			}}},
+			{Name: "eth0", State: netd.StateBound, ConfiguredNS: int64(605 * milli)},
 			{Name: "eth1", State: netd.StateDiscovering},
 		}}
 }
 
-func draw(t *testing.T, r arcsetup.Report, n netd.Report) string {
+func drawn(t *testing.T, r arcsetup.Report, n netd.Report) string {
 	t.Helper()
 	var out strings.Builder
-	if err := Draw(&out, r, n); err != nil {
+	if err := draw(&out, r, n); err != nil {
 		t.Fatal(err)
 	}
 	for d := xml.NewDecoder(strings.NewReader(out.String())); ; {
@@ -49,10 +46,10 @@ func draw(t *testing.T, r arcsetup.Report, n netd.Report) string {
 	}
 }
 
-// TestDraw has the kernel's 600 ms in 70 pixels, and the 10 ms after them in the
-// 810 from 180 to 990.
+// TestDraw expects the kernel's 600 ms in 70 pixels, and the 10 ms after them in
+// the 810 pixels from 180 to 990.
 func TestDraw(t *testing.T) {
-	got := draw(t, first(boot()), second(boot()))
+	got := drawn(t, first(boot()), second(boot()))
 	for _, want := range []string{
 		`<rect class="ok" x="180.0" y="120" width="405.0" height="10"/>`,
 		`<rect class="failed" x="585.0" y="134" width="405.0" height="10"/>`,
@@ -61,8 +58,7 @@ func TestDraw(t *testing.T) {
 		`<path class="need" d="M990.0 139L990.0 153"/>`,
 		`<path class="runs" d="M585.0 `,
 		`<rect class="runs" x="585.0" y="`,
-		`<rect class="kernel" x="110" y="92" width="70.0" height="10">`,
-		`<path class="message" d="M342.0 `, `<title>OFFER, 602.00 ms</title>`, `<title>&lt;, 604.00 ms</title>`, ">D</text>",
+		`<rect class="kernel" x="110.0" y="92" width="70.0" height="10"/>`,
 		"not to scale", "b&lt;&amp;", "eth1", "prefers-color-scheme:dark",
 	} {
 		if !strings.Contains(got, want) {
@@ -70,17 +66,7 @@ func TestDraw(t *testing.T) {
 		}
 	}
 	if n := strings.Count(got, `class="need"`); n != 2 {
-		t.Errorf("%d needs are drawn; that of c for a is one of b, too", n)
-	}
-}
-
-func TestDrawMessages(t *testing.T) {
-	got := draw(t, first(boot()), second(boot()))
-	if n := strings.Count(got, `class="message"`); n != 3 {
-		t.Errorf("%d messages are drawn, and there were three by the time the boot ended", n)
-	}
-	if strings.Contains(got, ">O</text>") {
-		t.Error("two letters are on each other")
+		t.Errorf("%d needs are drawn, want 2: b needs a already, so c's line to b is enough", n)
 	}
 }
 
@@ -88,14 +74,14 @@ func TestDrawLater(t *testing.T) {
 	r, n := boot()
 	n.NICs[0].ConfiguredNS = int64(900 * milli)
 	r.Services[0].Since = 800 * milli
-	got := draw(t, r, n)
+	got := drawn(t, r, n)
 	for _, want := range []string{">later: ,", ">later: started 800.00 ms<"} {
 		if strings.Count(got, want) != 1 {
-			t.Errorf("not once %q in\n%s", want, got)
+			t.Errorf("%q is not there exactly once in\n%s", want, got)
 		}
 	}
 	if n := strings.Count(got, "later: "); n != 2 {
-		t.Errorf("%d things are said to be later, and two are", n)
+		t.Errorf("%d notes say later, want 2", n)
 	}
 }
 
@@ -104,7 +90,7 @@ func second(_ arcsetup.Report, n netd.Report) netd.Report    { return n }
 
 func TestDrawShortKernelToScale(t *testing.T) {
 	r := arcsetup.Report{Start: 10 * milli, Steps: []plan.Result{{Step: "a", Outcome: plan.OK, Start: 20 * milli, End: 40 * milli}}}
-	got := draw(t, r, netd.Report{})
+	got := drawn(t, r, netd.Report{})
 	if !strings.Contains(got, `<rect class="ok" x="550.0" y="120" width="440.0"`) || strings.Contains(got, "not to scale") {
 		t.Error(got)
 	}
@@ -115,7 +101,7 @@ func TestDrawNonsense(t *testing.T) {
 		{}, {Start: -5, AgentStarted: 1 << 62},
 		{Steps: []plan.Result{{Step: "x", Needs: []string{"x", "y"}, Outcome: `"><script>`, Start: 50, End: -50}}},
 	} {
-		if got := draw(t, r, netd.Report{NICs: []netd.NIC{{ConfiguredNS: 1 << 62}}}); strings.Contains(got, "<script") {
+		if got := drawn(t, r, netd.Report{NICs: []netd.NIC{{ConfiguredNS: 1 << 62}}}); strings.Contains(got, "<script") {
 			t.Error(got)
 		}
 	}

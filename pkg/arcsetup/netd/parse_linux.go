@@ -1,0 +1,237 @@
+package netd
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/u-root/u-root/pkg/dhclient"
+)
+
+const (
+	// fallbackPrefix is used without a valid mask: nearly all networks with DHCP
+	// have it.
+	fallbackPrefix = 24
+	// minMTU in bytes. RFC 2132 section 5.1 allows 68, but a client must accept
+	// DHCP messages of 576 bytes (RFC 2131 section 2), or it cannot renew.
+	minMTU = 576
+	// fallbackTime is used without a valid lease time.
+	fallbackTime = time.Hour
+	// minTime bounds how often a server can make us renew.
+	minTime = 10 * time.Second
+	// forever is a lease without end (RFC 2131 section 3.3).
+	forever = 0xffffffff * time.Second
+	// maxRoutes, maxServers and maxSearch bound what one lease can make us store,
+	// maxInvalid what it can make us log.
+	maxRoutes  = 64
+	maxServers = 8
+	maxSearch  = 32
+	maxInvalid = 16
+)
+
+// parser reads a lease. dhclient and dhcpv4 decode the options; the parser checks
+// what they decoded. It ignores invalid parts, and lists them.
+type parser struct {
+	*dhcpv4.DHCPv4
+	invalid []string
+}
+
+// ignore lists an invalid part.
+func (p *parser) ignore(format string, args ...any) {
+	if len(p.invalid) < maxInvalid {
+		p.invalid = append(p.invalid, fmt.Sprintf(format, args...))
+	}
+}
+
+// malformed lists an option that is there although its getter returned nothing.
+func (p *parser) malformed(code dhcpv4.OptionCode, isEmpty bool) {
+	if isEmpty && len(p.Options.Get(code)) > 0 {
+		p.ignore("%s: malformed", code)
+	}
+}
+
+// parseLease reads the lease that a client got. It ignores invalid parts and returns
+// a description of each. Only a lease without a usable address is an error.
+func parseLease(packet *dhclient.Packet4) (l lease, invalid []string, err error) {
+	ack, _ := packet.Message()
+	p := &parser{DHCPv4: ack}
+	granted := packet.Lease()
+	own, ok := netip.AddrFromSlice(granted.IP.To4())
+	if !ok || !isUnicast(own) {
+		return lease{}, nil, fmt.Errorf("the server leased %s: %w", granted.IP, errNotHost)
+	}
+	l.address = netip.PrefixFrom(own, p.prefix(granted.Mask))
+	if servers := p.hosts(dhcpv4.OptionServerIdentifier, dhcpv4.GetIPs(dhcpv4.OptionServerIdentifier, ack.Options)); len(servers) > 0 {
+		l.server = servers[0]
+	}
+
+	servers, search, domain := packet.GatherDNSSettings()
+	l.dns = p.hosts(dhcpv4.OptionDomainNameServer, servers)
+	l.dns = l.dns[:min(len(l.dns), maxServers)]
+	l.domain = p.name(dhcpv4.OptionDomainName, domain)
+	l.search = p.names(dhcpv4.OptionDNSDomainSearchList, search)
+	l.hostname = p.name(dhcpv4.OptionHostName, p.HostName())
+
+	// RFC 3442: option 3 only counts without option 121.
+	l.routes = p.routes(own)
+	if len(l.routes) == 0 {
+		l.routes = p.defaultRoute(own)
+	}
+	l.mtu = p.mtu()
+	l.time, l.renew, l.rebind = p.times()
+	return l, p.invalid, nil
+}
+
+// errNotHost is the error for an address that no host can have.
+var errNotHost = errors.New("not a host's address")
+
+// prefix returns the length of a mask. Without option 1, dhclient's mask is /32:
+// right for no network with a router.
+func (p *parser) prefix(mask net.IPMask) (bits int) {
+	bits, size := mask.Size() // 0, 0 for a mask with holes
+	if p.SubnetMask() == nil || size == 0 || bits < minPrefix {
+		p.ignore("%s %s: not a network's; using /%d", dhcpv4.OptionSubnetMask, p.SubnetMask(), fallbackPrefix)
+		return fallbackPrefix
+	}
+	return bits
+}
+
+// hosts returns the addresses of an option that a host can have.
+func (p *parser) hosts(code dhcpv4.OptionCode, ips []net.IP) (addrs []netip.Addr) {
+	p.malformed(code, len(ips) == 0)
+	for _, ip := range ips {
+		if a := netip.AddrFrom4([4]byte(ip)); isUnicast(a) { // dhcpv4 makes them 4 bytes long
+			addrs = append(addrs, a)
+		} else {
+			p.ignore("%s %s: %v", code, a, errNotHost)
+		}
+	}
+	return addrs
+}
+
+// name returns a domain name as an option has it. Some servers end names with a
+// NUL, against RFC 2132 section 2.
+func (p *parser) name(code dhcpv4.OptionCode, name string) string {
+	if names := p.names(code, []string{strings.TrimRight(name, "\x00")}); len(names) > 0 {
+		return names[0]
+	}
+	return ""
+}
+
+// names returns the domain names of an option, without their final dots.
+func (p *parser) names(code dhcpv4.OptionCode, names []string) (valid []string) {
+	p.malformed(code, len(names) == 0)
+	for i, name := range names {
+		switch {
+		case name == "":
+		case !isDomain(name):
+			p.ignore("%s %.64q: not a domain name", code, name)
+		case len(valid) == maxSearch:
+			p.ignore("%s: %d names too many", code, len(names)-i)
+			return valid
+		default:
+			valid = append(valid, strings.TrimSuffix(name, "."))
+		}
+	}
+	return valid
+}
+
+// isDomain reports whether name is a domain name of letters, digits, hyphens and
+// underscores, with the lengths of RFC 1035 section 2.3.4. Other characters have a
+// meaning to resolvers, terminals or shells.
+func isDomain(name string) bool {
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+	name = strings.TrimSuffix(name, ".")
+	if len(name) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || len(label) > 63 || strings.Trim(label, letters) != "" {
+			return false
+		}
+	}
+	return true
+}
+
+func (p *parser) defaultRoute(own netip.Addr) []Route {
+	for _, gateway := range p.hosts(dhcpv4.OptionRouter, p.Router()) {
+		if gateway != own {
+			return []Route{{Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Gateway: gateway}}
+		}
+		p.ignore("%s %s: our own address", dhcpv4.OptionRouter, gateway)
+	}
+	return nil
+}
+
+// routes returns the usable routes of option 121. The first one for a destination
+// counts.
+func (p *parser) routes(own netip.Addr) (usable []Route) {
+	all := p.ClasslessStaticRoute()
+	p.malformed(dhcpv4.OptionClasslessStaticRoute, len(all) == 0)
+	for i, r := range all {
+		if len(usable) == maxRoutes {
+			p.ignore("%s: %d routes too many", dhcpv4.OptionClasslessStaticRoute, len(all)-i)
+			break
+		}
+		bits, _ := r.Dest.Mask.Size()
+		dst := netip.PrefixFrom(netip.AddrFrom4([4]byte(r.Dest.IP)), bits).Masked()
+		via := netip.AddrFrom4([4]byte(r.Router))
+		switch isOnLink := via.IsUnspecified(); {
+		case !isUnicast(dst.Addr()) && !dst.Addr().IsUnspecified():
+			p.ignore("route to %s: not a network of hosts", dst)
+		case via == own:
+			p.ignore("route to %s via %s: our own address", dst, via)
+		case !isOnLink && !isUnicast(via):
+			p.ignore("route to %s via %s: %v", dst, via, errNotHost)
+		case slices.ContainsFunc(usable, func(u Route) bool { return u.Dst == dst }):
+			p.ignore("route to %s via %s: the second one", dst, via)
+		case isOnLink:
+			usable = append(usable, Route{Dst: dst})
+		default:
+			usable = append(usable, Route{Dst: dst, Gateway: via})
+		}
+	}
+	return usable
+}
+
+// mtu returns the MTU in bytes, or 0.
+func (p *parser) mtu() int {
+	mtu, err := dhcpv4.GetUint16(dhcpv4.OptionInterfaceMTU, p.Options)
+	p.malformed(dhcpv4.OptionInterfaceMTU, err != nil)
+	if err == nil && mtu < minMTU {
+		p.ignore("%s %d: below %d", dhcpv4.OptionInterfaceMTU, mtu, minMTU)
+		return 0
+	}
+	return int(mtu)
+}
+
+// times returns the times of a lease, with the defaults of RFC 2131 section 4.4.5
+// for T1 and T2. All are 0 for a lease without end.
+func (p *parser) times() (total, renew, rebind time.Duration) {
+	given := p.IPAddressLeaseTime(0)
+	if given == forever {
+		return 0, 0, 0
+	}
+	total = max(given, minTime)
+	if given == 0 {
+		total = fallbackTime
+	}
+	if total != given {
+		p.ignore("%s %s: using %s", dhcpv4.OptionIPAddressLeaseTime, given, total)
+	}
+	renew, rebind = total/2, total/8*7
+	if !p.Options.Has(dhcpv4.OptionRenewTimeValue) && !p.Options.Has(dhcpv4.OptionRebindingTimeValue) {
+		return total, renew, rebind
+	}
+	t1, t2 := p.IPAddressRenewalTime(0), p.IPAddressRebindingTime(0)
+	if t1 < minTime/2 || t2 <= t1 || total <= t2 {
+		p.ignore("renewal after %s and rebinding after %s: using %s and %s", t1, t2, renew, rebind)
+		return total, renew, rebind
+	}
+	return total, t1, t2
+}
