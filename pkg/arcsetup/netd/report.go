@@ -142,12 +142,6 @@ func (r *Report) leased(mac string, now time.Time) netip.Prefix {
 	return netip.Prefix{}
 }
 
-// hasRole reports whether the NIC of that name has the role.
-func (r *Report) hasRole(name string, role Role) bool {
-	n := r.nic(name)
-	return n != nil && n.Role == role
-}
-
 // withRole returns the first NIC with the role, nil if there is none.
 func (r *Report) withRole(role Role) *NIC {
 	for i := range r.NICs {
