@@ -21,7 +21,7 @@ func TestVirtioConsole(t *testing.T) {
 			t.Errorf("the kernel command line names a serial port: %s", got)
 		}
 		must[none](t, m, "Say", [2]string{"said on stdout", "said on stderr"})
-		for _, text := range []string{"arcinit: layers outcome=ok", "agent: said on stdout", "agent: said on stderr"} {
+		for _, text := range []string{"step=layers outcome=ok", "agent: said on stdout", "agent: said on stderr"} {
 			m.waitConsole(t, text)
 		}
 		testPowerOff(t, m)

@@ -7,12 +7,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"regexp"
-	"strconv"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
-	"github.com/arcinit/arcinit/pkg/arcsetup"
 	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
 	"github.com/arcinit/arcinit/vmtests/dhcppeer"
 	"github.com/arcinit/arcinit/vmtests/guest"
@@ -20,15 +19,14 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-// What the peers of both NICs lease.
+// The addresses that the peers of both NICs lease.
 const (
 	primaryAddress = "10.9.0.15/24"
 	bridgeAddress  = "10.9.1.15/24"
 )
 
-// leaseOf is a lease of an address, given with the length of its subnet's prefix,
-// by a server that names itself as router and name server; further options add to
-// these or replace them.
+// leaseOf returns a lease of an address with a prefix length. The server is the router
+// and the name server, too. Further options add to these or replace them.
 func leaseOf(client string, time time.Duration, options ...dhcpv4.Option) dhcppeer.Lease {
 	prefix := netip.MustParsePrefix(client)
 	server := prefix.Masked().Addr().Next().AsSlice()
@@ -38,8 +36,8 @@ func leaseOf(client string, time time.Duration, options ...dhcpv4.Option) dhcppe
 	}
 }
 
-// dhcpPeer is a NIC and the peer that it is wired to, the first address of the
-// subnet.
+// dhcpPeer returns a NIC and the peer that it is wired to. The peer has the first
+// address of the subnet.
 func dhcpPeer(t *testing.T, client string, lease dhcppeer.Lease) (guest.NIC, *dhcppeer.Peer) {
 	t.Helper()
 	prefix := netip.MustParsePrefix(client)
@@ -58,8 +56,8 @@ func dhcpPeer(t *testing.T, client string, lease dhcppeer.Lease) (guest.NIC, *dh
 	return guest.NIC{Netdev: peer.Netdev()}, peer
 }
 
-// dhcpPeers are two NICs and the peers that they are wired to; the leases are
-// for that time.
+// dhcpPeers returns two NICs and the peers that they are wired to, which lease for that
+// time.
 func dhcpPeers(t *testing.T, lease time.Duration) (nics []guest.NIC, peers []*dhcppeer.Peer) {
 	t.Helper()
 	for _, client := range []string{primaryAddress, bridgeAddress} {
@@ -69,7 +67,7 @@ func dhcpPeers(t *testing.T, lease time.Duration) (nics []guest.NIC, peers []*dh
 	return nics, peers
 }
 
-// network is what the guest says of its NICs, by name.
+// network returns the NICs of the guest's own report, by name.
 func network(t *testing.T, m *machine) map[string]netd.NIC {
 	t.Helper()
 	var r netd.Report
@@ -83,103 +81,114 @@ func network(t *testing.T, m *machine) map[string]netd.NIC {
 	return nics
 }
 
-// twoNICs is network where there are two.
-func twoNICs(t *testing.T, m *machine) map[string]netd.NIC {
-	t.Helper()
-	nics := network(t, m)
-	if len(nics) != 2 {
-		t.Errorf("the network report has %d NICs", len(nics))
-	}
-	return nics
-}
-
-// TestAgentBeforeDHCP has servers that answer each message after 5 s: the agent
-// runs long before there is a lease, and the guest's own reports say so.
-func TestAgentBeforeDHCP(t *testing.T) {
-	t.Parallel()
-	const delay, before = 5 * time.Second, 3 * time.Second // twice the one, less the guest's boot
-	nics, peers := dhcpPeers(t, time.Hour)
-	for _, p := range peers {
-		p.Behave(dhcppeer.Delay(delay))
-	}
-	m := boot(t, image{nics: nics})
-	start := must[probe.AtStart](t, m, "AtStart", none{})
-	address(t, m, "eth0", primaryAddress)
-	address(t, m, "eth1", bridgeAddress)
-	eventually(t, func() string {
-		for name, n := range twoNICs(t, m) {
-			if n.ConfiguredNS == 0 {
-				return name + " has no lease in net.json"
-			}
-		}
-		return ""
-	})
-
-	// The agent's clock is the kernel's, as is that of net.json.
-	for name, n := range twoNICs(t, m) {
-		configured := time.Duration(n.ConfiguredNS)
-		t.Logf("the agent's first instruction came at %v, %s had its lease at %v", start.Uptime, name, configured)
-		if configured-start.Uptime < before {
-			t.Errorf("the agent began at %v, %s had its lease at %v", start.Uptime, name, configured)
-		}
-	}
-	for _, l := range start.Links {
-		if l.Name != "lo" && len(l.Addresses) > 0 {
-			t.Errorf("when the agent began, %s had %v", l.Name, l.Addresses)
-		}
-	}
-
-	report := m.run(t, arcsetup.ProgramPath, "report")
-	column := func(pattern string) time.Duration {
-		t.Helper()
-		match := regexp.MustCompile(pattern).FindStringSubmatch(report.Stdout)
-		if match == nil {
-			t.Fatalf("no %s in\n%s%s", pattern, report.Stdout, report.Stderr)
-		}
-		ms, err := strconv.ParseFloat(match[1], 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return time.Duration(ms * float64(time.Millisecond))
-	}
-	agent := column(`(?m)^ *([0-9.]+) +[0-9.]+  agent `)
-	for _, name := range []string{"eth0", "eth1"} {
-		lease := column(`(?m)^` + name + ` .* bound .* ([0-9.]+) ms`)
-		if lease-agent < before {
-			t.Errorf("uinit report has the agent at %v and %s at %v", agent, name, lease)
-		}
-	}
-}
-
-// TestAgentWithoutDHCP has servers that say nothing until the agent has run for a
-// while.
-func TestAgentWithoutDHCP(t *testing.T) {
+// TestServerAppears has no server answer while the agent starts, then pulls the cables and
+// plugs them in again, and has the servers answer after some more tries.
+func TestServerAppears(t *testing.T) {
 	t.Parallel()
 	nics, peers := dhcpPeers(t, time.Hour)
 	for _, p := range peers {
 		p.Behave(dhcppeer.Silent)
 	}
-	m := boot(t, image{nics: nics})
+	arp := newCapture(t, 0)
+	m := boot(t, image{nics: nics, cmdline: []string{quiet, "arcbox.hostname=guest-1"}, qemu: arp.qemu()})
 	start := must[probe.AtStart](t, m, "AtStart", none{})
-	eventually(t, func() string {
-		for i, p := range peers {
-			if n := p.Received()[dhcpv4.MessageTypeDiscover]; n < 3 {
-				return fmt.Sprintf("the server of eth%d was asked %d times", i, n)
+	for _, l := range start.Links {
+		if l.Name != "lo" && len(l.Addresses) > 0 {
+			t.Errorf("when the agent began, %s had %v", l.Name, l.Addresses)
+		}
+	}
+	var talks []talk
+	for i, p := range peers {
+		m.plug(t, i, false)
+		state(t, m, fmt.Sprintf("eth%d", i), netd.StateNoCarrier)
+		talks = append(talks, since(p))
+		m.plug(t, i, true)
+	}
+	for i, s := range talks {
+		name := fmt.Sprintf("eth%d", i)
+		t.Run(name+"/tries", func(t *testing.T) { testTries(t, macs[i], s) })
+		if n := network(t, m)[name]; n.State != netd.StateDiscovering || len(n.Addresses) > 0 || n.Error == "" {
+			t.Errorf("net.json has %+v", n)
+		}
+	}
+	if talks[0].Messages()[0].TransactionID == talks[1].Messages()[0].TransactionID {
+		t.Error("both NICs have the same transaction ID")
+	}
+
+	for i, p := range peers {
+		s := since(p)
+		p.Behave()
+		answers(t, &p.Host, leased[i])
+		if got, want := s.exchanged(), []dhcppeer.Kind{dhcppeer.Discover, dhcppeer.Selecting}; !slices.Equal(got, want) {
+			t.Errorf("eth%d: the guest sent %q, want %q", i, got, want)
+		}
+		n := state(t, m, fmt.Sprintf("eth%d", i), netd.StateBound)
+		// Both are times since the kernel started.
+		if configured := time.Duration(n.ConfiguredNS); configured <= start.Uptime {
+			t.Errorf("%s was configured at %v, before the agent began at %v", n.Name, configured, start.Uptime)
+		}
+	}
+	if now := must[probe.AtStart](t, m, "AtStart", none{}); now.PID != start.PID {
+		t.Errorf("the agent was process %d, and is %d", start.PID, now.PID)
+	}
+	t.Run("untouched", func(t *testing.T) {
+		if got := m.read(t, "/etc/resolv.conf"); got != "nameserver 127.0.0.1\n" {
+			t.Errorf("/etc/resolv.conf holds %q", got)
+		}
+		for key, want := range map[string]string{"all/forwarding": "0\n", "eth0/forwarding": "0\n", "eth0/accept_ra": "1\n"} {
+			if got := m.read(t, "/proc/sys/net/ipv6/conf/"+key); got != want {
+				t.Errorf("ipv6 %s is %q, want %q", key, got, want)
 			}
+		}
+		if n := arp.probes(t, leased[0]); n != 0 {
+			t.Errorf("%d ARP probes were sent", n)
+		}
+	})
+}
+
+// testTries looks at what a NIC asks from the first DISCOVER on, while no server answers:
+// each try has four messages. They carry the guest's own clock, in whole seconds since
+// the first try began.
+func testTries(t *testing.T, mac string, s talk) {
+	const sends, tries, try = 4, 3, 2 // seconds
+	eventually(t, func() string {
+		if n := len(s.Messages()); n <= sends*tries {
+			return fmt.Sprintf("the guest has sent %d messages, want more than %d tries", n, tries)
 		}
 		return ""
 	})
-	for name, n := range twoNICs(t, m) {
-		if n.State != netd.StateDiscovering || len(n.Addresses) > 0 {
-			t.Errorf("%s is %s with %v", name, n.State, n.Addresses)
+	messages := s.Messages()
+	began := uint16(0) // the try
+	for i, m := range messages[:sends*tries] {
+		if m.Kind != dhcppeer.Discover || m.TransactionID != messages[0].TransactionID {
+			t.Errorf("message %d is a %s of transaction %s, want a DISCOVER of %s", i, m.Kind, m.TransactionID, messages[0].TransactionID)
+		}
+		isFirst := i%sends == 0
+		if isFirst && i > 0 && m.NumSeconds < began+try || !isFirst && m.NumSeconds != began || i == 0 && m.NumSeconds != 0 {
+			t.Errorf("message %d of try %d was sent after %d s, the try before began after %d s", i%sends, i/sends, m.NumSeconds, began)
+		}
+		began = m.NumSeconds
+	}
+	m := messages[0]
+	if got := m.ClassIdentifier(); got != "arcinit" {
+		t.Errorf("class ID %q", got)
+	}
+	if got, want := fmt.Sprintf("% x", m.Options.Get(dhcpv4.OptionClientIdentifier)), "01 "+strings.ReplaceAll(mac, ":", " "); got != want {
+		t.Errorf("client ID %s, want %s", got, want)
+	}
+	if got := m.ClientHWAddr.String(); got != mac {
+		t.Errorf("client's MAC address %s, want %s", got, mac)
+	}
+	if got := m.HostName(); got != "guest-1" {
+		t.Errorf("host name %q", got)
+	}
+	asked := m.Options.Get(dhcpv4.OptionParameterRequestList)
+	for _, code := range []byte{1, 3, 12, 15, 26, 119, 121} {
+		if !slices.Contains(asked, code) {
+			t.Errorf("option %d is not asked for: %v", code, asked)
 		}
 	}
-	for _, p := range peers {
-		p.Behave()
-	}
-	address(t, m, "eth0", primaryAddress)
-	address(t, m, "eth1", bridgeAddress)
-	if now := must[probe.AtStart](t, m, "AtStart", none{}); now.PID != start.PID {
-		t.Errorf("the agent was process %d, and is %d", start.PID, now.PID)
+	if slices.Index(asked, 121) > slices.Index(asked, 3) {
+		t.Errorf("option 3 is asked for before 121 (RFC 3442): %v", asked)
 	}
 }

@@ -33,12 +33,7 @@ func TestPanics(t *testing.T) {
 	must[probe.AtStart](t, m, "AtStart", none{})
 	m.waitReport(t)
 	for _, name := range kept {
-		want := "panic: fault in " + strings.ReplaceAll(name, " ", "_")
-		if name == "signals" {
-			logged(t, m, "arcinit: signals are taken again", want)
-			continue
-		}
-		logged(t, m, "arcinit: goroutine panicked, is run again", name, want)
+		logged(t, m, "arcinit: ", "panic: fault in "+strings.ReplaceAll(name, " ", "_"))
 	}
 	outcome(t, m, "accounts", "failed", "panic: fault in accounts", ".go:")
 	for step, got := range m.waitReport(t) {

@@ -27,7 +27,7 @@ func newServices(t *testing.T) (s *Supervisor, waits chan time.Duration, uptime 
 	waits, uptime = make(chan time.Duration), new(atomic.Int64)
 	ended := make(chan struct{})
 	s = &Supervisor{
-		Reaper: &Reaper{}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Reaper: NewReaper(), Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Uptime:  func() time.Duration { return time.Duration(uptime.Load()) },
 		Changed: func() {},
 		After: func(d time.Duration) <-chan time.Time {
@@ -179,17 +179,18 @@ func TestStopIsInReverse(t *testing.T) {
 func TestStopKillsWhatStays(t *testing.T) {
 	s, waits, uptime := newServices(t)
 	s.Uptime = func() time.Duration { return time.Duration(uptime.Add(int64(5 * time.Second))) }
-	log := &lines{}
+	log := &lines{levels: true}
 	s.Log = slog.New(logs.NewHandler("test", slog.LevelDebug, log))
 	dir := t.TempDir()
 	if _, err := s.Start(program("deaf", "/bin/sh", "-c", "trap '' TERM; echo up > "+dir+"/deaf; while :; do sleep 0.02; done")); err != nil {
 		t.Fatal(err)
 	}
 	untilUp(t, dir+"/deaf")
+	who := fmt.Sprintf("service=deaf pid=%d", s.Status()[0].PID)
 	ctx, cancel := context.WithCancel(t.Context())
 	stopped := make(chan struct{})
 	go func() { s.Stop(ctx); close(stopped) }()
-	for range 3 { // by then it has said something twice
+	for range 3 { // by the third, it has logged its progress twice
 		if d := <-waits; d != progress {
 			t.Errorf("waited %v, want %v", d, progress)
 		}
@@ -199,10 +200,15 @@ func TestStopKillsWhatStays(t *testing.T) {
 	if st := s.Status()[0]; st.LastEnd != "signal SIGKILL" {
 		t.Errorf("status is %+v", st)
 	}
-	for _, want := range []string{"test: waiting for service to stop service=deaf", "for=5s", "test: service killed: it did not stop in time service=deaf"} {
-		if !strings.Contains(log.String(), want) {
-			t.Errorf("no %q in\n%s", want, log)
+	var logged []string
+	for line := range strings.Lines(log.String()) {
+		if level, rest, _ := strings.Cut(line, " "); strings.Contains(rest, who) && level != "INFO" {
+			logged = append(logged, level)
 		}
+	}
+	notice := logs.LevelNotice.String()
+	if len(logged) < 3 || !slices.Equal(slices.Compact(logged), []string{notice, "WARN"}) {
+		t.Errorf("%s is logged with levels %v, want at least two of %s and a WARN, in\n%s", who, logged, notice, log)
 	}
 }
 
@@ -351,43 +357,45 @@ func TestChildrenThatEndAtOnce(t *testing.T) {
 // TestProtect has this process be protected while it starts a child, and before
 // and after that.
 func TestProtect(t *testing.T) {
-	c := &Reaper{scoreFile: filepath.Join(t.TempDir(), "oom_score_adj")}
-	set := func(score string) {
-		if err := os.WriteFile(c.scoreFile, []byte(score), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	r := NewReaper()
+	r.scoreFile = filepath.Join(t.TempDir(), "oom_score_adj")
 	want := func(when, score string) {
 		t.Helper()
-		if got, err := os.ReadFile(c.scoreFile); err != nil || string(got) != score {
+		if got, err := os.ReadFile(r.scoreFile); err != nil || string(got) != score {
 			t.Errorf("%s the score is %q, %v, want %q", when, got, err, score)
 		}
 	}
 	protect := func(changed bool) {
 		t.Helper()
-		if got, err := c.Protect(); err != nil || got != changed {
+		if got, err := r.Protect(); err != nil || got != changed {
 			t.Errorf("Protect = %v, %v, want %v", got, err, changed)
 		}
 	}
-	set("5\n")
-	c.begin()
-	want("for the child", "0")
-	c.started(0, errors.ErrUnsupported)
-	want("as before", "5")
-	c.begin()
+	start := func() { r.begin() }
+	end := func() { r.started(0, errors.ErrUnsupported) }
+	start()
+	want("for the first child", "0")
+	end()
+	want("after it", "0")
+	start()
 	protect(true)
 	protect(false)
-	want("for the child still", "0")
-	c.started(0, errors.ErrUnsupported)
-	want("then", "-999")
-	c.begin()
+	want("for the next child", "0")
+	start()
+	end()
+	want("for the next child still", "0")
+	end()
+	want("after it", "-999")
+	start()
 	want("for another", "0")
-	c.started(0, errors.ErrUnsupported)
-	want("after that", "-999")
-	protect(false)
-	set("0\n")
-	protect(true)
+	end()
 	want("at last", "-999")
+
+	r = NewReaper()
+	r.scoreFile = filepath.Join(t.TempDir(), "oom_score_adj")
+	protect(true)
+	want("without a child", "-999")
+	protect(false)
 }
 
 func TestCanPowerOff(t *testing.T) {

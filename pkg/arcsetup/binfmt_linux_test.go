@@ -94,7 +94,7 @@ func TestOwnHandlers(t *testing.T) {
 			t.Error(err)
 		}
 		text := fmt.Sprintf("[[binfmt]]\nname = %q\ninterpreter = \"/x\"\nmagic = \"x\"\n", h.Name)
-		if err := config.CheckFile("x.toml", []byte(text)); err == nil || !strings.Contains(err.Error(), "there already") {
+		if err := config.CheckFile("x.toml", []byte(text)); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("(%s)", h.Name)) {
 			t.Errorf("%s in arcinit.toml: %v", h.Name, err)
 		}
 	}

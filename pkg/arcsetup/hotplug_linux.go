@@ -2,23 +2,12 @@ package arcsetup
 
 import (
 	"context"
-	"errors"
 
 	"github.com/arcinit/arcinit/internal/uevent"
-	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
-// hotplug has the drivers of all other devices loaded, as soon as one appears.
-func (g *Guest) hotplug() (changed bool, err error) {
-	if g.loader == nil {
-		return false, plan.Absent(errors.New("no modules for this kernel"))
-	}
-	return g.WatchDevices()
-}
-
 // LoadDrivers loads the drivers of the devices that are there, and of those that
-// appear, until ctx ends. It is for WatchDevices to call. What goes wrong is
-// reported as it happens.
+// appear, until ctx ends. It reports each error as it happens.
 func (g *Guest) LoadDrivers(ctx context.Context, report func(error)) {
 	note := func(_ bool, err error) {
 		if err != nil {
