@@ -87,11 +87,6 @@ type Messages struct {
 	Malformed int `json:"malformed,omitempty"`
 }
 
-// IsZero reports whether no message was counted.
-func (m Messages) IsZero() bool {
-	return len(m.Sent) == 0 && len(m.Received) == 0 && m.Malformed == 0
-}
-
 // Route is an IPv4 route over a NIC. Without a gateway, the destination is on the
 // link.
 type Route struct {
