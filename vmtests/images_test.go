@@ -138,7 +138,7 @@ func TestDebugConsoleOfRoot(t *testing.T) {
 		t.Errorf("step console is %+v", got)
 	}
 	testPowerOff(t, m)
-	if strings.Contains(m.ConsoleText(), "service killed") {
+	if strings.Contains(m.get("log/arcinit.log"), "SIGKILL") {
 		t.Error("the shell had to be killed")
 	}
 }

@@ -20,7 +20,7 @@ func (p *initProcess) plan() []plan.Step {
 	steps = plan.AddNeed(steps, "switchroot", "console")
 
 	steps = plan.Insert(steps, "devlinks", []plan.Step{
-		{Name: "network", Run: p.startNetwork, Needs: []string{"forward", "hostname", "netfilter"},
+		{Name: "network", Run: p.startNetwork, Needs: []string{"forward", "hostname", "netfilter", "rcu"},
 			Doc: "the network daemon runs; it owns NICs, leases, routes and the firewall's rules"},
 		{Name: "log", Run: p.startLogFiles, Needs: []string{"share"},
 			Doc: "the log is also written to the share"},

@@ -191,7 +191,7 @@ func (s *Shutdown) unmountAll() {
 		if err == nil {
 			continue
 		}
-		s.Log.Warn("file system is in use and cannot be made read-only", "mount point", m.Mountpoint, "err", err)
+		s.Log.Warn("file system is in use and cannot be made read-only", "mountpoint", m.Mountpoint, "err", err)
 		if !isRoot {
 			_ = mount.Unmount(m.Mountpoint, false, true)
 		}

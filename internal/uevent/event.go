@@ -2,10 +2,7 @@
 // must not know what its callers do about them.
 package uevent
 
-import (
-	"fmt"
-	"strings"
-)
+import "strings"
 
 // Event is an event about one device.
 type Event struct {
@@ -16,14 +13,15 @@ type Event struct {
 }
 
 // parse reads a message of the kernel: ACTION@DEVPATH and variables NAME=value,
-// each with a zero byte at its end (lib/kobject_uevent.c).
-func parse(message []byte) (Event, error) {
+// each with a zero byte at its end (lib/kobject_uevent.c). ok is false for any
+// other message.
+func parse(message []byte) (e Event, ok bool) {
 	header, variables, _ := strings.Cut(string(message), "\x00")
 	action, path, ok := strings.Cut(header, "@")
 	if !ok || action == "" || !strings.HasPrefix(path, "/") {
-		return Event{}, fmt.Errorf("device event %.100q does not begin with ACTION@DEVPATH", header)
+		return Event{}, false
 	}
-	e := Event{Action: action, DevPath: path}
+	e = Event{Action: action, DevPath: path}
 	for v := range strings.SplitSeq(variables, "\x00") {
 		switch name, value, _ := strings.Cut(v, "="); name {
 		case "SUBSYSTEM":
@@ -32,5 +30,5 @@ func parse(message []byte) (Event, error) {
 			e.ModAlias = value
 		}
 	}
-	return e, nil
+	return e, true
 }

@@ -62,7 +62,7 @@ func watch(ctx context.Context, scan func(), each func(Event)) error {
 		if sender, ok := from.(*unix.SockaddrNetlink); !ok || sender.Pid != 0 || n > len(buf) {
 			continue
 		}
-		if e, err := parse(buf[:n]); err == nil {
+		if e, ok := parse(buf[:n]); ok {
 			each(e)
 		}
 	}

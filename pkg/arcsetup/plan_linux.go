@@ -19,6 +19,8 @@ func Plan(g *Guest) []plan.Step {
 			Doc: "/proc, /sys and /dev are mounted; the kernel command line has been read"},
 		{Name: "nofile", Run: g.openFiles, Needs: []string{"early"},
 			Doc: "1048576 open files for PID 1 and every child"},
+		{Name: "rcu", Run: g.expediteRCU, Needs: []string{"early"},
+			Doc: "RCU grace periods are short; container starts wait for them"},
 		{Name: "run", Run: g.run, Needs: []string{"early"},
 			Doc: "tmpfs on /run, where later steps keep state; this program is " + ProgramPath},
 		{Name: "modules", Run: g.modules, Needs: []string{"run"},

@@ -1,7 +1,6 @@
 package dhcppeer
 
 import (
-	"bytes"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -11,7 +10,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-// Exchange is a message of the guest's and the server's replies to it.
+// Exchange is a message of the guest and the server's replies to it.
 type Exchange struct {
 	Message
 	Replies []Reply
@@ -21,38 +20,38 @@ type Exchange struct {
 	random *rand.Rand
 }
 
-// Fault is something that goes wrong, at the server or on the way: it changes the
-// replies to a message before they are sent. Peer.Behave puts faults one behind
-// the other. They run one at a time, so that a fault may remember things.
+// Fault changes the replies to a message before they are sent, as a bad server or network
+// would. Peer.Behave applies faults in order. Only one fault runs at a time, so a fault may
+// keep state.
 type Fault func(*Exchange)
 
-// Silent servers hear and say nothing.
+// Silent makes the server ignore all messages.
 func Silent(e *Exchange) { e.Replies = nil }
 
-// Vanish has the server make offers, and say nothing to those who take one.
+// Vanish makes the server ignore every REQUEST.
 func Vanish(e *Exchange) {
 	if e.MessageType() == dhcpv4.MessageTypeRequest {
 		e.Replies = nil
 	}
 }
 
-// Refuse has the server answer NAK to every REQUEST.
+// Refuse makes the server answer every REQUEST with NAK.
 func Refuse(e *Exchange) {
 	if e.MessageType() == dhcpv4.MessageTypeRequest {
 		e.Replies = []Reply{e.Reply(dhcpv4.MessageTypeNak)}
 	}
 }
 
-// Readdress has the server answer every REQUEST with the address that it leases,
-// also where the client asks for another.
+// Readdress makes the server answer every REQUEST with the address of its lease, even if the
+// client asks for another address.
 func Readdress(e *Exchange) {
 	if e.MessageType() == dhcpv4.MessageTypeRequest {
 		e.Replies = []Reply{e.Reply(dhcpv4.MessageTypeAck)}
 	}
 }
 
-// Flood has the server make that many offers to one DISCOVER: that of its lease
-// first, then each of the address after the last.
+// Flood makes the server answer a DISCOVER with that many offers: first of its lease's
+// address, then of the addresses after it.
 func Flood(offers int) Fault {
 	return func(e *Exchange) {
 		if e.Kind != Discover {
@@ -65,7 +64,7 @@ func Flood(offers int) Fault {
 	}
 }
 
-// Delay has each reply sent so much later.
+// Delay sends each reply later.
 func Delay(d time.Duration) Fault {
 	return func(e *Exchange) {
 		for i := range e.Replies {
@@ -74,8 +73,8 @@ func Delay(d time.Duration) Fault {
 	}
 }
 
-// Lose loses that share of the messages, from 0 to 1, in each direction. The peer
-// still counts what the guest has sent.
+// Lose loses that share of the messages, from 0 to 1, in each direction. The peer still
+// records a lost message of the guest.
 func Lose(share float64) Fault {
 	return func(e *Exchange) {
 		lost := func() bool { return e.random.Float64() < share }
@@ -95,8 +94,7 @@ func Duplicate(e *Exchange) {
 	e.Replies = twice
 }
 
-// Reorder keeps every other message's replies back, until those to the message
-// after it have overtaken them.
+// Reorder sends the replies to every other message after the replies to the next message.
 func Reorder() Fault {
 	var held []Reply
 	return func(e *Exchange) {
@@ -108,39 +106,7 @@ func Reorder() Fault {
 	}
 }
 
-// Corrupt changes so many bytes of each reply, the checksums being right for what
-// they have become.
-func Corrupt(n int) Fault {
-	return func(e *Exchange) {
-		for i, r := range e.Replies {
-			b := bytes.Clone(r.Payload)
-			for _, at := range e.random.Perm(len(b))[:min(n, len(b))] {
-				b[at] ^= byte(1 + e.random.IntN(255))
-			}
-			e.Replies[i].Payload = b
-		}
-	}
-}
-
-// Truncate leaves at most the first n bytes of each reply.
-func Truncate(n int) Fault {
-	return Rewrite(func(_ *dhcpv4.DHCPv4, reply []byte) []byte { return reply[:min(n, len(reply))] })
-}
-
-// Insert puts bytes before the end option of each reply, as options that need not
-// be any; where there is no end, after all else.
-func Insert(options ...byte) Fault {
-	return Rewrite(func(_ *dhcpv4.DHCPv4, reply []byte) []byte {
-		end := bytes.LastIndexByte(reply, dhcpv4.OptionEnd.Code())
-		if end < 0 {
-			end = len(reply)
-		}
-		return slices.Concat(reply[:end], options, reply[end:])
-	})
-}
-
-// Rewrite sends what f makes of each reply's DHCP message. f may keep reply, and
-// must not write to it.
+// Rewrite replaces each reply with what f returns. f may keep reply, and must not change it.
 func Rewrite(f func(request *dhcpv4.DHCPv4, reply []byte) []byte) Fault {
 	return func(e *Exchange) {
 		for i, r := range e.Replies {
@@ -149,20 +115,10 @@ func Rewrite(f func(request *dhcpv4.DHCPv4, reply []byte) []byte) Fault {
 	}
 }
 
-// On has a fault happen only to the replies to messages of those kinds.
+// On applies a fault to messages of those kinds only.
 func On(fault Fault, kinds ...Kind) Fault {
 	return func(e *Exchange) {
 		if slices.Contains(kinds, e.Kind) {
-			fault(e)
-		}
-	}
-}
-
-// Sometimes has a fault happen only to the replies to that share of the messages,
-// from 0 to 1.
-func Sometimes(share float64, fault Fault) Fault {
-	return func(e *Exchange) {
-		if e.random.Float64() < share {
 			fault(e)
 		}
 	}

@@ -7,8 +7,7 @@ import (
 	"net/netip"
 )
 
-// Header lengths in bytes, that of IPv4 being without options (IEEE 802.3, RFC
-// 791, RFC 768).
+// Header lengths in bytes; IPv4's is without options (IEEE 802.3, RFC 791, RFC 768).
 const (
 	ethernetHeader = 14
 	ipv4Header     = 20
@@ -33,7 +32,7 @@ func macOf(a net.HardwareAddr) (m mac) {
 	return m
 }
 
-// parseEthernet takes a frame apart; ok says that there was one.
+// parseEthernet takes a frame apart. ok is false for a frame that is too short.
 func parseEthernet(frame []byte) (to mac, etherType uint16, payload []byte, ok bool) {
 	if len(frame) < ethernetHeader {
 		return mac{}, 0, nil, false
@@ -47,7 +46,7 @@ func ethernetFrame(to, from mac, etherType uint16, payload []byte) []byte {
 	return append(frame, payload...)
 }
 
-// datagram is a UDP datagram in an IPv4 packet that is no fragment.
+// datagram is a UDP datagram in an unfragmented IPv4 packet.
 type datagram struct {
 	from, to netip.AddrPort
 	payload  []byte
@@ -74,7 +73,7 @@ func parseDatagram(b []byte) (d datagram, ok bool) {
 	}, true
 }
 
-// packet is the datagram as an IPv4 packet, both checksums filled in.
+// packet returns the datagram as an IPv4 packet, with both checksums.
 func (d datagram) packet() []byte {
 	length := udpHeader + len(d.payload)
 	ip := make([]byte, ipv4Header, ipv4Header+length)
@@ -98,7 +97,7 @@ func (d datagram) packet() []byte {
 	return append(ip, udp...)
 }
 
-// checksum is the Internet checksum (RFC 1071).
+// checksum returns the Internet checksum (RFC 1071).
 func checksum(b []byte) uint16 {
 	var sum uint32
 	for ; len(b) > 1; b = b[2:] {

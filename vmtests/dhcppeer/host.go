@@ -27,9 +27,8 @@ type Host struct {
 // Addr is the host's address.
 func (h *Host) Addr() netip.Addr { return h.address }
 
-// Dial opens a TCP connection from the host to a destination in the server's
-// subnet or one that Peer.Route names, or to a link-local one of IPv6, which the
-// peer's own link-local address dials.
+// Dial opens a TCP connection from the host to an address in the server's subnet or in one
+// given to Peer.Route. It dials link-local IPv6 addresses from the peer's own.
 func (h *Host) Dial(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 	from, remote, protocol := h.route(to)
 	conn, err := gonet.DialTCPWithBind(ctx, h.network.stack, from, remote, protocol)
@@ -52,7 +51,7 @@ func (h *Host) Listen(port uint16) (net.Listener, error) {
 	if err != nil {
 		return nil, failed(err)
 	}
-	// As in package net: also while connections of the listener before are open.
+	// As in package net: connections of an earlier listener may still be open.
 	endpoint.SocketOptions().SetReuseAddress(true)
 	if err = endpoint.Bind(tcpip.FullAddress{Addr: stackAddress(h.address), Port: port}); err == nil {
 		err = endpoint.Listen(backlog)
@@ -64,8 +63,8 @@ func (h *Host) Listen(port uint16) (net.Listener, error) {
 	return gonet.NewTCPListener(h.network.stack, &queue, endpoint), nil
 }
 
-// Ping sends one ICMP echo request, as Dial would its first packet, and waits for
-// the answer until the context ends.
+// Ping sends one ICMP echo request and waits for the answer until ctx ends. Addresses are as
+// for Dial.
 func (h *Host) Ping(ctx context.Context, to netip.Addr) error {
 	if err := h.ping(ctx, to); err != nil {
 		return fmt.Errorf("ping %s from %s: %w", to, h.address, err)
@@ -84,7 +83,7 @@ func (h *Host) ping(ctx context.Context, to netip.Addr) error {
 	if err != nil {
 		return failure(err)
 	}
-	conn := gonet.NewUDPConn(&queue, endpoint) // of datagrams, whichever
+	conn := gonet.NewUDPConn(&queue, endpoint) // also works for ICMP
 	defer conn.Close()                         //nolint:errcheck // frees the identifier
 	if from != (tcpip.FullAddress{}) {
 		if err := endpoint.Bind(from); err != nil {
@@ -96,8 +95,8 @@ func (h *Host) ping(ctx context.Context, to netip.Addr) error {
 	}
 	defer context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(0, 1)) })()
 
-	// Type, code, checksum and identifier, which the stack fills in, and sequence
-	// number (RFC 792, RFC 4443 section 4.1), then what comes back as it is.
+	// Type, code, checksum and identifier, which the stack fills in, sequence number (RFC
+	// 792, RFC 4443 section 4.1), and a payload that the answer repeats.
 	echo := append([]byte{request, 0, 0, 0, 0, 0, 0, 1}, "are you there?"...)
 	if _, err := conn.Write(echo); err != nil {
 		return err
@@ -116,11 +115,11 @@ func (h *Host) ping(ctx context.Context, to netip.Addr) error {
 	return nil
 }
 
-// Remove ends the host: nobody answers for its address any more.
+// Remove removes the host from the network.
 func (h *Host) Remove() error { return h.network.remove(h.address) }
 
-// route is how a packet goes to a destination: from where, to where, and by which
-// protocol. The stack knows its own link-local address.
+// route returns a packet's source, destination and protocol. The stack chooses its own
+// link-local address.
 func (h *Host) route(to netip.AddrPort) (from, remote tcpip.FullAddress, protocol tcpip.NetworkProtocolNumber) {
 	remote = tcpip.FullAddress{Addr: stackAddress(to.Addr()), Port: to.Port()}
 	if to.Addr().Is6() {

@@ -12,19 +12,18 @@ import (
 	"sync"
 )
 
-// maxFrame is the longest Ethernet frame that a virtio NIC sends without
-// offloads, which QEMU has not for such a network: an MTU of 65535 and the header.
+// maxFrame is the longest Ethernet frame that a virtio NIC sends: an MTU of 65535 and the
+// header. QEMU has no offloads for such a network.
 const maxFrame = 65535 + ethernetHeader
 
-// link is the peer's end of the cable: a unix socket that QEMU connects to, on
-// which each frame has its length before it, 4 bytes, big endian (QEMU's
-// net/stream.c).
+// link is the peer's end of the cable: a unix socket that QEMU connects to. Each frame
+// follows its length in 4 bytes, big endian (QEMU's net/stream.c).
 type link struct {
 	dir      string
 	listener net.Listener
 	receive  func(frame []byte) // called for one frame after the other
 	ended    sync.WaitGroup
-	sending  sync.Mutex // held for a frame, which may be as long as QEMU likes
+	sending  sync.Mutex // held while a frame is sent, for as long as QEMU takes
 
 	mu     sync.Mutex
 	conn   net.Conn // nil while none is plugged in
@@ -32,7 +31,7 @@ type link struct {
 }
 
 func listen(receive func(frame []byte)) (*link, error) {
-	// A short path: a socket's has room for 107 bytes.
+	// A short path: a socket address has room for 107 bytes.
 	dir, err := os.MkdirTemp("/tmp", "arcinit-nic-")
 	if err != nil {
 		return nil, fmt.Errorf("make a directory for a NIC's socket: %w", err)
@@ -70,7 +69,7 @@ func (l *link) plug(conn net.Conn) (ok bool) {
 	return !l.closed
 }
 
-// read hands frames over until the connection ends.
+// read passes frames to receive until the connection ends.
 func (l *link) read(conn net.Conn) {
 	in := bufio.NewReader(conn)
 	for {
@@ -80,7 +79,7 @@ func (l *link) read(conn net.Conn) {
 		}
 		n := binary.BigEndian.Uint32(length[:])
 		if n > maxFrame {
-			return // no more frame boundaries after that
+			return // the boundaries of further frames are unknown
 		}
 		frame := make([]byte, n)
 		if _, err := io.ReadFull(in, frame); err != nil {
@@ -90,7 +89,7 @@ func (l *link) read(conn net.Conn) {
 	}
 }
 
-// send sends a frame, where a guest is plugged in.
+// send sends a frame, if a guest is plugged in.
 func (l *link) send(frame []byte) {
 	l.sending.Lock()
 	defer l.sending.Unlock()
@@ -100,7 +99,7 @@ func (l *link) send(frame []byte) {
 	if conn == nil {
 		return
 	}
-	// A guest that has ended hears nothing, as on any cable.
+	// The guest may have ended.
 	_, _ = conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(frame))), frame...))
 }
 

@@ -7,8 +7,8 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-// Kind is what a client's message is for: its type and, as REQUEST has many uses,
-// the state of the client that RFC 2131 section 4.3.2 tells by what is in it.
+// Kind is the type of a client's message. REQUEST has a kind for each state of the client,
+// as RFC 2131 section 4.3.2 tells them apart.
 type Kind string
 
 // The kinds of a client's messages.
@@ -18,7 +18,7 @@ const (
 	Selecting Kind = "REQUEST, selecting"
 	// InitReboot asks for the address of an earlier lease.
 	InitReboot Kind = "REQUEST, init-reboot"
-	// Renewing comes from the address that is to be kept, to the server alone.
+	// Renewing comes from the address to renew, to the server alone.
 	Renewing Kind = "REQUEST, renewing"
 	// Rebinding is the same to all servers.
 	Rebinding Kind = "REQUEST, rebinding"
@@ -34,11 +34,11 @@ type Message struct {
 	// DHCPv4 is the message as parsed; nobody may change it.
 	*dhcpv4.DHCPv4
 	Kind Kind
-	// At is when it came.
+	// At is when the message came.
 	At time.Time
 	// From and To are the addresses of the IPv4 packet.
 	From, To netip.Addr
-	// Unicast says that the Ethernet frame was for the server alone.
+	// Unicast reports whether the Ethernet frame was for the server alone.
 	Unicast bool
 }
 
@@ -69,25 +69,24 @@ func kindOf(m *dhcpv4.DHCPv4, to netip.Addr) Kind {
 	return Unknown
 }
 
-// Reply is a message of the server's.
+// Reply is a message of the server.
 type Reply struct {
-	// Type is OFFER, ACK or NAK: what the server means to say, whatever has
-	// become of the payload.
+	// Type is OFFER, ACK or NAK, whatever faults made of the payload.
 	Type dhcpv4.MessageType
-	// To is what it answers.
+	// To is the kind of the message that it answers.
 	To Kind
 	// Payload is the DHCP message as it is sent.
 	Payload []byte
-	// After is the time from the guest's message until it is sent.
+	// After is the time from the guest's message until the reply is sent.
 	After time.Duration
-	// At is when it was sent.
+	// At is when the reply was sent.
 	At time.Time
 
 	address netip.Addr
 	mac     mac
 }
 
-// destination is where RFC 2131 section 4.1 has the answer sent.
+// destination returns where RFC 2131 section 4.1 sends an answer to.
 func destination(request, message *dhcpv4.DHCPv4) (netip.Addr, mac) {
 	address := message.YourIPAddr
 	switch {

@@ -11,18 +11,17 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-// Config is what a peer begins with.
+// Config is the initial state of a peer.
 type Config struct {
 	// Server is the peer's own address, with the length of the subnet's prefix.
 	Server netip.Prefix
-	// Lease is what its DHCP server has to give.
+	// Lease is what its DHCP server leases.
 	Lease Lease
-	// Seed is what faults by chance follow from: the same messages in the same
-	// order meet with the same faults.
+	// Seed seeds random faults: the same messages in the same order get the same faults.
 	Seed uint64
 }
 
-// Peer is what a NIC of a guest is wired to. As a host, it is the DHCP server.
+// Peer is the other end of a guest's NIC. As a host, it is the DHCP server.
 type Peer struct {
 	Host
 	server netip.Prefix
@@ -36,7 +35,7 @@ type Peer struct {
 	replies  []Reply
 }
 
-// own is the peer's MAC address, of those that are assigned locally.
+// own is the peer's MAC address, a locally administered one.
 var own = mac{0x52, 0x55, 0, 0, 0, 1}
 
 // Start starts a peer, which waits for QEMU to connect.
@@ -56,50 +55,50 @@ func Start(config Config) (*Peer, error) {
 	return p, nil
 }
 
-// Netdev is QEMU's network backend (without an id) that leads to the peer.
+// Netdev returns QEMU's network backend (without an id) for the peer.
 func (p *Peer) Netdev() string {
 	return "stream,server=off,addr.type=unix,addr.path=" + p.link.path()
 }
 
-// Close unplugs the guest and removes what was made for it.
+// Close unplugs the guest and frees the peer's resources.
 func (p *Peer) Close() error {
 	err := p.link.close()
 	p.network.close()
 	return err
 }
 
-// Behave has these faults happen from the next message on, in that order, instead
-// of those before. With none, the server is a good one.
+// Behave replaces the faults, from the next message on. Without faults, the server is a good
+// one.
 func (p *Peer) Behave(faults ...Fault) {
 	p.mu.Lock()
 	p.faults = faults
 	p.mu.Unlock()
 }
 
-// Lease has the server lease that from the next message on. A REQUEST for another
-// address is answered NAK, unless Readdress says otherwise.
+// Lease replaces the lease, from the next message on. The server answers a REQUEST for another
+// address with NAK, unless the fault Readdress changes that.
 func (p *Peer) Lease(l Lease) {
 	p.mu.Lock()
 	p.lease = l.withDefaults(p.server.Addr())
 	p.mu.Unlock()
 }
 
-// Messages are the DHCP messages that the guest has sent, in the order of their
-// coming, those that a fault lost among them.
+// Messages returns the DHCP messages that the guest sent, in the order in which they came.
+// That includes messages that a fault lost.
 func (p *Peer) Messages() []Message {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clone(p.messages)
 }
 
-// Replies are what the server has sent, in that order.
+// Replies returns what the server sent, in order.
 func (p *Peer) Replies() []Reply {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clone(p.replies)
 }
 
-// Received is how many messages of each type have come.
+// Received counts the guest's messages by type.
 func (p *Peer) Received() map[dhcpv4.MessageType]int {
 	all := map[dhcpv4.MessageType]int{}
 	for _, m := range p.Messages() {
@@ -108,7 +107,7 @@ func (p *Peer) Received() map[dhcpv4.MessageType]int {
 	return all
 }
 
-// Count is how many messages of a kind have come.
+// Count counts the guest's messages of a kind.
 func (p *Peer) Count(kind Kind) (n int) {
 	for _, m := range p.Messages() {
 		if m.Kind == kind {
@@ -118,8 +117,7 @@ func (p *Peer) Count(kind Kind) (n int) {
 	return n
 }
 
-// Renewals is how many requests of a client that had its address already, to this
-// server or any, have been granted.
+// Renewals counts the ACKs to requests for renewal or rebinding.
 func (p *Peer) Renewals() (n int) {
 	for _, r := range p.Replies() {
 		if r.Type == dhcpv4.MessageTypeAck && (r.To == Renewing || r.To == Rebinding) {
@@ -129,7 +127,7 @@ func (p *Peer) Renewals() (n int) {
 	return n
 }
 
-// receive gives DHCP messages to the server and all else to the IP stack.
+// receive passes DHCP messages to the server and everything else to the IP stack.
 func (p *Peer) receive(frame []byte) {
 	to, etherType, payload, ok := parseEthernet(frame)
 	if !ok {
@@ -144,7 +142,7 @@ func (p *Peer) receive(frame []byte) {
 	p.network.receive(frame)
 }
 
-// serve notes and answers a DHCP message; what is none is not for the server.
+// serve records and answers a DHCP message. It ignores everything else.
 func (p *Peer) serve(d datagram, unicast bool) {
 	request, err := dhcpv4.FromBytes(d.payload)
 	if err != nil || request.OpCode != dhcpv4.OpcodeBootRequest {

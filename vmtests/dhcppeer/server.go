@@ -8,23 +8,22 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-// Lease is what the server has to give.
+// Lease is what the server leases.
 type Lease struct {
-	// Client is the one address that it leases, to whoever asks.
+	// Client is the only address that the server leases, to any client.
 	Client netip.Addr
-	// Time is for how long, in whole seconds; one hour by default.
+	// Time is how long the lease lasts, in whole seconds; one hour by default.
 	Time time.Duration
 	// Identifier is the server identifier; the server's own address by default.
 	Identifier netip.Addr
-	// Options are in each OFFER and ACK beside those that make a lease: server
-	// identifier, lease time and the server's subnet mask. One of these replaces
-	// the server's.
+	// Options add to or replace the server identifier, lease time and subnet mask in each
+	// OFFER and ACK.
 	Options []dhcpv4.Option
-	// Edit, if any, has the last word on each OFFER and ACK.
+	// Edit, if not nil, changes each OFFER and ACK last.
 	Edit func(*dhcpv4.DHCPv4)
 }
 
-// withDefaults is the lease that a server at that address gives.
+// withDefaults returns the lease with the defaults of a server at that address.
 func (l Lease) withDefaults(server netip.Addr) Lease {
 	if l.Time == 0 {
 		l.Time = time.Hour
@@ -35,7 +34,7 @@ func (l Lease) withDefaults(server netip.Addr) Lease {
 	return l
 }
 
-// answer is what a good server says to a message: nothing, or one reply.
+// answer returns a good server's answer to a message: none or one reply.
 func (e *Exchange) answer() []Reply {
 	switch e.Kind {
 	case Discover:
@@ -60,8 +59,7 @@ func (e *Exchange) grant(wanted net.IP) []Reply {
 	return []Reply{e.Reply(dhcpv4.MessageTypeAck)}
 }
 
-// Reply is a reply of that type to the message: OFFER and ACK with the lease, NAK
-// without.
+// Reply returns a reply of that type to the message. OFFER and ACK have the lease.
 func (e *Exchange) Reply(t dhcpv4.MessageType, modifiers ...dhcpv4.Modifier) Reply {
 	m := &dhcpv4.DHCPv4{
 		OpCode: dhcpv4.OpcodeBootReply, HWType: e.HWType, TransactionID: e.TransactionID, Flags: e.Flags,

@@ -21,8 +21,8 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 )
 
-// The stack's NICs: that which the guest is wired to, and one to hold the addresses
-// of those who are further away.
+// The stack's NICs: the guest's cable, and one for the addresses of hosts that are not on
+// the link.
 const (
 	cable  tcpip.NICID = 1
 	beyond tcpip.NICID = 2
@@ -30,7 +30,7 @@ const (
 
 const (
 	mtu   = 1500
-	queue = 1024 // frames that wait to be sent; what comes on top is lost
+	queue = 1024 // frames that wait to be sent; more are lost
 )
 
 // network is the IP stack of all hosts at the peer's end.
@@ -46,8 +46,7 @@ func newNetwork(link mac, host netip.Prefix) (*network, error) {
 	n.stack = stack.New(stack.Options{
 		NetworkProtocols: []stack.NetworkProtocolFactory{
 			ipv4.NewProtocol, arp.NewProtocol,
-			// A host that says nothing unless it is asked: no router is
-			// solicited, and no address tried out before it is used.
+			// Such a host only answers: it solicits no router and probes no address.
 			ipv6.NewProtocolWithOptions(ipv6.Options{AutoGenLinkLocal: true}),
 		},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
@@ -56,8 +55,7 @@ func newNetwork(link mac, host netip.Prefix) (*network, error) {
 		failure(n.stack.CreateNIC(cable, ethernet.New(n.nic))),
 		failure(n.stack.CreateNIC(beyond, channel.New(0, mtu, ""))),
 		failure(n.stack.SetForwardingDefaultAndAllNICs(ipv4.ProtocolNumber, true)),
-		// What is looked for is asked for ten times a second, so that it is found
-		// when it is there.
+		// Ten ARP requests a second find a guest soon after it has its address.
 		failure(n.stack.SetNUDConfigurations(cable, ipv4.ProtocolNumber, stack.NUDConfigurations{
 			RetransmitTimer: 100 * time.Millisecond, MaxMulticastProbes: 30,
 		})),
@@ -72,7 +70,7 @@ func newNetwork(link mac, host netip.Prefix) (*network, error) {
 	return n, nil
 }
 
-// carry has frames sent by that function until the network is closed.
+// carry passes outgoing frames to send until the network is closed.
 func (n *network) carry(send func(frame []byte)) {
 	ctx, stop := context.WithCancel(context.Background())
 	n.stop = stop
@@ -96,23 +94,23 @@ func (n *network) close() {
 
 func (n *network) receive(frame []byte) {
 	packet := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(frame)})
-	n.nic.InjectInbound(0, packet) // the frame says of which protocol it is
+	n.nic.InjectInbound(0, packet) // the frame has its protocol
 	packet.DecRef()
 }
 
-// Neighbour is a further host on the link, which answers ARP for its address.
+// Neighbour adds a host on the link. It answers ARP for its address.
 func (p *Peer) Neighbour(address netip.Addr) (*Host, error) {
 	return p.network.host(cable, address)
 }
 
-// Beyond is a host that is not on the link, and that the peer forwards packets to:
-// the guest reaches it where it takes the peer for a gateway.
+// Beyond adds a host that is not on the link. The guest reaches it with the peer as a
+// gateway.
 func (p *Peer) Beyond(address netip.Addr) (*Host, error) {
 	return p.network.host(beyond, address)
 }
 
-// Route has all hosts look for those addresses on the link, by ARP, as they do for
-// the server's subnet.
+// Route makes all hosts look for those addresses on the link by ARP, like those of the
+// server's subnet.
 func (p *Peer) Route(to netip.Prefix) error { return p.network.onLink(to) }
 
 func (n *network) host(nic tcpip.NICID, address netip.Addr) (*Host, error) {
@@ -155,7 +153,7 @@ func (n *network) onLink(p netip.Prefix) error {
 
 func stackAddress(a netip.Addr) tcpip.Address { return tcpip.AddrFromSlice(a.AsSlice()) }
 
-// failure is what the stack says, as an error.
+// failure returns an error of the stack as an error of Go.
 func failure(err tcpip.Error) error {
 	if err == nil {
 		return nil

@@ -129,7 +129,11 @@ func (w *worker) use(ctx context.Context, link netlink.Link, ack *dhcpv4.DHCPv4)
 			w.failed(err) // use the lease without a probe
 		case mac != nil:
 			w.last = netip.Prefix{}
-			return errors.Join(fmt.Errorf("%w: %s has %s", errInUse, mac, address), w.dhcp.decline(link, ack))
+			inUse := fmt.Errorf("%w: %s has %s", errInUse, mac, address)
+			if err := w.dhcp.decline(link, ack); err != nil {
+				return errors.Join(inUse, fmt.Errorf("decline %s: %w", address, err))
+			}
+			return inUse
 		}
 	}
 	return w.configure(link, ack)

@@ -118,14 +118,6 @@ func (c dhcpClient) discover(ctx context.Context, link netlink.Link, d discovery
 }
 
 func (c dhcpClient) request(ctx context.Context, link netlink.Link, r request) (*dhcpv4.DHCPv4, error) {
-	ack, err := c.askFor(ctx, link, r)
-	if err != nil {
-		return nil, fmt.Errorf("request %s on %s: %w", r.address, link.Attrs().Name, err)
-	}
-	return ack, nil
-}
-
-func (c dhcpClient) askFor(ctx context.Context, link netlink.Link, r request) (*dhcpv4.DHCPv4, error) {
 	id, err := newTransactionID()
 	if err != nil {
 		return nil, err
@@ -165,35 +157,28 @@ func (c dhcpClient) decline(link netlink.Link, ack *dhcpv4.DHCPv4) error {
 		dhcpv4.WithOptionCopied(ack, dhcpv4.OptionServerIdentifier),
 		dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(ack.YourIPAddr)))
 	if err != nil {
-		return fmt.Errorf("decline %s: %w", ack.YourIPAddr, err)
+		return err
 	}
 	conn, err := listenDHCP(link)
-	if err == nil {
-		err = c.send(conn, nclient4.DefaultServers, message)
-	}
 	if err != nil {
-		return fmt.Errorf("decline %s: %w", ack.YourIPAddr, err)
+		return err
 	}
-	return nil
+	return c.send(conn, nclient4.DefaultServers, message)
 }
 
 func (c dhcpClient) release(link netlink.Link, ack *dhcpv4.DHCPv4) error {
-	server := ack.ServerIdentifier()
-	if server == nil {
-		return fmt.Errorf("release %s: the lease has no server", ack.YourIPAddr)
-	}
 	message, err := dhcpv4.NewReleaseFromACK(ack, dhcpv4.WithHwAddr(link.Attrs().HardwareAddr), dhcpv4.WithOption(clientID(link)))
 	if err != nil {
-		return fmt.Errorf("release %s: %w", ack.YourIPAddr, err)
+		return err
 	}
-	conn, to, err := listenUDP(link, server)
-	if err == nil {
-		err = c.send(conn, to, message)
+	if ack.ServerIdentifier() == nil {
+		return errors.New("the lease has no server")
 	}
+	conn, to, err := listenUDP(link, ack.ServerIdentifier())
 	if err != nil {
-		return fmt.Errorf("release %s: %w", ack.YourIPAddr, err)
+		return err
 	}
-	return nil
+	return c.send(conn, to, message)
 }
 
 // send sends a message without an answer and closes conn.
@@ -248,19 +233,11 @@ func (c dhcpClient) common(link netlink.Link) []dhcpv4.Modifier {
 		dhcpv4.WithOption(dhcpv4.OptClassIdentifier("arcinit")),
 		dhcpv4.WithOption(clientID(link)),
 		dhcpv4.WithOption(dhcpv4.OptParameterRequestList(
-			dhcpv4.OptionSubnetMask,
-			dhcpv4.OptionClasslessStaticRoute, // before the router (RFC 3442)
-			dhcpv4.OptionRouter,
-			dhcpv4.OptionDomainNameServer,
-			dhcpv4.OptionHostName,
-			dhcpv4.OptionDomainName,
-			dhcpv4.OptionDNSDomainSearchList,
-			dhcpv4.OptionInterfaceMTU,
-			dhcpv4.OptionIPAddressLeaseTime,
+			dhcpv4.OptionSubnetMask, dhcpv4.OptionInterfaceMTU,
+			dhcpv4.OptionClasslessStaticRoute, dhcpv4.OptionRouter, // in this order (RFC 3442)
+			dhcpv4.OptionDomainNameServer, dhcpv4.OptionHostName, dhcpv4.OptionDomainName, dhcpv4.OptionDNSDomainSearchList,
 			dhcpv4.OptionServerIdentifier,
-			dhcpv4.OptionRenewTimeValue,
-			dhcpv4.OptionRebindingTimeValue,
-		)),
+			dhcpv4.OptionIPAddressLeaseTime, dhcpv4.OptionRenewTimeValue, dhcpv4.OptionRebindingTimeValue)),
 	}
 	if c.hostname != "" {
 		modifiers = append(modifiers, dhcpv4.WithOption(dhcpv4.OptHostName(c.hostname)))

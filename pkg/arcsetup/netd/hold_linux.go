@@ -127,7 +127,7 @@ func (w *worker) renew(ctx context.Context, r request, ack *dhcpv4.DHCPv4) error
 	}
 	renewed, err := w.dhcp.request(ctx, link, r)
 	if err != nil {
-		return err
+		return fmt.Errorf("renew the lease of %s: %w", r.address, err)
 	}
 	if err := w.configure(link, renewed); err != nil {
 		return err
@@ -143,5 +143,7 @@ func (w *worker) release(ack *dhcpv4.DHCPv4) {
 	if err == nil {
 		err = w.dhcp.release(link, ack)
 	}
-	w.failed(err)
+	if err != nil {
+		w.failed(fmt.Errorf("release %s: %w", ack.YourIPAddr, err))
+	}
 }

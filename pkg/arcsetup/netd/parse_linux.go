@@ -66,8 +66,8 @@ func parseLease(packet *dhclient.Packet4) (l lease, invalid []string, err error)
 		return lease{}, nil, fmt.Errorf("the server leased %s: %w", granted.IP, errNotHost)
 	}
 	l.address = netip.PrefixFrom(own, p.prefix(granted.Mask))
-	if server := p.hosts(dhcpv4.OptionServerIdentifier, []net.IP{p.ServerIdentifier()}); len(server) > 0 {
-		l.server = server[0]
+	if servers := p.hosts(dhcpv4.OptionServerIdentifier, dhcpv4.GetIPs(dhcpv4.OptionServerIdentifier, ack.Options)); len(servers) > 0 {
+		l.server = servers[0]
 	}
 
 	servers, search, domain := packet.GatherDNSSettings()
@@ -103,14 +103,12 @@ func (p *parser) prefix(mask net.IPMask) (bits int) {
 
 // hosts returns the addresses of an option that a host can have.
 func (p *parser) hosts(code dhcpv4.OptionCode, ips []net.IP) (addrs []netip.Addr) {
-	p.malformed(code, len(ips) == 0 || ips[0] == nil)
+	p.malformed(code, len(ips) == 0)
 	for _, ip := range ips {
-		switch a, ok := netip.AddrFromSlice(ip.To4()); {
-		case !ok:
-		case !isUnicast(a):
-			p.ignore("%s %s: %v", code, a, errNotHost)
-		default:
+		if a := netip.AddrFrom4([4]byte(ip)); isUnicast(a) { // dhcpv4 makes them 4 bytes long
 			addrs = append(addrs, a)
+		} else {
+			p.ignore("%s %s: %v", code, a, errNotHost)
 		}
 	}
 	return addrs
@@ -176,14 +174,14 @@ func (p *parser) routes(own netip.Addr) (usable []Route) {
 	all := p.ClasslessStaticRoute()
 	p.malformed(dhcpv4.OptionClasslessStaticRoute, len(all) == 0)
 	for i, r := range all {
+		if len(usable) == maxRoutes {
+			p.ignore("%s: %d routes too many", dhcpv4.OptionClasslessStaticRoute, len(all)-i)
+			break
+		}
 		bits, _ := r.Dest.Mask.Size()
 		dst := netip.PrefixFrom(netip.AddrFrom4([4]byte(r.Dest.IP)), bits).Masked()
 		via := netip.AddrFrom4([4]byte(r.Router))
-		isOnLink := via.IsUnspecified()
-		switch {
-		case len(usable) == maxRoutes:
-			p.ignore("%s: %d routes too many", dhcpv4.OptionClasslessStaticRoute, len(all)-i)
-			return usable
+		switch isOnLink := via.IsUnspecified(); {
 		case !isUnicast(dst.Addr()) && !dst.Addr().IsUnspecified():
 			p.ignore("route to %s: not a network of hosts", dst)
 		case via == own:
