@@ -30,7 +30,7 @@ func TestPanics(t *testing.T) {
 		"boot", "signals", "log file", "owner socket", "supervisor of agent", "supervisor of netd",
 		"output of agent", "output of netd", "power button", "device events", "notify", "report writer",
 	}
-	m := faulty(t, append(kept, "init", "accounts", "shutdown", "grace", "worker eth0")...)
+	m := faulty(t, append(kept, "init", "accounts", "shutdown", "worker eth0")...)
 	must[probe.AtStart](t, m, "AtStart", none{})
 	m.waitReport(t)
 	for _, name := range kept {

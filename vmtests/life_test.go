@@ -113,10 +113,8 @@ func (m *machine) crash(t *testing.T, code int) {
 // TestLife follows a guest from its boot to a press of its power button.
 func TestLife(t *testing.T) {
 	t.Parallel()
-	host := &hostPort{}
 	m := boot(t, image{
-		ports:   []guest.Port{host.port("host")},
-		cmdline: []string{"loglevel=8", "arcbox.notify=virtio-port:host"},
+		cmdline: []string{"loglevel=8"},
 		shared: map[string]string{"etc/arcinit.toml": `
 [[service]]
 name = "third"
@@ -139,8 +137,6 @@ argv = ["/arcbox/bin/gone"]
 	t.Run("surroundings", func(t *testing.T) { testSurroundings(t, m, start) })
 	t.Run("output", func(t *testing.T) { testOutput(t, m) })
 	t.Run("services", func(t *testing.T) { testServices(t, m) })
-	heard := 0
-	t.Run("run again", func(t *testing.T) { heard = testQuietAgain(t, m, host) })
 	t.Run("garbage", func(t *testing.T) { testGarbageSignals(t, m) })
 	t.Run("full", func(t *testing.T) { testFullRun(t, m) })
 	t.Run("crash loop", func(t *testing.T) { testCrashLoop(t, m) })
@@ -153,25 +149,7 @@ argv = ["/arcbox/bin/gone"]
 		if agent < 0 || netd < agent {
 			t.Errorf("the agent, which started last, did not end before the network daemon:\n%s", log)
 		}
-		if said := host.heard(); len(said) == heard || said[heard] != "STOPPING=1" {
-			t.Errorf("after uinit ran again, the host heard %q, want STOPPING=1 first", said[heard:])
-		}
 	})
-}
-
-// testQuietAgain runs uinit again, which must tell the host nothing. It returns how
-// many assignments the host had received before.
-func testQuietAgain(t *testing.T, m *machine, host *hostPort) (heard int) {
-	// A service has failed, so the last assignment of the boot is its error number.
-	eventually(t, func() string {
-		said := host.heard()
-		if heard = len(said); !slices.Contains(said, "READY=1") || !slices.Contains(said, "ERRNO=2") {
-			return fmt.Sprintf("the host heard %q", said)
-		}
-		return ""
-	})
-	_ = m.run(t, arcsetup.ProgramPath)
-	return heard
 }
 
 // testSurroundings checks what the agent inherits.
@@ -420,9 +398,9 @@ func processStart(t *testing.T, m *machine, pid int) time.Duration {
 	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
-// TestRequests ends guests in every way that a request can ask for. Where two
-// requests come, the first begins the shutdown, which then waits for an agent that
-// does not end. The second ends that wait, and its action is the one that counts.
+// TestRequests sends every request for a shutdown, two to each guest. The first
+// begins the shutdown, which then waits for an agent that does not end. The second
+// ends that wait, and its action is the one that counts.
 func TestRequests(t *testing.T) {
 	t.Parallel()
 	signal := func(n int) func(*testing.T, *machine) {
@@ -437,13 +415,12 @@ func TestRequests(t *testing.T) {
 		first, second func(*testing.T, *machine)
 		ends          string // QEMU's word; empty: the kernel halts
 	}{
-		{"USR1, RTMIN+3", signal(10), signal(37), ""},
-		{"PWR, RTMIN+4", signal(30), signal(38), "guest-shutdown"},
-		{"USR2, RTMIN+5", signal(12), signal(39), "guest-reset"},
-		{"TERM, USR2", signal(15), signal(12), "guest-shutdown"},
-		{"INT, uinit reboot", signal(2), reboot, "guest-reset"},
-		{"ctrl-alt-del", ctrlAltDel, nil, "guest-reset"},
-		{"ctrl-alt-del under another init", ctrlAltDel, nil, "guest-reset"},
+		{"USR1 then RTMIN+3", signal(10), signal(37), ""},
+		{"PWR then RTMIN+4", signal(30), signal(38), "guest-shutdown"},
+		{"USR2 then RTMIN+5", signal(12), signal(39), "guest-reset"},
+		{"TERM then USR2", signal(15), signal(12), "guest-shutdown"},
+		{"ctrl-alt-del then INT", ctrlAltDel, signal(2), "guest-reset"},
+		{"ctrl-alt-del then uinit reboot under another init", ctrlAltDel, reboot, "guest-reset"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			im := image{cmdline: []string{quiet}, shared: map[string]string{"etc/arcinit.toml": "[shutdown]\ngrace = \"1h\"\n"}}
@@ -452,12 +429,15 @@ func TestRequests(t *testing.T) {
 			}
 			m := boot(t, im)
 			m.waitReport(t)
-			must[none](t, m, "OnTerm", probe.OnTerm{Files: []string{"/arcbox/term"}, Stay: test.second != nil})
+			must[none](t, m, "OnTerm", probe.OnTerm{Files: []string{"/arcbox/term"}, Stay: true})
 			test.first(t, m)
-			if test.second != nil {
-				m.waitTerm(t)
-				test.second(t, m)
-			}
+			eventually(t, func() string {
+				if _, err := os.Stat(filepath.Join(m.dirs["arcbox"], "term")); err != nil {
+					return fmt.Sprintf("the agent was not asked to end: %v", err)
+				}
+				return ""
+			})
+			test.second(t, m)
 			if test.ends == "" {
 				m.waitConsole(t, "System halted") // the kernel's own words
 				if err := m.Stop(t.Context()); err != nil {
@@ -466,32 +446,11 @@ func TestRequests(t *testing.T) {
 			} else {
 				m.waitEnd(t, test.ends)
 			}
-			want := "code 0"
-			if test.second != nil {
-				want = "signal SIGKILL"
-			}
-			if _, err := os.Stat(m.termFile()); err != nil {
-				t.Errorf("the agent was not asked to end: %v", err)
-			}
-			if got := hostStatus(t, m, "agent"); got.PID != 0 || got.LastEnd != want {
-				t.Errorf("in the last report the agent is %+v, want it to have ended with %s", got, want)
+			if got := hostStatus(t, m, "agent"); got.PID != 0 || got.LastEnd != "signal SIGKILL" {
+				t.Errorf("in the last report the agent is %+v, want it killed", got)
 			}
 		})
 	}
-}
-
-// termFile is the file of the share that the agent writes on SIGTERM.
-func (m *machine) termFile() string { return filepath.Join(m.dirs["arcbox"], "term") }
-
-// waitTerm waits until the agent has received SIGTERM.
-func (m *machine) waitTerm(t *testing.T) {
-	t.Helper()
-	eventually(t, func() string {
-		if _, err := os.Stat(m.termFile()); err != nil {
-			return err.Error()
-		}
-		return ""
-	})
 }
 
 // ctrlAltDel presses ctrl, alt and delete together.

@@ -657,7 +657,8 @@ func testLog(t *testing.T, m *machine) {
 		levels[r.Text] = r.Level
 	}
 	for line := range strings.Lines(log) {
-		if i := strings.Index(line, "arcinit: "); i < 0 || levels[strings.TrimSpace(line[i:])] == 0 {
+		// A line begins with a time and a level.
+		if text := regexp.MustCompile(`^\S+ +\S+ +(.*)\n`).FindStringSubmatch(line); text == nil || levels[kernelText(text[1])] == 0 {
 			t.Errorf("the kernel log, of %d lines, does not have %q", len(levels), line)
 		}
 	}
@@ -676,6 +677,20 @@ func testLog(t *testing.T, m *machine) {
 	if got := m.get("log/arcinit.log.1"); got != "the boot before\n" {
 		t.Errorf("the last boot's log is %q", got)
 	}
+}
+
+// kernelText returns a line as /dev/kmsg shows it, which escapes all but printable ASCII
+// (Documentation/ABI/testing/dev-kmsg).
+func kernelText(line string) string {
+	var b strings.Builder
+	for _, c := range []byte(line) {
+		if c < ' ' || c > '~' || c == '\\' {
+			fmt.Fprintf(&b, `\x%02x`, c)
+			continue
+		}
+		b.WriteByte(c)
+	}
+	return b.String()
 }
 
 // testAgain runs uinit a second time in the live guest, which must change nothing.

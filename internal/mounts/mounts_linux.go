@@ -99,7 +99,7 @@ const maxLinks = 40
 // yet. So a mount is made and looked for in one place, and its mount point can be
 // made there.
 func Resolve(root, path string) (string, error) {
-	if st, err := os.Lstat(filepath.Join(root, path)); err == nil && st.IsDir() {
+	if st, err := stat(filepath.Join(root, path)); err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		return filepath.Join(root, path), nil
 	}
 	resolved, links := "/", 0
@@ -125,9 +125,14 @@ func Resolve(root, path string) (string, error) {
 // IsMountPoint reports whether something is mounted on path itself. statx(2) tells
 // since Linux 5.8, which is cheaper than reading the table of mounts.
 func IsMountPoint(path string) bool {
-	var st unix.Statx_t
-	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &st)
+	st, err := stat(path)
 	return err == nil && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
+}
+
+// stat neither follows a link nor asks the server of a share, which may not answer.
+func stat(path string) (st unix.Statx_t, err error) {
+	err = unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE, &st)
+	return st, err
 }
 
 // options are the options of the file system itself.

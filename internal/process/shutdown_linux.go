@@ -104,15 +104,8 @@ func (s *Shutdown) run(ctx context.Context) {
 	grace := s.Grace()
 	s.Log.Log(ctx, logs.LevelNotice, "shutting down", "to", s.Action().String(), "grace", grace)
 	s.Begun(s.Action())
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
-	guarded.RestartOnPanic(s.Log, "grace", s.Services.After, func() {
-		select {
-		case <-s.Services.After(grace):
-			cancel()
-		case <-ctx.Done():
-		}
-	})
 	s.Services.Stop(ctx)
 	s.endAll()
 	s.within(afterKill, "copying the services' output", s.Services.finishOutput)

@@ -85,28 +85,28 @@ func (g *Guest) machine() binfmt.Machine {
 func binfmtPath(file string) string { return "/proc/sys/fs/binfmt_misc/" + file }
 
 // register makes the kernel use a handler, after a check of its interpreter.
-func (g *Guest) register(h *binfmt.Handler) (bool, error) {
-	var r result
-	if h.Takes(g.machine()) {
-		r.add(false, errors.New("refused: it would take this machine's own programs"))
-	} else if err := g.checkInterpreter(h); err != nil && h.Has('F') {
-		r.add(false, err)
-	} else {
+func (g *Guest) register(h *binfmt.Handler) (changed bool, err error) {
+	defer func() {
 		if err != nil {
-			err = plan.Fallback(err) // it may come later
+			err = fmt.Errorf("handler %s: %w", h.Name, err)
 		}
-		r.add(false, err)
-		m := mounts.Point{Device: "binfmt_misc", Path: binfmtPath(""), FSType: "binfmt_misc", Magic: unix.BINFMTFS_MAGIC, Flags: mounts.Guarded}
-		mounted, err := m.CreateAndMount(g.Root)
-		r.add(mounted, err)
-		if err == nil {
-			r.add(g.writeEntry(h))
+	}()
+	if h.Takes(g.machine()) {
+		return false, errors.New("refused: it would take this machine's own programs")
+	}
+	unfit := g.checkInterpreter(h)
+	if unfit != nil {
+		if h.Has('F') {
+			return false, unfit
 		}
+		unfit = plan.Fallback(unfit) // the interpreter may come later
 	}
-	if r.err != nil {
-		r.err = fmt.Errorf("handler %s: %w", h.Name, r.err)
+	m := mounts.Point{Device: "binfmt_misc", Path: binfmtPath(""), FSType: "binfmt_misc", Magic: unix.BINFMTFS_MAGIC, Flags: mounts.Guarded}
+	mounted, err := m.CreateAndMount(g.Root)
+	if err == nil {
+		changed, err = g.writeEntry(h)
 	}
-	return r.changed, r.err
+	return mounted || changed, errors.Join(unfit, err)
 }
 
 // checkInterpreter returns why a handler's interpreter cannot work. With flag F the
@@ -149,13 +149,13 @@ func (g *Guest) writeEntry(h *binfmt.Handler) (bool, error) {
 		write("status", "1")
 	}
 	entry, enabled, err := binfmt.ParseEntry(h.Name, text)
-	switch same := err == nil && entry.Same(h); {
-	case text != "" && same && enabled:
+	if text != "" && err == nil && entry.Same(h) {
+		if !enabled {
+			write(h.Name, "1")
+		}
 		return r.changed, r.err
-	case text != "" && same:
-		write(h.Name, "1")
-		return r.changed, r.err
-	case text != "":
+	}
+	if text != "" {
 		write(h.Name, "-1")
 	}
 	write("register", h.Registration())

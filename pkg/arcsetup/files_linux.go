@@ -68,15 +68,6 @@ func (g *Guest) symlink(target, path string) (changed bool, err error) {
 	return true, os.Symlink(target, path)
 }
 
-// mkdir makes the directory path and its parents.
-func (g *Guest) mkdir(path string) (changed bool, err error) {
-	path = g.path(path)
-	if st, err := os.Stat(path); err == nil && st.IsDir() {
-		return false, nil
-	}
-	return true, os.MkdirAll(path, 0o755)
-}
-
 // setValue writes value to a file of /proc/sys or /sys, unless it has this value.
 func (g *Guest) setValue(path, value string) (changed bool, err error) {
 	path = g.path(path)

@@ -179,7 +179,9 @@ func (g *Guest) directories() (bool, error) {
 		r.add(g.symlink("/run", "/var/run"))
 	}
 	for _, dir := range []string{"/var/lib/docker", "/var/run/docker", "/run/containerd"} {
-		r.add(g.mkdir(dir))
+		if !g.exists(dir) {
+			r.add(true, os.MkdirAll(g.path(dir), 0o755))
+		}
 	}
 	return r.changed, r.err
 }

@@ -226,14 +226,19 @@ func TestRenewal(t *testing.T) {
 	if again := r.nic(t, RolePrimary); again.ConfiguredNS != first.ConfiguredNS {
 		t.Errorf("a renewal moves the time of configuration from %d to %d", first.ConfiguredNS, again.ConfiguredNS)
 	}
+	renewals := 0
 	for _, m := range s.requests() {
 		if sofar[m.TransactionID] {
 			continue
 		}
+		renewals++
 		if m.MessageType() != dhcpv4.MessageTypeRequest || !m.ClientIPAddr.Equal(net.ParseIP("10.0.2.15")) ||
 			m.Options.Has(dhcpv4.OptionServerIdentifier) || m.Options.Has(dhcpv4.OptionRequestedIPAddress) {
 			t.Errorf("renewal: %s", m.Summary())
 		}
+	}
+	if renewals == 0 {
+		t.Error("no renewal has a transaction ID of its own")
 	}
 
 	// A renewal with another address removes the old address and keeps the routes.
