@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -17,7 +16,7 @@ import (
 // setSysctls sets the NIC's kernel parameters. Any goroutine may call it.
 func (w *worker) setSysctls() error {
 	var errs []error
-	set := func(key, value string) { errs = append(errs, setSysctl(w.d.cfg.Proc, key, value)) }
+	set := func(key, value string) { errs = append(errs, setSysctl(key, value)) }
 	if w.Role == RoleBridge {
 		// The NIC answers ARP for the containers, and at once: by default the kernel
 		// delays proxied answers by up to 0.8 s.
@@ -32,8 +31,8 @@ func (w *worker) setSysctls() error {
 	return errors.Join(errs...)
 }
 
-func setSysctl(proc, key, value string) error {
-	if err := os.WriteFile(filepath.Join(proc, "sys", key), []byte(value+"\n"), 0o644); err != nil {
+func setSysctl(key, value string) error {
+	if err := os.WriteFile("/proc/sys/"+key, []byte(value+"\n"), 0o644); err != nil {
 		return fmt.Errorf("set %s to %s: %w", key, value, err)
 	}
 	return nil

@@ -34,7 +34,7 @@ type daemon struct {
 	cfg        Config
 	log        *slog.Logger
 	newClient  func(*counter) exchanger
-	applyRules func(add, remove []firewall.Rule) (changed bool, err error)
+	applyRules func(add, remove []firewall.Rule) error
 	fail       context.CancelCauseFunc // ends the daemon with an error
 	wg         sync.WaitGroup          // all goroutines
 
@@ -92,7 +92,7 @@ func (d *daemon) run(ctx context.Context) error {
 		d.log.Warn("cannot read the previous leases; starting without them", "err", err)
 	}
 	if d.cfg.IPv6Router {
-		if err := setSysctl(d.cfg.Proc, "net/ipv6/conf/all/forwarding", "1"); err != nil {
+		if err := setSysctl("net/ipv6/conf/all/forwarding", "1"); err != nil {
 			d.log.Warn("cannot forward IPv6", "err", err)
 		}
 	}
@@ -248,20 +248,14 @@ func (d *daemon) setFirewall(bridge string) {
 		remove = firewall.BridgeRules(d.bridge)
 	}
 	d.bridge = bridge
-	changed, err := d.applyRules(add, remove)
-	if changed {
-		d.log.Debug("firewall rules changed", "added", add, "removed", remove)
-	}
 	text := ""
-	if err != nil {
+	if err := d.applyRules(add, remove); err != nil {
 		text = err.Error()
 		if len(d.firewallErrs.unseen(text)) > 0 {
 			d.log.Error("cannot apply all firewall rules", "err", err)
 		}
 	}
-	if text != d.report.FirewallError { // only this goroutine changes it
-		d.updateReport(func(r *Report) { r.FirewallError = text })
-	}
+	d.updateReport(func(r *Report) { r.FirewallError = text })
 }
 
 // start starts a worker for a NIC, unless the NIC has one.

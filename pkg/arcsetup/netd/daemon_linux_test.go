@@ -358,13 +358,13 @@ func TestRenamed(t *testing.T) {
 	batches := make(chan batch, 10)
 	subnet := netip.MustParsePrefix("172.20.0.0/16")
 	r := startDaemon(t, Config{SandboxSubnet: subnet}, 1, func(d *daemon) {
-		d.applyRules = func(add, remove []firewall.Rule) (bool, error) {
+		d.applyRules = func(add, remove []firewall.Rule) error {
 			addresses, err := net.InterfaceAddrs()
 			if err != nil {
-				return false, err
+				return err
 			}
 			batches <- batch{fmt.Sprint(add), fmt.Sprint(remove), len(addresses) > 0}
-			return true, nil
+			return nil
 		}
 	})
 	rules := func(link string) string {
@@ -411,11 +411,11 @@ func TestLookAgain(t *testing.T) {
 	refused := errors.New("refused")
 	r := startDaemon(t, Config{LookAgain: lookAgain}, 10, func(d *daemon) {
 		applied <- refused
-		d.applyRules = func(add, remove []firewall.Rule) (bool, error) {
+		d.applyRules = func(add, remove []firewall.Rule) error {
 			if len(add) == 0 || len(remove) > 0 {
 				t.Errorf("add %s, remove %s", add, remove)
 			}
-			return false, <-applied
+			return <-applied
 		}
 	})
 	eventually(t, "primary", r.bound(t, RolePrimary, "10.0.2.15/24"))

@@ -104,7 +104,7 @@ func (ss slots) restore(before Report) {
 func (ss slots) assign(sys string) ([]assignment, error) {
 	nics, err := listNICs(sys)
 	if err != nil {
-		return nil, fmt.Errorf("list the NICs: %w", err)
+		return nil, err
 	}
 	found := make([]*nic, len(ss))
 	for _, suits := range []func(slot, nic) bool{
@@ -179,20 +179,17 @@ func isNIC(sys, name string) bool {
 
 // listNICs returns the NICs in natural order.
 func listNICs(sys string) ([]nic, error) {
-	dir := filepath.Join(sys, "class/net")
-	entries, err := os.ReadDir(dir)
+	devices, err := filepath.Glob(filepath.Join(sys, "class/net/*/device"))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("list the NICs: %w", err)
 	}
 	var nics []nic
-	for _, e := range entries {
-		if !isNIC(sys, e.Name()) {
-			continue
-		}
+	for _, device := range devices {
+		link := filepath.Dir(device)
 		// sysfs makes the device link before the address file, so a NIC without
 		// the file is not complete. A NIC whose address cannot be read still has a
 		// link name.
-		text, err := os.ReadFile(filepath.Join(dir, e.Name(), "address"))
+		text, err := os.ReadFile(filepath.Join(link, "address"))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -200,7 +197,7 @@ func listNICs(sys string) ([]nic, error) {
 		if strings.Trim(mac, "0:") == "" {
 			mac = "" // a link without a MAC address
 		}
-		nics = append(nics, nic{name: e.Name(), mac: mac})
+		nics = append(nics, nic{name: filepath.Base(link), mac: mac})
 	}
 	// sort.Slice has one implementation for all types. slices.SortFunc adds 10 KB
 	// to the image for each type.

@@ -192,8 +192,8 @@ func TestRolesAreRestored(t *testing.T) {
 }
 
 func TestRolesWithoutSysfs(t *testing.T) {
-	if got, err := (Roles{}).slots().assign(t.TempDir()); err == nil || got != nil {
-		t.Errorf("got %+v, %v, want an error", got, err)
+	if got, err := (Roles{}).slots().assign(t.TempDir()); err != nil || got != nil {
+		t.Errorf("got %+v, %v, want no NICs", got, err)
 	}
 }
 

@@ -53,12 +53,9 @@ func iptablesWith(t *testing.T, suffix, stdin string, args ...string) string {
 
 func apply(t *testing.T, rules []Rule, wantChanged bool) {
 	t.Helper()
-	changed, err := Apply(rules, nil)
-	if err != nil {
-		t.Fatalf("Apply: %v", err)
-	}
-	if changed != wantChanged {
-		t.Errorf("Apply: changed = %v, want %v", changed, wantChanged)
+	changed, err := applyBatch(rules, nil)
+	if err != nil || changed != wantChanged {
+		t.Fatalf("applyBatch = %v, %v, want %v", changed, err, wantChanged)
 	}
 }
 
@@ -202,12 +199,12 @@ func TestFwRemoves(t *testing.T) {
 	inNamespace(t)
 	remove := func(wantChanged bool) {
 		t.Helper()
-		if changed, err := Apply(BridgeRules("eth7"), BridgeRules("eth1")); err != nil || changed != wantChanged {
-			t.Errorf("Apply = %v, %v, want %v", changed, err, wantChanged)
+		if changed, err := applyBatch(BridgeRules("eth7"), BridgeRules("eth1")); err != nil || changed != wantChanged {
+			t.Errorf("applyBatch = %v, %v, want %v", changed, err, wantChanged)
 		}
 	}
-	if changed, err := Apply(nil, BridgeRules("eth1")); err != nil || changed {
-		t.Errorf("Apply = %v, %v, with nothing to do", changed, err)
+	if changed, err := applyBatch(nil, BridgeRules("eth1")); err != nil || changed {
+		t.Errorf("applyBatch = %v, %v, with nothing to do", changed, err)
 	}
 	if got := iptables(t, "-S"); strings.Contains(got, "DOCKER-USER") {
 		t.Errorf("removing rules created a chain:\n%s", got)
@@ -239,8 +236,8 @@ func TestFwRemoves(t *testing.T) {
 
 func TestFwRefusedRulesChangeNothing(t *testing.T) {
 	inNamespace(t)
-	if changed, err := Apply(append(BridgeRules("eth1"), BridgeRules("")...), nil); err == nil || changed {
-		t.Errorf("Apply = %v, %v, want an error", changed, err)
+	if err := Apply(append(BridgeRules("eth1"), BridgeRules("")...), nil); err == nil {
+		t.Error("no error for a rule without a link name")
 	}
 	if got := iptables(t, "-S", "FORWARD"); got != "-P FORWARD ACCEPT\n" {
 		t.Errorf("rules:\n%s", got)
