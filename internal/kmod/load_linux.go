@@ -86,18 +86,10 @@ func (l *Loader) load(module string) (changed bool, err error) {
 	return changed, nil
 }
 
-// loaded reports whether the kernel has a module: as live, not only being loaded,
-// or built in and with parameters, since only those are in sysfs.
+// loaded reports whether a module has been loaded, and is not only being loaded.
 func (l *Loader) loaded(module string) bool {
-	dir := filepath.Join(l.sys, "module", module)
-	if state, err := os.ReadFile(filepath.Join(dir, "initstate")); err == nil {
-		return strings.TrimSpace(string(state)) == "live"
-	}
-	if _, loadable := l.files[module]; loadable {
-		return false // its directory appears before its state
-	}
-	_, err := os.Stat(dir)
-	return err == nil
+	state, err := os.ReadFile(filepath.Join(l.sys, "module", module, "initstate"))
+	return err == nil && strings.TrimSpace(string(state)) == "live"
 }
 
 // builtIn reports whether the kernel has a module built in (modules.builtin lists

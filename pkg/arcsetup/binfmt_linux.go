@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/arcinit/arcinit/internal/binfmt"
+	"github.com/arcinit/arcinit/internal/mounts"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 	"golang.org/x/sys/unix"
 )
@@ -38,7 +39,7 @@ func (g *Guest) rosetta() (changed bool, err error) {
 	}
 	h := rosettaHandler()
 	share := virtiofs("rosetta", filepath.Dir(h.Interpreter))
-	share.flags = unix.MS_RDONLY
+	share.Flags = unix.MS_RDONLY
 	mounted, err := g.optionalShare(share)
 	if err != nil {
 		return mounted, err
@@ -95,9 +96,8 @@ func (g *Guest) register(h *binfmt.Handler) (bool, error) {
 			err = plan.Fallback(err) // it may come later
 		}
 		r.add(false, err)
-		mounted, err := g.createAndMount(mountPoint{
-			device: "binfmt_misc", path: binfmtPath(""), fsType: "binfmt_misc", magic: unix.BINFMTFS_MAGIC, flags: guarded,
-		})
+		m := mounts.Point{Device: "binfmt_misc", Path: binfmtPath(""), FSType: "binfmt_misc", Magic: unix.BINFMTFS_MAGIC, Flags: mounts.Guarded}
+		mounted, err := m.CreateAndMount(g.Root)
 		r.add(mounted, err)
 		if err == nil {
 			r.add(g.writeEntry(h))

@@ -1,6 +1,7 @@
 package arcsetup
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -68,19 +69,21 @@ func TestHandlersRefused(t *testing.T) {
 	for _, tt := range []struct {
 		name, arch string
 		h          *binfmt.Handler
-		want       string
 	}{
-		{"x86-64 programs on amd64", "amd64", own(binfmt.X8664), "this machine's own programs"},
-		{"arm64 programs on arm64", "arm64", own(binfmt.AArch64), "this machine's own programs"},
-		{"interpreter missing", "amd64", &binfmt.Handler{Name: "x", Interpreter: "/none", Magic: []byte("x"), Flags: "F"}, "no such file"},
-		{"interpreter is a directory", "amd64", &binfmt.Handler{Name: "x", Interpreter: "/", Magic: []byte("x"), Flags: "F"}, "not a regular file"},
-		{"interpreter is a script", "amd64", &binfmt.Handler{Name: "x", Interpreter: "/script", Magic: []byte("x"), Flags: "F"}, "flag F"},
+		{"x86-64 programs on amd64", "amd64", own(binfmt.X8664)},
+		{"arm64 programs on arm64", "arm64", own(binfmt.AArch64)},
+		{"interpreter missing", "amd64", &binfmt.Handler{Name: "x", Interpreter: "/none", Magic: []byte("x"), Flags: "F"}},
+		{"interpreter is a directory", "amd64", &binfmt.Handler{Name: "x", Interpreter: "/", Magic: []byte("x"), Flags: "F"}},
+		{"interpreter is a script", "amd64", &binfmt.Handler{Name: "x", Interpreter: "/script", Magic: []byte("x"), Flags: "F"}},
 	} {
 		g := newGuest(t, map[string]string{"/script": script})
 		g.Arch = tt.arch
 		changed, err := g.register(tt.h)
-		if changed || err == nil || !strings.Contains(err.Error(), "handler "+tt.h.Name+": ") || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s: %v, %v; want %q", tt.name, changed, err, tt.want)
+		if changed || err == nil || !strings.Contains(err.Error(), " "+tt.h.Name+": ") {
+			t.Errorf("%s: %v, %v; want an error that names the handler", tt.name, changed, err)
+		}
+		if missing := tt.h.Interpreter == "/none"; errors.Is(err, os.ErrNotExist) != missing {
+			t.Errorf("%s: %v", tt.name, err)
 		}
 		if _, err := os.Stat(g.path("/proc")); err == nil {
 			t.Errorf("%s: binfmt_misc was made", tt.name)

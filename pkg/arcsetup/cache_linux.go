@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/arcinit/arcinit/internal/mounts"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 	"github.com/u-root/u-root/pkg/mount"
 	"golang.org/x/sys/unix"
@@ -65,7 +66,7 @@ func (g *Guest) fillCache(dir string, missing []attribute) (bool, error) {
 	for _, a := range append(attributes, missing...) {
 		r.add(g.writeFile(filled+"/"+a.name, a.value, 0o444))
 	}
-	if !isMountPoint(dir) {
+	if !mounts.IsMountPoint(dir) {
 		_, err := mount.Mount(g.path(filled), dir, "", "", unix.MS_BIND)
 		r.add(err == nil, err)
 	}

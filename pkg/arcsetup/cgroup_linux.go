@@ -3,6 +3,7 @@ package arcsetup
 import (
 	"errors"
 
+	"github.com/arcinit/arcinit/internal/mounts"
 	"github.com/u-root/u-root/pkg/mount"
 	"golang.org/x/sys/unix"
 )
@@ -14,14 +15,14 @@ const cgroupPath = "/sys/fs/cgroup"
 func (g *Guest) cgroup() (bool, error) {
 	var r result
 	r.add(g.unmountCgroup1())
-	m := mountPoint{
-		device: "cgroup2", path: cgroupPath, fsType: "cgroup2", magic: unix.CGROUP2_SUPER_MAGIC,
-		flags: guarded, data: "nsdelegate,memory_recursiveprot",
+	m := mounts.Point{
+		Device: "cgroup2", Path: cgroupPath, FSType: "cgroup2", Magic: unix.CGROUP2_SUPER_MAGIC,
+		Flags: mounts.Guarded, Data: "nsdelegate,memory_recursiveprot",
 	}
-	changed, err := g.mount(m)
+	changed, err := m.Mount(g.Root)
 	if errors.Is(err, unix.EINVAL) {
-		m.data = "nsdelegate" // Linux before 5.7
-		changed, err = g.mount(m)
+		m.Data = "nsdelegate" // Linux before 5.7
+		changed, err = m.Mount(g.Root)
 	}
 	r.add(changed, err)
 	return r.changed, r.err
@@ -30,7 +31,7 @@ func (g *Guest) cgroup() (bool, error) {
 // unmountCgroup1 unmounts the tmpfs with the hierarchies of version 1. A lazy
 // unmount takes along what is mounted below.
 func (g *Guest) unmountCgroup1() (changed bool, err error) {
-	path, _, mounted, err := g.find(mountPoint{path: cgroupPath, magic: unix.TMPFS_MAGIC})
+	path, _, mounted, err := tmpfs(cgroupPath, 0).Find(g.Root)
 	if err != nil || !mounted {
 		return false, err
 	}

@@ -4,24 +4,22 @@ import (
 	"errors"
 	"os"
 
+	"github.com/arcinit/arcinit/internal/mounts"
 	"golang.org/x/sys/unix"
 )
-
-// guarded are the flags of a mount that has neither programs nor device nodes.
-const guarded = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 
 // early mounts what every other step reads and writes, and reads the kernel
 // command line.
 func (g *Guest) early() (bool, error) {
 	var r result
 	r.add(g.openRoot())
-	for _, m := range []mountPoint{
-		{device: "proc", path: "/proc", fsType: "proc", magic: unix.PROC_SUPER_MAGIC, flags: guarded},
-		{device: "sysfs", path: "/sys", fsType: "sysfs", magic: unix.SYSFS_MAGIC, flags: guarded},
+	for _, m := range []mounts.Point{
+		{Device: "proc", Path: "/proc", FSType: "proc", Magic: unix.PROC_SUPER_MAGIC, Flags: mounts.Guarded},
+		{Device: "sysfs", Path: "/sys", FSType: "sysfs", Magic: unix.SYSFS_MAGIC, Flags: mounts.Guarded},
 		// statfs(2) shows a devtmpfs as the tmpfs that it is made of.
-		{device: "devtmpfs", path: "/dev", fsType: "devtmpfs", magic: unix.TMPFS_MAGIC, flags: unix.MS_NOSUID, mode: 0o755},
+		{Device: "devtmpfs", Path: "/dev", FSType: "devtmpfs", Magic: unix.TMPFS_MAGIC, Flags: unix.MS_NOSUID, Mode: 0o755},
 	} {
-		r.add(g.mount(m))
+		r.add(m.Mount(g.Root))
 	}
 	r.add(false, g.readCommandLine())
 	return r.changed, r.err
@@ -30,7 +28,7 @@ func (g *Guest) early() (bool, error) {
 // openRoot lets all users into /, which has mode 0700 in mkuimage's images. A
 // read-only root keeps its mode.
 func (g *Guest) openRoot() (changed bool, err error) {
-	changed, err = setMode(g.path("/"), 0o755)
+	changed, err = mounts.SetMode(g.path("/"), 0o755)
 	if errors.Is(err, unix.EROFS) {
 		return false, nil
 	}
@@ -52,13 +50,14 @@ func (g *Guest) devLinks() (bool, error) {
 }
 
 func (g *Guest) devpts() (bool, error) {
-	var r result
-	r.add(g.mount(mountPoint{
-		device: "devpts", path: "/dev/pts", fsType: "devpts", magic: unix.DEVPTS_SUPER_MAGIC,
-		flags: unix.MS_NOSUID | unix.MS_NOEXEC,
+	m := mounts.Point{
+		Device: "devpts", Path: "/dev/pts", FSType: "devpts", Magic: unix.DEVPTS_SUPER_MAGIC,
+		Flags: unix.MS_NOSUID | unix.MS_NOEXEC,
 		// Group 5 is tty, which the step accounts makes.
-		data: "gid=5,mode=0620,ptmxmode=0666",
-	}))
+		Data: "gid=5,mode=0620,ptmxmode=0666",
+	}
+	var r result
+	r.add(m.Mount(g.Root))
 	// A kernel with Unix98 ptys makes /dev/ptmx, which belongs to the instance on
 	// /dev/pts (Documentation/filesystems/devpts.rst).
 	if !g.exists("/dev/ptmx") {
@@ -69,6 +68,6 @@ func (g *Guest) devpts() (bool, error) {
 
 func (g *Guest) sharedMemory() (bool, error) {
 	m := tmpfs("/dev/shm", 0o777|os.ModeSticky)
-	m.device, m.flags = "shm", guarded
-	return g.mount(m)
+	m.Device, m.Flags = "shm", mounts.Guarded
+	return m.Mount(g.Root)
 }

@@ -1,8 +1,6 @@
 package arcsetup
 
 import (
-	"errors"
-	"io/fs"
 	"os"
 	"strings"
 	"testing"
@@ -82,32 +80,5 @@ func TestExpediteRCU(t *testing.T) {
 	}
 	if got := outcome(newGuest(t, nil).expediteRCU); got.Outcome != plan.Unavailable {
 		t.Errorf("without the file: %+v", got)
-	}
-}
-
-func TestResolve(t *testing.T) {
-	g := newGuest(t, map[string]string{"/dir/x": "", "/run/x": "", "/a/b/x": ""})
-	for path, target := range map[string]string{
-		"/tmp": "var/tmp", "/etc": "/dir", "/var": "../run/var", "/media": "/a/b", "/loop": "/loop2", "/loop2": "loop", "/up": "/media/../c",
-	} {
-		if err := os.Symlink(target, g.path(path)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for path, want := range map[string]string{
-		"/dir":           "/dir",
-		"/none/below":    "/none/below",
-		"/etc":           "/dir",
-		"/tmp":           "/run/var/tmp", // by way of /var; nothing is there
-		"/media/rosetta": "/a/b/rosetta",
-		"/up/here":       "/a/c/here",
-	} {
-		if got, err := g.resolve(path); err != nil || got != g.path(want) {
-			t.Errorf("resolve(%s) = %s, %v, want %s", path, got, err, g.path(want))
-		}
-	}
-	var path *fs.PathError
-	if got, err := g.resolve("/loop"); !errors.Is(err, unix.ELOOP) || !errors.As(err, &path) || path.Path != "/loop" {
-		t.Errorf("a loop: %s, %v", got, err)
 	}
 }

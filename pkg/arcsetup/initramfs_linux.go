@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/arcinit/arcinit/internal/kmod"
+	"github.com/arcinit/arcinit/internal/mounts"
 	"golang.org/x/sys/unix"
 )
 
@@ -48,7 +49,7 @@ func (i *initramfs) keepModules() error {
 		i.modules = nil
 		return unneeded.Close()
 	}
-	return attach(int(i.modules.Fd()), keptInitramfs+"/lib/modules")
+	return mounts.Attach(int(i.modules.Fd()), keptInitramfs+"/lib/modules")
 }
 
 // free deletes all files but the modules, and closes the initramfs.
@@ -86,7 +87,7 @@ func deleteBelow(dir string, keep os.FileInfo) (empty bool, err error) {
 
 func deleteEntry(path string, isDir bool, keep os.FileInfo) (gone bool, err error) {
 	if isDir {
-		if st, err := os.Lstat(path); err != nil || os.SameFile(st, keep) || isMountPoint(path) {
+		if st, err := os.Lstat(path); err != nil || os.SameFile(st, keep) || mounts.IsMountPoint(path) {
 			return false, err
 		}
 		if empty, err := deleteBelow(path, keep); err != nil || !empty {

@@ -10,27 +10,28 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/arcinit/arcinit/internal/mounts"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 	"github.com/u-root/u-root/pkg/mount"
 	"golang.org/x/sys/unix"
 )
 
-func tmpfs(path string, mode os.FileMode) mountPoint {
-	return mountPoint{
-		device: "tmpfs", path: path, fsType: "tmpfs", magic: unix.TMPFS_MAGIC,
-		flags: unix.MS_NOSUID | unix.MS_NODEV, mode: mode,
+func tmpfs(path string, mode os.FileMode) mounts.Point {
+	return mounts.Point{
+		Device: "tmpfs", Path: path, FSType: "tmpfs", Magic: unix.TMPFS_MAGIC,
+		Flags: unix.MS_NOSUID | unix.MS_NODEV, Mode: mode,
 	}
 }
 
 // emptyLayers hide what the image has there, unlike the layer on /etc.
-func emptyLayers() []mountPoint {
-	return []mountPoint{tmpfs("/var", 0o755), tmpfs("/tmp", 0o777|os.ModeSticky)}
+func emptyLayers() []mounts.Point {
+	return []mounts.Point{tmpfs("/var", 0o755), tmpfs("/tmp", 0o777|os.ModeSticky)}
 }
 
 // leadsInto reports whether a link leads path below dir.
 func (g *Guest) leadsInto(path, dir string) bool {
-	path, err := g.resolve(path)
-	dir, errDir := g.resolve(dir)
+	path, err := mounts.Resolve(g.Root, path)
+	dir, errDir := mounts.Resolve(g.Root, dir)
 	return err == nil && errDir == nil && strings.HasPrefix(path, dir+"/")
 }
 
@@ -39,10 +40,10 @@ func (g *Guest) leadsInto(path, dir string) bool {
 // /run later.
 func (g *Guest) run() (bool, error) {
 	var r result
-	if slices.ContainsFunc(emptyLayers(), func(m mountPoint) bool { return g.leadsInto("/run", m.path) }) {
+	if slices.ContainsFunc(emptyLayers(), func(m mounts.Point) bool { return g.leadsInto("/run", m.Path) }) {
 		r.add(g.layers())
 	}
-	r.add(g.mount(tmpfs("/run", 0o755)))
+	r.add(tmpfs("/run", 0o755).Mount(g.Root))
 	r.add(g.bindProgram())
 	return r.changed, r.err
 }
@@ -72,11 +73,11 @@ func (g *Guest) layers() (bool, error) {
 	var r result
 	mountEtc := g.copyEtc()
 	empty := emptyLayers()
-	if g.leadsInto(empty[0].path, empty[1].path) {
+	if g.leadsInto(empty[0].Path, empty[1].Path) {
 		slices.Reverse(empty)
 	}
 	for _, m := range empty {
-		r.add(g.mount(m))
+		r.add(m.Mount(g.Root))
 	}
 	r.add(mountEtc())
 	return r.changed, r.err
@@ -88,11 +89,11 @@ func (g *Guest) layers() (bool, error) {
 // a link in place of /etc leads to.
 func (g *Guest) copyEtc() plan.Func {
 	m := tmpfs("/etc", 0o755)
-	from, _, mounted, err := g.find(m)
+	from, _, mounted, err := m.Find(g.Root)
 	if err != nil || mounted {
-		return func() (bool, error) { return g.mount(m) }
+		return func() (bool, error) { return m.Mount(g.Root) }
 	}
-	fd, err := m.create()
+	fd, err := m.Create()
 	if err != nil {
 		return func() (bool, error) { return false, err }
 	}
@@ -101,9 +102,9 @@ func (g *Guest) copyEtc() plan.Func {
 		defer unix.Close(fd) //nolint:errcheck // the mount stays
 		// A writable /etc that lacks some of the image's files is still better
 		// than a read-only one.
-		path, err := g.resolve(m.path)
+		path, err := mounts.Resolve(g.Root, m.Path)
 		if err == nil {
-			err = attach(fd, path)
+			err = mounts.Attach(fd, path)
 		}
 		return err == nil, errors.Join(errCopy, err)
 	}
@@ -167,8 +168,8 @@ func copyEntry(from, to string, d fs.DirEntry) error {
 // makes the node of its root disk there.
 func (g *Guest) jailer() (bool, error) {
 	m := tmpfs("/var/lib/arcbox/jailer", 0o700)
-	m.flags = unix.MS_NOSUID
-	return g.mount(m)
+	m.Flags = unix.MS_NOSUID
+	return m.Mount(g.Root)
 }
 
 // directories makes the directories that containerd and dockerd look for.

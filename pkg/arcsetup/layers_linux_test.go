@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/arcinit/arcinit/internal/mounts"
 	"golang.org/x/sys/unix"
 )
 
@@ -64,7 +65,7 @@ func TestLayersOverLinks(t *testing.T) {
 			}
 			for _, path := range []string{"/var", "/tmp", "/run", "/etc"} {
 				// Not what lies in a layer that is mounted before.
-				if at, err := g.resolve(path); err != nil {
+				if at, err := mounts.Resolve(g.Root, path); err != nil {
 					t.Fatal(err)
 				} else if name != "into /run, dangling" {
 					must(os.MkdirAll(at, 0o755))
@@ -85,13 +86,13 @@ func TestLayersOverLinks(t *testing.T) {
 			if changed, err := step(); err != nil || !changed {
 				t.Fatalf("first run: changed %v, error %v", changed, err)
 			}
-			mounts := read(t, &Guest{Root: "/"}, "/proc/thread-self/mountinfo")
+			before := read(t, &Guest{Root: "/"}, "/proc/thread-self/mountinfo")
 			for path, mode := range map[string]os.FileMode{"/etc": 0o755, "/var": 0o755, "/tmp": 0o777 | os.ModeSticky, "/run": 0o755} {
 				st, err := os.Stat(g.path(path))
 				if err != nil || st.Mode()&^os.ModeDir != mode {
 					t.Errorf("%s is %v, %v, want mode %v", path, st, err, mode)
 				}
-				if at, err := g.resolve(path); err != nil || !isMountPoint(at) {
+				if at, err := mounts.Resolve(g.Root, path); err != nil || !mounts.IsMountPoint(at) {
 					t.Errorf("nothing is mounted on %s, which %s leads to; %v", at, path, err)
 				}
 				must(errors.Join(os.WriteFile(g.path(path+"/new"), nil, 0o644), os.Remove(g.path(path+"/new"))))
@@ -105,8 +106,8 @@ func TestLayersOverLinks(t *testing.T) {
 			if changed, err := step(); err != nil || changed {
 				t.Errorf("second run: changed %v, error %v", changed, err)
 			}
-			if again := read(t, &Guest{Root: "/"}, "/proc/thread-self/mountinfo"); again != mounts {
-				t.Errorf("the second run changed the mounts from\n%s\nto\n%s", mounts, again)
+			if again := read(t, &Guest{Root: "/"}, "/proc/thread-self/mountinfo"); again != before {
+				t.Errorf("the second run changed the mounts from\n%s\nto\n%s", before, again)
 			}
 		})
 	}
@@ -119,9 +120,9 @@ func TestShareOverLink(t *testing.T) {
 	if err := os.Symlink("/mnt/share", g.path("/private")); err != nil {
 		t.Fatal(err)
 	}
-	twice(t, func() (bool, error) { return g.createAndMount(tmpfs("/private", 0o755)) })
+	twice(t, func() (bool, error) { return tmpfs("/private", 0o755).CreateAndMount(g.Root) })
 	defer unix.Unmount(g.path("/mnt/share"), unix.MNT_DETACH) //nolint:errcheck // the namespace goes too
-	if !isMountPoint(g.path("/mnt/share")) {
+	if !mounts.IsMountPoint(g.path("/mnt/share")) {
 		t.Error("nothing is mounted on /mnt/share")
 	}
 }

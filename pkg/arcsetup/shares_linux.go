@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/arcinit/arcinit/internal/mounts"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 	"golang.org/x/sys/unix"
 )
@@ -16,8 +17,8 @@ import (
 // fuseMagic is the type of virtiofs in statfs(2) (FUSE_SUPER_MAGIC, linux/magic.h).
 const fuseMagic = 0x65735546
 
-func virtiofs(tag, path string) mountPoint {
-	return mountPoint{device: tag, path: path, fsType: "virtiofs", magic: fuseMagic}
+func virtiofs(tag, path string) mounts.Point {
+	return mounts.Point{Device: tag, Path: path, FSType: "virtiofs", Magic: fuseMagic}
 }
 
 // mainShare tries shareTries times to mount the main share. It waits shareWait
@@ -31,7 +32,7 @@ const (
 
 func (g *Guest) mainShare() (bool, error) {
 	m := virtiofs("arcbox", "/arcbox")
-	changed, err := g.retryShare(func() (bool, error) { return g.createAndMount(m) })
+	changed, err := g.retryShare(func() (bool, error) { return m.CreateAndMount(g.Root) })
 	if err != nil {
 		return false, fmt.Errorf("share arcbox not mounted on /arcbox: %w", g.explainNoShare(m, err))
 	}
@@ -54,8 +55,8 @@ func (g *Guest) retryShare(mount plan.Func) (changed bool, err error) {
 // HasShare reports whether something is mounted on /arcbox. Without that, files for
 // the host would fill the guest's memory.
 func (g *Guest) HasShare() bool {
-	path, err := g.resolve("/arcbox")
-	return err == nil && isMountPoint(path)
+	path, err := mounts.Resolve(g.Root, "/arcbox")
+	return err == nil && mounts.IsMountPoint(path)
 }
 
 func (g *Guest) privateShare() (bool, error) {
@@ -70,12 +71,12 @@ func (g *Guest) usersShare() (bool, error) {
 // any other option, such as cache=, virtiofs refuses the mount.
 func (g *Guest) daxShare() (bool, error) {
 	m := virtiofs("arcbox-dax", "/run/arcbox-dax")
-	m.data = "dax=always"
+	m.Data = "dax=always"
 	return g.optionalShare(m)
 }
 
-func (g *Guest) optionalShare(m mountPoint) (bool, error) {
-	changed, err := g.createAndMount(m)
+func (g *Guest) optionalShare(m mounts.Point) (bool, error) {
+	changed, err := m.CreateAndMount(g.Root)
 	if noShare(err) {
 		err = plan.Absent(g.explainNoShare(m, err))
 	}
@@ -90,7 +91,7 @@ func noShare(err error) bool {
 }
 
 // explainNoShare adds to the error of a failed mount what the kernel knows of it.
-func (g *Guest) explainNoShare(m mountPoint, err error) error {
+func (g *Guest) explainNoShare(m mounts.Point, err error) error {
 	if !errors.Is(err, unix.EINVAL) {
 		return err
 	}
@@ -103,10 +104,10 @@ func (g *Guest) explainNoShare(m mountPoint, err error) error {
 		}
 	}
 	switch {
-	case len(tags) > 0 && !slices.Contains(tags, m.device):
+	case len(tags) > 0 && !slices.Contains(tags, m.Device):
 		return fmt.Errorf("virtiofs shares here are %s: %w", strings.Join(tags, ", "), err)
-	case m.data != "":
-		return fmt.Errorf("no virtiofs device with this tag, or not with %s (the kernel log says why): %w", m.data, err)
+	case m.Data != "":
+		return fmt.Errorf("no virtiofs device with this tag, or not with %s (the kernel log says why): %w", m.Data, err)
 	}
 	return fmt.Errorf("no virtiofs device with this tag: %w", err)
 }

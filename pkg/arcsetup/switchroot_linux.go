@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/arcinit/arcinit/internal/disks"
+	"github.com/arcinit/arcinit/internal/mounts"
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 	"github.com/u-root/u-root/pkg/mount"
@@ -38,7 +40,7 @@ func (g *Guest) switchRoot() (changed bool, err error) {
 	readOnly, err := g.changeRoot(root)
 	if err != nil {
 		return false, errors.Join(errRoot, old.close(), fmt.Errorf("root=%s: %w; the guest stays on its initramfs; %s",
-			root.Device, err, g.describeBlockDevices()))
+			root.Device, err, disks.Describe(g.Root)))
 	}
 	if readOnly != nil {
 		readOnly = plan.Fallback(fmt.Errorf("root=%s is read-only in spite of rw: %w", root.Device, readOnly))
@@ -82,7 +84,7 @@ const (
 	rootNotice   = 5 * time.Second
 )
 
-// await calls try until the result is not errNotThere, or the limit is over;
+// await calls try until the result is not ErrNotThere, or the limit is over;
 // config.WaitForever is no limit.
 func (g *Guest) await(what string, limit time.Duration, try func() error) error {
 	var end <-chan time.Time
@@ -93,7 +95,7 @@ func (g *Guest) await(what string, limit time.Duration, try func() error) error 
 	var errDrivers error
 	for wait := rootRetry; ; wait = min(2*wait, maxRootRetry) {
 		err := try()
-		if !errors.Is(err, errNotThere) {
+		if !errors.Is(err, disks.ErrNotThere) {
 			return err
 		}
 		select {
@@ -101,7 +103,7 @@ func (g *Guest) await(what string, limit time.Duration, try func() error) error 
 			return errors.Join(fmt.Errorf("%w after %v", err, limit), errDrivers)
 		case <-notice:
 			if g.Waiting != nil {
-				g.Waiting(what, taken, g.describeBlockDevices())
+				g.Waiting(what, taken, disks.Describe(g.Root))
 			}
 			notice, taken = g.After(taken), 2*taken
 		case <-g.After(wait):
@@ -112,17 +114,17 @@ func (g *Guest) await(what string, limit time.Duration, try func() error) error 
 }
 
 // mountRoot mounts the root on dir: a virtiofs share if that is its type, else a
-// block device. The error is errNotThere if waiting may help.
+// block device. The error is ErrNotThere if waiting may help.
 func (g *Guest) mountRoot(root config.Root, dir string) (readOnly, err error) {
 	device, types := root.Device, root.Types
 	share := slices.Equal(types, []string{"virtiofs"})
 	if !share {
-		if device, err = g.findBlockDevice(root.Device); err != nil {
+		if device, err = disks.Find(g.Root, root.Device); err != nil {
 			return nil, err
 		}
 	}
 	if len(types) == 0 {
-		found, err := g.readSuperblock(device)
+		found, err := disks.ReadSuperblock(g.Root, device)
 		if err != nil {
 			return nil, err
 		}
@@ -138,11 +140,11 @@ func (g *Guest) mountRoot(root config.Root, dir string) (readOnly, err error) {
 		case err == nil:
 			return readOnly, nil
 		case share && noShare(err):
-			err = g.explainNoShare(mountPoint{device: device}, err)
-			return nil, fmt.Errorf("%w: %w", errNotThere, err)
+			err = g.explainNoShare(mounts.Point{Device: device}, err)
+			return nil, fmt.Errorf("%w: %w", disks.ErrNotThere, err)
 		case errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENOENT):
 			// The node is made before the disk is ready, and deleted before it is gone.
-			return nil, fmt.Errorf("%w: %w", errNotThere, err)
+			return nil, fmt.Errorf("%w: %w", disks.ErrNotThere, err)
 		}
 		errs = append(errs, err)
 	}
@@ -169,8 +171,8 @@ func (g *Guest) enterRoot(dir string) error {
 	type move struct{ from, to string }
 	var moves []move
 	for _, path := range []string{"/dev", "/proc", "/sys", "/run"} {
-		from, err := g.resolve(path)
-		if err != nil || !isMountPoint(from) {
+		from, err := mounts.Resolve(g.Root, path)
+		if err != nil || !mounts.IsMountPoint(from) {
 			continue
 		}
 		to := dir + path

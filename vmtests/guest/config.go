@@ -130,7 +130,7 @@ func machineFor(arch string) (machine, error) {
 		// QARMA, the architected pointer authentication, is slow to emulate.
 		return machine{qemu: "qemu-system-aarch64", machine: "virt", serial: "ttyAMA0", cpu: "max,pauth-impdef=on"}, nil
 	default:
-		return machine{}, fmt.Errorf("guest architecture %q: only amd64 and arm64 are known", arch)
+		return machine{}, fmt.Errorf("guest architecture %q: want amd64 or arm64", arch)
 	}
 }
 

@@ -51,7 +51,7 @@ func (c *Config) mergeFile(path, text string) error {
 	if f.DNS.Nameservers != nil {
 		c.setNameservers(f.DNS.Nameservers, &refused)
 	}
-	c.Network.merge(f.Network, &refused)
+	c.setNetwork(f.Network, &refused)
 	c.setServices(f.Service, &refused)
 	c.setHandlers(f.Binfmt, &refused)
 	c.setSysctls("", f.Sysctl, &refused)

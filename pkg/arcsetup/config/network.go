@@ -46,8 +46,8 @@ type networkFile struct {
 	}
 }
 
-// merge sets what the file configures.
-func (n *Network) merge(f networkFile, refused *refusals) {
+// setNetwork sets what the file configures.
+func (n *Network) setNetwork(f networkFile, refused *refusals) {
 	refused.add("network.primary", take(&n.Primary, f.Primary, checked(checkNIC)))
 	refused.add("network.bridge", take(&n.Bridge, f.Bridge, checked(checkNIC)))
 	n.ProbeAddress, n.ReleaseOnPowerOff, n.IPv6Router = f.ProbeAddress, f.ReleaseOnPowerOff, f.IPv6Router

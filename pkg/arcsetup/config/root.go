@@ -32,9 +32,6 @@ const WaitForever time.Duration = -1
 // has no disk driver that is still being loaded.
 const DefaultRootWait = 10 * time.Second
 
-// maxRootWait is the kernel's own limit in seconds: an int of milliseconds.
-const maxRootWait = (1<<31 - 1) / 1000
-
 // Root returns the root that the command line asks for. It is usable whatever the
 // error, which joins one error for each wrong value.
 func (l CommandLine) Root() (Root, error) {
@@ -65,8 +62,8 @@ func (l CommandLine) Root() (Root, error) {
 
 func parseRootWait(v string) (time.Duration, error) {
 	seconds, err := strconv.ParseUint(v, 10, 31)
-	if err != nil || seconds > maxRootWait {
-		return 0, fmt.Errorf("%q is not a number of seconds up to %d", v, maxRootWait)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a number of seconds", v)
 	}
 	return time.Duration(seconds) * time.Second, nil
 }

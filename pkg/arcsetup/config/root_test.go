@@ -31,7 +31,7 @@ func TestRoot(t *testing.T) {
 		{cmdline: "root=/dev/vda rootwait=soon", want: Root{Device: "/dev/vda", Wait: DefaultRootWait}, err: "rootwait: \"soon\""},
 		{cmdline: "root=/dev/vda rootwait=3 rootwait=-1", want: Root{Device: "/dev/vda", Wait: 3 * time.Second}, err: "rootwait: \"-1\""},
 		{cmdline: "rootwait=9999999999", want: Root{Wait: DefaultRootWait}, err: "rootwait: \"9999999999\""},
-		{cmdline: "rootwait=2147484", want: Root{Wait: DefaultRootWait}, err: "2147483"},
+		{cmdline: "rootwait=2147483647", want: Root{Wait: 2147483647 * time.Second}},
 		{cmdline: "rootwait=", want: Root{Wait: DefaultRootWait}, err: "rootwait: "},
 		{cmdline: "root= rootfstype=", want: Root{Types: []string{}, Wait: DefaultRootWait}},
 	} {

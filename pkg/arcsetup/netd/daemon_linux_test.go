@@ -559,8 +559,7 @@ func TestMTUOfBefore(t *testing.T) {
 		return
 	}
 	addNIC(t, newNamespace(t), "eth0", "10.0.2.1/24")
-	k, err := openKernel()
-	must(t, err)
+	k := kernel{&netlink.Handle{}}
 	link, err := k.LinkByName("eth0")
 	must(t, err)
 	must(t, k.setMTU(link, 1400))

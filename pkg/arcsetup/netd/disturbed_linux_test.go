@@ -78,10 +78,8 @@ func TestDisturbed(t *testing.T) {
 		got := ip(t, "route", "show", "default")
 		return strings.HasPrefix(got, leasedDefault) && strings.Count(got, "metric") == 2
 	})
-	for _, gateway := range []string{"10.0.2.9", "192.168.64.1"} {
-		if n := r.logged.count(gateway); n != 1 {
-			t.Errorf("the rival default route via %s was logged %d times, want once", gateway, n)
-		}
+	if n := r.logged.count("added a default route"); n != 1 {
+		t.Errorf("logged %d times that there are other default routes, want once", n)
 	}
 	if got := state() + ip(t, "route", "show", "table", "77"); !strings.Contains(got, "203.0.113.9/32") || !strings.Contains(got, "10.8.0.0/16") || !strings.Contains(got, "default via 10.0.2.9 dev eth0") {
 		t.Errorf("in the end:\n%s", got)
@@ -221,7 +219,8 @@ func TestChangesMeanwhile(t *testing.T) {
 	changed := make(chan struct{}, 1)
 	end, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
-		k, err := openKernel()
+		k := kernel{&netlink.Handle{}}
+		var err error
 		for p := netip.MustParsePrefix("192.0.2.1/32"); err == nil; {
 			if err = k.AddrReplace(other, &netlink.Addr{IPNet: ipNet(p)}); err == nil {
 				err = k.removeAddress(other, p)
@@ -236,8 +235,7 @@ func TestChangesMeanwhile(t *testing.T) {
 		}
 		ended <- err
 	}()
-	k, err := openKernel()
-	must(t, err)
+	k := kernel{&netlink.Handle{}}
 	select {
 	case <-changed:
 	case err := <-ended:

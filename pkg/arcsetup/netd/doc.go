@@ -7,7 +7,6 @@
 // It must not know who started it, and it never touches /etc/resolv.conf: the Report
 // has the name servers, for whoever forwards to them.
 //
-// The DHCP library logs through the standard logger. Whoever runs the daemon should
-// lower these records to debug level, with slog.SetDefault and
-// slog.SetLogLoggerLevel.
+// The DHCP library logs through the standard logger, to standard error unless somebody
+// changes that.
 package netd

@@ -183,7 +183,7 @@ func (c dhcpClient) release(link netlink.Link, ack *dhcpv4.DHCPv4) error {
 
 // send sends a message without an answer and closes conn.
 func (c dhcpClient) send(conn net.PacketConn, to net.Addr, message *dhcpv4.DHCPv4) error {
-	_, err := c.counter.of(conn, nil).WriteTo(message.ToBytes(), to)
+	_, err := c.counter.of(conn, message.ClientHWAddr).WriteTo(message.ToBytes(), to)
 	return errors.Join(err, conn.Close())
 }
 

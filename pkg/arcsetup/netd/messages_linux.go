@@ -37,9 +37,6 @@ func listenPackets(link netlink.Link, protocol int, filter []bpf.RawInstruction)
 		packet.Datagram, protocol, &packet.Config{Filter: filter})
 }
 
-// maxPacket is the longest IPv4 packet, in bytes.
-const maxPacket = 1<<16 - 1
-
 // dhcpAnswers passes UDP datagrams to the port of a DHCP client, so that nothing
 // else wakes the client. Of a fragmented datagram it passes the first part. The
 // offsets are from RFC 791 section 3.1 and RFC 768.
@@ -54,7 +51,7 @@ var dhcpAnswers = []bpf.Instruction{
 	bpf.LoadMemShift{Off: 0},          // the header's length
 	bpf.LoadIndirect{Off: 2, Size: 2}, // destination port
 	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: dhcpv4.ClientPort, SkipTrue: 1},
-	bpf.RetConstant{Val: maxPacket},
+	bpf.RetConstant{Val: 1<<16 - 1}, // bytes: all
 	bpf.RetConstant{Val: 0},
 }
 
@@ -65,8 +62,7 @@ type counter struct {
 	messages Messages
 }
 
-// of returns conn such that it counts what it sends, and what it receives for the
-// client with the MAC address own.
+// of returns conn such that it counts the messages of the client with the MAC address own.
 func (c *counter) of(conn net.PacketConn, own net.HardwareAddr) net.PacketConn {
 	return countedConn{conn, c, own}
 }
@@ -80,7 +76,7 @@ type countedConn struct {
 func (c countedConn) ReadFrom(b []byte) (int, net.Addr, error) {
 	n, from, err := c.PacketConn.ReadFrom(b)
 	if err == nil {
-		c.counter.received(b[:n], c.own)
+		c.counter.count(&c.counter.messages.Received, dhcpv4.OpcodeBootReply, b[:n], c.own)
 	}
 	return n, from, err
 }
@@ -88,37 +84,26 @@ func (c countedConn) ReadFrom(b []byte) (int, net.Addr, error) {
 func (c countedConn) WriteTo(b []byte, to net.Addr) (int, error) {
 	n, err := c.PacketConn.WriteTo(b, to)
 	if err == nil {
-		c.counter.sent(b)
+		c.counter.count(&c.counter.messages.Sent, dhcpv4.OpcodeBootRequest, b, c.own)
 	}
 	return n, err
 }
 
-func (c *counter) received(message []byte, own net.HardwareAddr) {
+// count adds a message with the operation op, of the client with the MAC address own, to
+// counts.
+func (c *counter) count(counts *map[string]int, op dhcpv4.OpcodeType, message []byte, own net.HardwareAddr) {
 	m, err := dhcpv4.FromBytes(message)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case err != nil:
 		c.messages.Malformed++
-	case m.OpCode == dhcpv4.OpcodeBootReply && bytes.Equal(m.ClientHWAddr, own):
-		c.messages.Received = increment(c.messages.Received, m.MessageType())
+	case m.OpCode == op && bytes.Equal(m.ClientHWAddr, own):
+		if *counts == nil {
+			*counts = make(map[string]int)
+		}
+		(*counts)[m.MessageType().String()]++
 	}
-}
-
-func (c *counter) sent(message []byte) {
-	if m, err := dhcpv4.FromBytes(message); err == nil {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.messages.Sent = increment(c.messages.Sent, m.MessageType())
-	}
-}
-
-func increment(counts map[string]int, t dhcpv4.MessageType) map[string]int {
-	if counts == nil {
-		counts = make(map[string]int)
-	}
-	counts[t.String()]++
-	return counts
 }
 
 // read returns the counts so far.

@@ -28,6 +28,9 @@ func Apply(add, remove []Rule) (changed bool, err error) {
 			return false, err
 		}
 	}
+	if len(add)+len(remove) == 0 {
+		return false, nil
+	}
 	changed, err = applyBatch(add, remove)
 	if !errors.Is(err, errNoConntrack) {
 		return changed, err

@@ -1,4 +1,5 @@
-package arcsetup
+// Package disks finds block devices by what is on them. It must not mount any.
+package disks
 
 import (
 	"errors"
@@ -6,14 +7,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/arcinit/arcinit/internal/blockdev"
 	"golang.org/x/sys/unix"
 )
 
-// errNotThere is the error of a root that may appear later.
-var errNotThere = errors.New("not there")
+// ErrNotThere is the error of a device that may appear later.
+var ErrNotThere = errors.New("not there")
 
 // blockDevice is a disk or a partition, and what identifies it.
 type blockDevice struct {
@@ -43,17 +45,19 @@ func (d blockDevice) String() string {
 	return s + ")"
 }
 
-// findBlockDevice returns the path of the first device that root= names: in a form
-// that the kernel knows (block/early-lookup.c), or by the file system's UUID or
-// LABEL, which the kernel leaves to an initramfs.
-func (g *Guest) findBlockDevice(root string) (path string, err error) {
-	if strings.HasPrefix(root, "/dev/") {
-		if _, err := os.Stat(g.path(root)); errors.Is(err, fs.ErrNotExist) {
-			return "", errNotThere
+// Find returns the path of the first block device with this name, as in root= on the
+// kernel command line: in a form that the kernel knows (block/early-lookup.c), or by
+// the file system's UUID or LABEL, which the kernel leaves to an initramfs. /sys and
+// /dev are below the directory root. The error is ErrNotThere if the device may
+// appear later.
+func Find(root, device string) (path string, err error) {
+	if strings.HasPrefix(device, "/dev/") {
+		if _, err := os.Stat(filepath.Join(root, device)); errors.Is(err, fs.ErrNotExist) {
+			return "", ErrNotThere
 		}
-		return root, nil
+		return device, nil
 	}
-	tag, want, _ := strings.Cut(root, "=")
+	tag, want, _ := strings.Cut(device, "=")
 	var is func(blockDevice) bool
 	switch tag {
 	case "LABEL":
@@ -68,18 +72,18 @@ func (g *Guest) findBlockDevice(root string) (path string, err error) {
 	if is == nil || want == "" {
 		return "", errors.New("not /dev/NAME, PARTUUID=, PARTLABEL=, UUID= or LABEL=, nor a tag with rootfstype=virtiofs")
 	}
-	for _, d := range g.blockDevices() {
+	for _, d := range devices(root) {
 		if is(d) {
 			return d.path(), nil
 		}
 	}
-	return "", errNotThere
+	return "", ErrNotThere
 }
 
-// describeBlockDevices lists the block devices for an error or a log line.
-func (g *Guest) describeBlockDevices() string {
+// Describe lists the block devices for an error or a log line.
+func Describe(root string) string {
 	var all []string
-	for _, d := range g.blockDevices() {
+	for _, d := range devices(root) {
 		all = append(all, d.String())
 	}
 	if all == nil {
@@ -88,36 +92,38 @@ func (g *Guest) describeBlockDevices() string {
 	return "block devices are " + strings.Join(all, ", ")
 }
 
-// blockDevices returns the devices that have a medium, sorted by name.
-func (g *Guest) blockDevices() []blockDevice {
-	links, _ := filepath.Glob(g.path("/sys/class/block/*"))
+// devices returns the devices that have a medium, sorted by name.
+func devices(root string) []blockDevice {
+	links, _ := filepath.Glob(filepath.Join(root, "/sys/class/block/*"))
 	tables := map[string]blockdev.Table{} // by disk
-	var devices []blockDevice
+	var found []blockDevice
 	for _, link := range links {
 		d := blockDevice{name: filepath.Base(link)}
 		// Always in sectors of 512 bytes (Documentation/ABI/stable/sysfs-block).
 		if d.bytes = readNumber(link+"/size") * 512; d.bytes == 0 {
 			continue
 		}
-		d.content, d.err = g.readSuperblock(d.path())
+		d.content, d.err = ReadSuperblock(root, d.path())
 		if number := readNumber(link + "/partition"); number > 0 {
 			// A partition's directory is in the directory of its disk.
 			dir, err := filepath.EvalSymlinks(link)
 			d.err = errors.Join(d.err, err)
 			disk := filepath.Dir(dir)
 			if _, ok := tables[disk]; !ok {
-				tables[disk], err = g.readTable(disk)
+				tables[disk], err = readTable(root, disk)
 				d.err = errors.Join(d.err, err)
 			}
 			d.partition = tables[disk].Partition(int(number))
 		}
-		devices = append(devices, d)
+		found = append(found, d)
 	}
-	return devices
+	return found
 }
 
-func (g *Guest) readSuperblock(path string) (blockdev.Superblock, error) {
-	f, err := g.openDevice(path)
+// ReadSuperblock reads the superblock of the device with this path. The error is
+// ErrNotThere if the device may appear later.
+func ReadSuperblock(root, path string) (blockdev.Superblock, error) {
+	f, err := open(root, path)
 	if err != nil {
 		return blockdev.Superblock{}, err
 	}
@@ -130,9 +136,9 @@ func (g *Guest) readSuperblock(path string) (blockdev.Superblock, error) {
 }
 
 // readTable reads the partition table of the disk with this directory in /sys.
-func (g *Guest) readTable(dir string) (blockdev.Table, error) {
+func readTable(root, dir string) (blockdev.Table, error) {
 	disk := blockDevice{name: filepath.Base(dir)}
-	f, err := g.openDevice(disk.path())
+	f, err := open(root, disk.path())
 	if err != nil {
 		return blockdev.Table{}, err
 	}
@@ -140,12 +146,19 @@ func (g *Guest) readTable(dir string) (blockdev.Table, error) {
 	return blockdev.ReadTable(f, int(readNumber(dir+"/queue/logical_block_size")))
 }
 
-// openDevice opens a device for reading, without waiting for a medium.
-func (g *Guest) openDevice(path string) (*os.File, error) {
-	f, err := os.OpenFile(g.path(path), os.O_RDONLY|unix.O_NONBLOCK, 0)
+// open opens a device for reading, without waiting for a medium.
+func open(root, path string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(root, path), os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if errors.Is(err, unix.ENXIO) || errors.Is(err, fs.ErrNotExist) {
 		// The node is made before the disk is ready, and deleted before it is gone.
-		err = fmt.Errorf("%w: %w", errNotThere, err)
+		err = fmt.Errorf("%w: %w", ErrNotThere, err)
 	}
 	return f, err
+}
+
+// readNumber reads the number in a file of /sys; zero without one.
+func readNumber(path string) uint64 {
+	text, _ := os.ReadFile(path)
+	n, _ := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 54)
+	return n
 }

@@ -1,4 +1,6 @@
-package arcsetup
+// Package mounts mounts file systems, each once, below the directory that is the
+// guest's root. It must not know what they are for.
+package mounts
 
 import (
 	"cmp"
@@ -13,67 +15,72 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mountPoint is a mount that the guest needs.
-type mountPoint struct {
-	device, path, fsType, data string
-	flags                      uintptr
-	// magic is the file system's type in statfs(2), which tells an existing mount
+// Point is a mount that the guest needs.
+type Point struct {
+	// Device, FSType, Flags and Data are arguments of mount(2), Path is the mount
+	// point in the guest.
+	Device, Path, FSType, Data string
+	Flags                      uintptr
+	// Magic is the file system's type in statfs(2), which tells an existing mount
 	// of it.
-	magic int64
-	// mode is the permission of a tmpfs's root; zero is the kernel's default.
-	mode os.FileMode
+	Magic int64
+	// Mode is the permission of a tmpfs's root; zero is the kernel's default.
+	Mode os.FileMode
 }
 
-const permissionFlags = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+// Guarded are the flags of a mount that has neither programs nor device nodes.
+const Guarded = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 
-// mount mounts m, unless it is mounted. An existing mount, such as one by u-root's
+const permissionFlags = unix.MS_RDONLY | Guarded
+
+// Mount mounts m, unless it is mounted. An existing mount, such as one by u-root's
 // init, gets m's permission flags and mode.
-func (g *Guest) mount(m mountPoint) (changed bool, err error) {
-	path, flags, mounted, err := g.find(m)
+func (m Point) Mount(root string) (changed bool, err error) {
+	path, flags, mounted, err := m.Find(root)
 	if err != nil {
 		return false, err
 	}
 	if !mounted {
 		makeDir := func() error { return os.MkdirAll(path, 0o755) }
-		_, err := mount.Mount(m.device, path, m.fsType, m.options(), m.flags, makeDir)
-		return err == nil, explainType(m.fsType, err)
+		_, err := mount.Mount(m.Device, path, m.FSType, m.options(), m.Flags, makeDir)
+		return err == nil, explainType(m.FSType, err)
 	}
-	if want := m.flags & permissionFlags; flags != want {
+	if want := m.Flags & permissionFlags; flags != want {
 		if _, err := mount.Mount("", path, "", "", unix.MS_REMOUNT|unix.MS_BIND|want); err != nil {
 			return false, fmt.Errorf("change the flags of a mount: %w", err)
 		}
 		changed = true
 	}
-	if m.mode != 0 {
-		fixed, err := setMode(path, m.mode)
+	if m.Mode != 0 {
+		fixed, err := SetMode(path, m.Mode)
 		return changed || fixed, err
 	}
 	return changed, nil
 }
 
-// createAndMount creates m's file system before its mount point. It is for file
+// CreateAndMount creates m's file system before its mount point. It is for file
 // systems that the host or the kernel may not offer, where a mount point would be
 // of no use and a read-only root may lack it.
-func (g *Guest) createAndMount(m mountPoint) (changed bool, err error) {
-	path, _, mounted, err := g.find(m)
+func (m Point) CreateAndMount(root string) (changed bool, err error) {
+	path, _, mounted, err := m.Find(root)
 	if err != nil || mounted {
 		return false, err
 	}
-	fd, err := m.create()
+	fd, err := m.Create()
 	if err != nil {
 		return false, err
 	}
 	defer unix.Close(fd) //nolint:errcheck // the mount stays
-	if err := attach(fd, path); err != nil {
-		return false, fmt.Errorf("%s %s: %w", m.fsType, m.device, err)
+	if err := Attach(fd, path); err != nil {
+		return false, fmt.Errorf("%s %s: %w", m.FSType, m.Device, err)
 	}
 	return true, nil
 }
 
-// find returns where m is or will be mounted, whether it is, and its permission
+// Find returns where m is or will be mounted, whether it is, and its permission
 // flags.
-func (g *Guest) find(m mountPoint) (path string, flags uintptr, mounted bool, err error) {
-	if path, err = g.resolve(m.path); err != nil || !isMountPoint(path) {
+func (m Point) Find(root string) (path string, flags uintptr, mounted bool, err error) {
+	if path, err = Resolve(root, m.Path); err != nil || !IsMountPoint(path) {
 		return path, 0, false, err
 	}
 	var st unix.Statfs_t
@@ -81,25 +88,25 @@ func (g *Guest) find(m mountPoint) (path string, flags uintptr, mounted bool, er
 		return path, 0, false, &fs.PathError{Op: "statfs", Path: path, Err: err}
 	}
 	// The ST_ flags of statfs(2) have the values of their MS_ namesakes.
-	return path, uintptr(st.Flags) & permissionFlags, int64(st.Type) == m.magic, nil
+	return path, uintptr(st.Flags) & permissionFlags, int64(st.Type) == m.Magic, nil
 }
 
 // maxLinks is how many links in one path the kernel follows (MAXSYMLINKS,
 // linux/namei.h).
 const maxLinks = 40
 
-// resolve follows all links in the guest's path, also those that lead to nothing
+// Resolve follows all links in the guest's path, below root, also those that lead to nothing
 // yet. So a mount is made and looked for in one place, and its mount point can be
 // made there.
-func (g *Guest) resolve(path string) (string, error) {
-	if st, err := os.Lstat(g.path(path)); err == nil && st.IsDir() {
-		return g.path(path), nil
+func Resolve(root, path string) (string, error) {
+	if st, err := os.Lstat(filepath.Join(root, path)); err == nil && st.IsDir() {
+		return filepath.Join(root, path), nil
 	}
 	resolved, links := "/", 0
 	for rest := strings.Split(path, "/"); len(rest) > 0; {
 		next := filepath.Join(resolved, rest[0])
 		rest = rest[1:]
-		target, err := os.Readlink(g.path(next))
+		target, err := os.Readlink(filepath.Join(root, next))
 		if err != nil {
 			resolved = next // not a link
 			continue
@@ -112,43 +119,43 @@ func (g *Guest) resolve(path string) (string, error) {
 		}
 		rest = append(strings.Split(target, "/"), rest...)
 	}
-	return g.path(resolved), nil
+	return filepath.Join(root, resolved), nil
 }
 
-// isMountPoint reports whether something is mounted on path itself. statx(2) tells
+// IsMountPoint reports whether something is mounted on path itself. statx(2) tells
 // since Linux 5.8, which is cheaper than reading the table of mounts.
-func isMountPoint(path string) bool {
+func IsMountPoint(path string) bool {
 	var st unix.Statx_t
 	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &st)
 	return err == nil && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
 }
 
 // options are the options of the file system itself.
-func (m mountPoint) options() string {
-	if m.mode == 0 {
-		return m.data
+func (m Point) options() string {
+	if m.Mode == 0 {
+		return m.Data
 	}
-	mode := uint32(m.mode.Perm())
-	if m.mode&os.ModeSticky != 0 {
+	mode := uint32(m.Mode.Perm())
+	if m.Mode&os.ModeSticky != 0 {
 		mode |= unix.S_ISVTX
 	}
 	return fmt.Sprintf("mode=%04o", mode)
 }
 
-// create creates m's file system without mounting it (fsopen(2), Linux 5.2). It
+// Create creates m's file system without mounting it (fsopen(2), Linux 5.2). It
 // returns a descriptor of the file system's root.
-func (m mountPoint) create() (fd int, err error) {
+func (m Point) Create() (fd int, err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("create %s %s for %s: %w", m.fsType, m.device, m.path, err)
+			err = fmt.Errorf("create %s %s for %s: %w", m.FSType, m.Device, m.Path, err)
 		}
 	}()
-	context, err := unix.Fsopen(m.fsType, unix.FSOPEN_CLOEXEC)
+	context, err := unix.Fsopen(m.FSType, unix.FSOPEN_CLOEXEC)
 	if err != nil {
-		return 0, explainType(m.fsType, err)
+		return 0, explainType(m.FSType, err)
 	}
 	defer unix.Close(context) //nolint:errcheck // nothing is written to it
-	settings := "source=" + m.device
+	settings := "source=" + m.Device
 	if options := m.options(); options != "" {
 		settings += "," + options
 	}
@@ -162,11 +169,11 @@ func (m mountPoint) create() (fd int, err error) {
 		return 0, err
 	}
 	// The MOUNT_ATTR_ flags have the values of their MS_ namesakes.
-	return unix.Fsmount(context, unix.FSMOUNT_CLOEXEC, int(m.flags&permissionFlags))
+	return unix.Fsmount(context, unix.FSMOUNT_CLOEXEC, int(m.Flags&permissionFlags))
 }
 
-// attach mounts the file system with the root fd on path.
-func attach(fd int, path string) error {
+// Attach mounts the file system with the root fd on path.
+func Attach(fd int, path string) error {
 	if err := os.MkdirAll(path, 0o755); err != nil {
 		return fmt.Errorf("make the mount point: %w", err)
 	}
@@ -176,8 +183,8 @@ func attach(fd int, path string) error {
 	return nil
 }
 
-// setMode gives path these permission bits, unless it has them.
-func setMode(path string, mode os.FileMode) (changed bool, err error) {
+// SetMode gives path these permission bits, unless it has them.
+func SetMode(path string, mode os.FileMode) (changed bool, err error) {
 	st, err := os.Lstat(path)
 	if err != nil {
 		return false, err
