@@ -49,21 +49,16 @@ func claim(address string, log *slog.Logger, after func(time.Duration) <-chan ti
 func Owner() (pid int, err error) { return ownerOf(ownerAddress) }
 
 func ownerOf(address string) (pid int, err error) {
-	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: address, Net: "unix"})
-	if err != nil {
-		return 0, fmt.Errorf("no arcinit is running: %w", err)
-	}
-	defer conn.Close() //nolint:errcheck // nothing was written to it
-	raw, err := conn.SyscallConn()
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return 0, fmt.Errorf("owner socket: %w", err)
 	}
-	var peer *unix.Ucred
-	var errPeer error
-	err = raw.Control(func(fd uintptr) {
-		peer, errPeer = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	})
-	if err = errors.Join(err, errPeer); err != nil {
+	defer unix.Close(fd) //nolint:errcheck // nothing was written to it
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: address}); err != nil {
+		return 0, fmt.Errorf("no arcinit is running: %w", err)
+	}
+	peer, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
 		return 0, fmt.Errorf("find the owner of the system: %w", err)
 	}
 	return int(peer.Pid), nil
