@@ -214,11 +214,6 @@ func testRows(t *rows, m *machine) {
 			t.Errorf("fs.nr_open is %d, %v", nrOpen, err)
 		}
 	})
-	t.Run("rcu", func(t *testing.T) {
-		if got := m.read(t, "/sys/kernel/rcu_expedited"); got != "1\n" {
-			t.Errorf("rcu_expedited is %q", got)
-		}
-	})
 	t.Run("private", func(t *testing.T) { share(t, "private", "/private") })
 	t.Run("users", func(t *testing.T) {
 		share(t, "users", "/Users")
