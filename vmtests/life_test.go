@@ -113,8 +113,10 @@ func (m *machine) crash(t *testing.T, code int) {
 // TestLife follows a guest from its boot to a press of its power button.
 func TestLife(t *testing.T) {
 	t.Parallel()
+	host := &hostPort{}
 	m := boot(t, image{
-		cmdline: []string{"loglevel=8"},
+		ports:   []guest.Port{host.port("host")},
+		cmdline: []string{"loglevel=8", "arcbox.notify=virtio-port:host"},
 		shared: map[string]string{"etc/arcinit.toml": `
 [[service]]
 name = "third"
@@ -137,6 +139,8 @@ argv = ["/arcbox/bin/gone"]
 	t.Run("surroundings", func(t *testing.T) { testSurroundings(t, m, start) })
 	t.Run("output", func(t *testing.T) { testOutput(t, m) })
 	t.Run("services", func(t *testing.T) { testServices(t, m) })
+	heard := 0
+	t.Run("run again", func(t *testing.T) { heard = testQuietAgain(t, m, host) })
 	t.Run("garbage", func(t *testing.T) { testGarbageSignals(t, m) })
 	t.Run("full", func(t *testing.T) { testFullRun(t, m) })
 	t.Run("crash loop", func(t *testing.T) { testCrashLoop(t, m) })
@@ -149,7 +153,27 @@ argv = ["/arcbox/bin/gone"]
 		if agent < 0 || netd < agent {
 			t.Errorf("the agent, which started last, did not end before the network daemon:\n%s", log)
 		}
+		if said := host.heard(); len(said) == heard || said[heard] != "STOPPING=1" {
+			t.Errorf("after uinit ran again, the host heard %q, want STOPPING=1 first", said[heard:])
+		}
 	})
+}
+
+// testQuietAgain runs uinit again, which must tell the host nothing. It returns how
+// many assignments the host had received before.
+func testQuietAgain(t *testing.T, m *machine, host *hostPort) (heard int) {
+	// A service has failed, so the last assignment of the boot is its error number.
+	eventually(t, func() string {
+		said := host.heard()
+		if heard = len(said); !slices.Contains(said, "READY=1") || !slices.Contains(said, "ERRNO=2") {
+			return fmt.Sprintf("the host heard %q", said)
+		}
+		return ""
+	})
+	if r := m.run(t, arcsetup.ProgramPath); r.Code != 0 {
+		t.Errorf("uinit ended with code %d: %s", r.Code, r.Stderr)
+	}
+	return heard
 }
 
 // testSurroundings checks what the agent inherits.

@@ -110,11 +110,16 @@ func TestSwapIn(t *testing.T) {
 }
 
 // TestRootByLabel boots a writable root that has its own modules. The command line
-// does not name its type.
+// does not name its type. Links are in the place of /tmp and /etc.
 func TestRootByLabel(t *testing.T) {
 	t.Parallel()
 	tree := swapinTree(t, nil)
 	command(t, "", "cp", "-a", filepath.Join(built(t, "modules"), "lib/modules"), filepath.Join(tree, "lib/"))
+	for link, target := range map[string]string{"tmp": "scratch", "etc": "usr/etc"} {
+		command(t, "", "rm", "-rf", filepath.Join(tree, link))
+		command(t, "", "mkdir", "-p", filepath.Join(tree, target))
+		command(t, "", "ln", "-s", target, filepath.Join(tree, link))
+	}
 	m := boot(t, image{
 		disks: []guest.Disk{{File: ext4Disk(t, tree, "the root"), Writable: true}},
 		nics:  bothNICs(), tools: true,
