@@ -124,11 +124,11 @@ func (a axis) tick() time.Duration {
 type canvas struct{ strings.Builder }
 
 func (c *canvas) rect(class string, x float64, y int, width float64) {
-	c.WriteString(fmt.Sprintf("<rect class=\"%s\" x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\"/>\n", escape(class), x, y, width, barHeight))
+	fmt.Fprintf(&c.Builder, "<rect class=\"%s\" x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\"/>\n", escape(class), x, y, width, barHeight)
 }
 
 func (c *canvas) path(class, format string, args ...any) {
-	c.WriteString(fmt.Sprintf("<path class=\"%s\" d=\"%s\"/>\n", escape(class), fmt.Sprintf(format, args...)))
+	fmt.Fprintf(&c.Builder, "<path class=\"%s\" d=\"%s\"/>\n", escape(class), fmt.Sprintf(format, args...))
 }
 
 // text writes text; a viewer shows the tip when the pointer is on it.
@@ -136,7 +136,7 @@ func (c *canvas) text(class string, x float64, y int, text, tip string) {
 	if tip != "" {
 		tip = "<title>" + escape(tip) + "</title>"
 	}
-	c.WriteString(fmt.Sprintf("<text class=\"%s\" x=\"%.1f\" y=\"%d\">%s%s</text>\n", class, x, y, escape(text), tip))
+	fmt.Fprintf(&c.Builder, "<text class=\"%s\" x=\"%.1f\" y=\"%d\">%s%s</text>\n", class, x, y, escape(text), tip)
 }
 
 // picture is drawn row by row from top to bottom. The rows are drawn over the lines.
@@ -229,9 +229,9 @@ func (p *picture) nic(n netd.NIC) {
 func (p *picture) svg(r arcsetup.Report) string {
 	var c canvas
 	height := p.y + legend
-	c.WriteString(fmt.Sprintf("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\">\n", width, height, width, height))
+	fmt.Fprintf(&c.Builder, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\">\n", width, height, width, height)
 	c.WriteString(style)
-	c.WriteString(fmt.Sprintf("<rect class=\"page\" width=\"%d\" height=\"%d\"/>\n", width, height))
+	fmt.Fprintf(&c.Builder, "<rect class=\"page\" width=\"%d\" height=\"%d\"/>\n", width, height)
 	c.text("title", 10, 26, "arcinit "+r.Version+" on Linux "+r.Kernel, "")
 	summary := r.Count()
 	if r.AgentStarted != 0 {
