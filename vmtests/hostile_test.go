@@ -156,7 +156,7 @@ func hostiles(server, other netip.Prefix) []hostile {
 		}, logged: []string{"0.0.0.0/0 via"}, bridge: true},
 		{name: "classless routes to the networks of the NICs", options: classless(slices.Concat(
 			[]byte{24}, next[:3], gw[:], []byte{32}, next[:3], []byte{1}, gw[:], []byte{25}, next[:3], []byte{0}, gw[:], []byte{24}, own[:3], gw[:])...), gateway: "none",
-			primaryLogged: []string{other.Masked().String(), server.Masked().String()}, bridge: true},
+			primaryLogged: []string{other.Masked().String() + " via", server.Masked().String() + " via"}, bridge: true},
 		{name: "classless routes, too many", options: classless(routes(140)...), gateway: "none", routes: 64, costs: 3 * time.Second,
 			logged: []string{" 76 routes"}, bridge: true},
 		{name: "classless routes, 1000 in 9 kB", options: classless(routes(1000)...), comes: noOffer},
