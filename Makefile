@@ -37,7 +37,7 @@ KERNELS ?= stock own $(if $(filter amd64,$(ARCH)),bookworm trixie-backports)
 else
 KERNELS ?= stock
 endif
-export ARCH
+export ARCH FULL
 
 # Directories of the distribution's kernels, and of those that this run boots.
 STOCK := $(BUILD) $(addprefix $(BUILD)/kernels/,$(if $(filter amd64,$(ARCH)),bookworm trixie-backports))
@@ -94,7 +94,8 @@ else
 RUN ?= ^(TestRows|TestVirtioConsole|TestRosetta|TestRosettaUnfit|TestFEX|TestHandlers|TestProductionImageBoots|TestOwnKernelMeetsMoby|TestJailer$(if $(ENGINES),|TestDocker))$$
 endif
 
-# One package at a time, because each boots guests. The tests read ARCH, KERNELS, ENGINES and UPDATE from the environment.
+# One package at a time, because each boots guests. The tests read ARCH, KERNELS, ENGINES, FULL and UPDATE from
+# the environment.
 vmtest: packages images $(if $(filter own,$(KERNELS)),$(BUILD)/kernel)
 	GOOS=linux GOARCH=$(ARCH) CGO_ENABLED=0 go build -o $(BUILD)/arcbox-agent ./vmtests/agent
 	ARCINIT_BUILD=$(abspath $(BUILD)) KERNELS='$(KERNELS)' ENGINES='$(ENGINES)' go test -tags vmtest -count=1 -p 1 -timeout 90m -run '$(RUN)' ./vmtests/...

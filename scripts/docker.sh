@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# docker.sh OUT ENGINE [nft|legacy|nftables] makes an EROFS disk of Debian's packages: a container engine and what it runs,
-# with mount points for arcinit to go on there with root=. The engine is
+# docker.sh OUT ENGINE [nft|legacy|nftables] makes an EROFS disk for root= from Debian's packages: a container engine and the
+# programs that it needs. The engine is
 #
-#	20.10, 26.1   what a release of Debian has
-#	28.5          the same; if none has it any more, a later one that a release has, which is said
-#	29            dockerd and docker-proxy built from moby's Go module, beside the packages of 28.5
+#	20.10, 26.1   from a Debian release
+#	28.5          the same; a later version, with a message, if no release has 28.5 any more
+#	29            dockerd and docker-proxy built from moby's Go module, with the packages of 28.5
 #
-# Its firewall is written by iptables-nft, unless iptables-legacy is asked for, or by the engine itself over nftables, which
-# 29 can. What was made is kept in the cache by the content of all that it was made from.
+# The engine's firewall uses iptables-nft (the default), iptables-legacy, or with 29 nftables without iptables. The cache keeps
+# each disk under the checksum of everything that it was made from.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/debs.sh"
 . "$(dirname "$0")/disks.sh"
@@ -15,40 +15,40 @@
 out=$1 engine=$2 tables=${3:-nft}
 moby=github.com/moby/moby/v2@v2.0.0-beta.24
 
-# Releases that have the engine, and how versions of it begin.
+# The releases that may have the engine, and the start of its version.
 case $engine in
 20.10) suites=bookworm versions=20.10. ;;
 26.1) suites=trixie versions=26.1. ;;
 28.5 | 29) suites="forky sid" versions=28.5. ;;
-*) die "no engine $engine: only 20.10, 26.1, 28.5 and 29" ;;
+*) die "no engine $engine: want 20.10, 26.1, 28.5 or 29" ;;
 esac
 case $engine-$tables in
 29-nftables | [0-9.]*-nft | 28.5-legacy) ;;
-*) die "engine $engine with $tables is not known: only with nft, 28.5 with legacy, and 29 with nftables" ;;
+*) die "no engine $engine with $tables: want nft, 28.5 with legacy, or 29 with nftables" ;;
 esac
 need erofs-utils mkfs.erofs
-[ "$DISTRIBUTION" = debian ] || die "the engines come from releases of Debian, and this is $DISTRIBUTION"
+[ "$DISTRIBUTION" = debian ] || die "the engines come from Debian releases, but this machine runs $DISTRIBUTION"
 
-# solve PACKAGE... lists the packages and what apt would install for them.
+# solve PACKAGE... lists all packages that apt would install for these.
 solve() {
 	own_apt apt-get install --simulate --no-install-recommends "$@" | awk '$1 == "Inst" { print $2 }'
 }
 
-# take SUITE PATTERN finds the packages, if the release has an engine of a version that matches and all that it needs, which
-# a release under way may not.
+# take SUITE PATTERN finds the packages if the release has an engine whose version matches. It fails if dependencies are
+# missing, which happens in a release under development.
 take() {
 	local wanted
 	use_suite "$1"
 	has=$(own_apt apt-cache show --no-all-versions docker.io 2>/dev/null | awk '$1 == "Version:" { print $2 }')
 	[[ $has =~ ^$2 ]] || return 1
 	wanted=(docker.io containerd runc iptables tini busybox-static)
-	# The client has become a package of its own.
+	# In newer releases the client is a separate package.
 	! known docker-cli || wanted+=(docker-cli)
 	[ "$tables" != nftables ] || wanted+=(nftables)
 	solved=$(solve "${wanted[@]}")
 }
 
-# take_any PATTERN takes the first of the releases that has it.
+# take_any PATTERN takes the first release with a matching engine.
 take_any() {
 	local suite
 	for suite in $suites; do
@@ -58,16 +58,17 @@ take_any() {
 }
 
 if ! take_any "${versions//./[.]}"; then
-	[ "$versions" = 28.5. ] || die "$suites: there is no docker.io $engine"
-	# They have moved on, which is nobody's fault: what holds from 28 on is to hold for what comes after.
-	take_any '(28|29|[3-9][0-9])[.]' || die "$suites: there is no docker.io 28 or later"
+	[ "$versions" = 28.5. ] || die "$suites: no docker.io $engine"
+	# The releases have moved on. The tests for 28 must pass on later versions too.
+	take_any '(28|29|[3-9][0-9])[.]' || die "$suites: no docker.io 28 or later"
 	say "NO RELEASE OF DEBIAN HAS docker.io $versions* ANY MORE ($suites): taking $has"
 fi
-# What packages need to be installed, which they are not here.
+# Leave out the packages that are only needed to install the others.
 mapfile -t packages < <(grep -vE '^(adduser|base-passwd|debconf|dpkg|passwd|systemd|usrmerge|.*perl.*)$' <<<"$solved")
 debs=$(download "${packages[@]}")
 
-# go_programs DIR builds moby's programs in DIR. A program for another architecture gets a directory of its own.
+# go_programs DIR builds moby's programs in DIR. go install puts a cross-compiled program into a subdirectory of bin, so find
+# looks for it.
 go_programs() {
 	local gopath=$1.gopath program
 	rm -rf "$1" "$gopath"
@@ -107,12 +108,12 @@ if [ ! -e "$kept" ]; then
 	say "laying out the engine $has with $tables"
 	lay_out_root "$root" '*/ctr' <<<"$debs"
 	[ -z "$programs" ] || cp "$programs"/* "$root/usr/sbin/"
-	# For a person who looks around.
+	# Commands for a person in a shell.
 	for command in sh cat cp df dmesg env free grep head hostname id ip kill ls mkdir mount mv ping ps rm sed sleep sort \
 		stat tail top touch umount uname vi wc wget; do
 		[ -e "$root/bin/$command" ] || ln -s busybox "$root/bin/$command"
 	done
-	# Packages have these made when they are installed.
+	# Debian makes these links when the package is installed.
 	for program in iptables iptables-save iptables-restore ip6tables ip6tables-save ip6tables-restore; do
 		ln -sf "xtables-${tables%ables}-multi" "$root/usr/sbin/$program"
 	done

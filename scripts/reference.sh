@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# reference.sh DIR makes what `make bench` boots beside arcinit, and the agent of both:
+# reference.sh DIR makes the guest that `make bench` compares arcinit with, and the agent of both:
 #
-#	disk.erofs   a container VM's own disk, with busybox, iptables-legacy, and as /sbin/init the trampoline
-#	setup        the program that the trampoline starts from the share, and that does the set-up as the reference does
+#	disk.erofs   a container VM's own disk, with busybox, iptables-legacy, and the script /sbin/init
+#	setup        the program that /sbin/init starts from the share; it sets the guest up as the reference does
 #	stopwatch    the agent
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/debs.sh"
@@ -10,7 +10,7 @@
 
 dir=$1 source=vmtests/bench/reference
 
-[ "$ARCH" = "$(go env GOHOSTARCH)" ] || die "the reference is built for this machine's own architecture, not for $ARCH"
+[ "$ARCH" = "$(go env GOHOSTARCH)" ] || die "the reference can only be built for this machine's architecture, not for $ARCH"
 need erofs-utils mkfs.erofs
 need gcc gcc
 need linux-libc-dev /usr/include/linux/netlink.h
@@ -27,7 +27,7 @@ script() {
 	echo ';'
 }
 
-# A small C library: a program that is small is read soon from the share. The kernel's headers are the system's.
+# musl keeps the program small, so the guest reads it quickly from the share. The kernel's headers are the system's.
 {
 	script primary_script "$source/primary"
 	script bridge_script "$source/bridge"
@@ -50,7 +50,7 @@ if [ ! -e "$kept" ]; then
 	lay_out_root "$root" ./etc <<<"$debs"
 	ln -s busybox "$root/bin/sh"
 	find "$root/usr/sbin" -mindepth 1 ! -name 'xtables-*-multi' -delete
-	# The legacy one: by the other it takes as long (docs/benchmarks.md).
+	# iptables-nft takes as long as legacy (docs/benchmarks.md).
 	ln -s xtables-legacy-multi "$root/sbin/iptables"
 	install -m 755 "$source/init" "$root/sbin/init"
 	for file in bin/busybox sbin/iptables sbin/init; do

@@ -10,8 +10,7 @@ import (
 	"time"
 )
 
-// TestBuildTime asks the script for the time of a build: in a repository, in a
-// clone of it, and where there is none.
+// TestBuildTime runs scripts/built.sh in a repository, in a clone and without git.
 func TestBuildTime(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -19,7 +18,7 @@ func TestBuildTime(t *testing.T) {
 	run := func(in string, env []string, program string, args ...string) (string, error) {
 		cmd := exec.Command(program, args...)
 		cmd.Dir = in
-		// Whatever the tests run in says nothing here.
+		// Drop this process's own git variables and SOURCE_DATE_EPOCH.
 		for _, v := range os.Environ() {
 			if !strings.HasPrefix(v, "GIT_") && !strings.HasPrefix(v, "SOURCE_DATE_EPOCH=") {
 				cmd.Env = append(cmd.Env, v)
@@ -86,7 +85,7 @@ func TestBuildTime(t *testing.T) {
 	if err := os.Chtimes(filepath.Join(clone, "go.sum"), newest, newest); err != nil {
 		t.Fatal(err)
 	}
-	// Git looks in the directories above as well.
+	// Git also searches the parent directories.
 	noGit := []string{"GIT_CEILING_DIRECTORIES=" + dir}
 	if got := must(clone, noGit, "scripts/built.sh"); got != fmt.Sprint(newest.Unix()) {
 		t.Errorf("without git: %s, want the newest file's, %d", got, newest.Unix())

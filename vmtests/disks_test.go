@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// command runs a program of the host's administrator, whose directory need not
-// be on PATH.
+// command runs a program on the host. Its directory may be /usr/sbin, which PATH need
+// not have.
 func command(t *testing.T, stdin, name string, args ...string) {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -26,11 +26,11 @@ func command(t *testing.T, stdin, name string, args ...string) {
 	}
 }
 
-// swapinTree is the tree of a container VM's own disk, with these files too.
+// swapinTree makes the tree of a container VM's own disk, and adds files.
 func swapinTree(t *testing.T, files map[string]string) (dir string) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "tree")
-	// Its symbolic links rule out os.CopyFS.
+	// os.CopyFS cannot copy the tree's symbolic links.
 	command(t, "", "cp", "-a", built(t, "swapin"), dir)
 	for path, text := range files {
 		path = filepath.Join(dir, path)
@@ -52,7 +52,7 @@ func erofsDisk(t *testing.T, tree string) (file string) {
 	return file
 }
 
-// ext4Disk packs a tree into an ext4 with a label, with room to write.
+// ext4Disk packs a tree into an ext4 of 64 MiB with a label.
 func ext4Disk(t *testing.T, tree, label string) (file string) {
 	t.Helper()
 	file = filepath.Join(t.TempDir(), "ext4")
@@ -67,8 +67,8 @@ func gptDisk(t *testing.T, fileSystem, uuid, label string) (file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The first MiB has the table, the second the first partition; the copy
-	// of the table is at the end.
+	// The first MiB holds the partition table, the second the first partition, the
+	// end a copy of the table.
 	const start = 2 << 20
 	size := int64(start + len(content) + 2<<20)
 	file = filepath.Join(t.TempDir(), "gpt")

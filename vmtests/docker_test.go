@@ -24,57 +24,56 @@ import (
 	"github.com/arcinit/arcinit/vmtests/probe"
 )
 
-// engine is a container engine and how it is tested.
+// engine is a container engine, and what differs in its tests.
 type engine struct {
-	// daemon are the keys of [docker.daemon] that it needs.
+	// daemon holds the keys of [docker.daemon] that the engine needs.
 	daemon string
-	// nftables says that it writes its firewall itself, over nftables.
+	// nftables means that the engine writes its firewall with nftables.
 	nftables bool
-	// cannot are the checks that do not hold, as docs/docker.md explains: if one
-	// does after all, that is said.
+	// cannot lists the checks that must fail, as docs/docker.md explains.
 	cannot []string
-	// open is a command after which they do, as docs/docker.md says.
+	// open is a command after which all checks hold, as docs/docker.md says.
 	open []string
 }
 
-// unheeded are the checks that do not hold where arcinit's rules are in tables
-// that the engine does not look at.
-var unheeded = []string{
+// otherTables lists the checks that fail where the engine does not use the tables
+// that have arcinit's rules.
+var otherTables = []string{
 	"direct/unpublished", "direct/ping", "FORWARD DROP/unpublished", "FORWARD DROP/ping",
 	"restart/unpublished", "restart/ping",
 }
 
-// engines are those that scripts/docker.sh makes disks of, each with what writes
-// its firewall. What is said of 28.5 is to hold for each one after it, too.
+// engines lists the engines that scripts/docker.sh makes disks of. A name is a version
+// and the program that writes the engine's firewall.
 var engines = map[string]engine{
 	"28.5-nft": {daemon: "allow-direct-routing = true"},
 	"28.5-legacy": {
 		daemon: "allow-direct-routing = true",
-		cannot: unheeded,
+		cannot: otherTables,
 		open:   strings.Fields("iptables -I DOCKER-USER -i eth1 -j ACCEPT"),
 	},
 	"29-nftables": {
 		daemon:   "allow-direct-routing = true\nfirewall-backend = 'nftables'\nbridge-accept-fwmark = '1'",
 		nftables: true,
-		cannot:   unheeded,
+		cannot:   otherTables,
 		open:     strings.Fields("iptables -t mangle -A PREROUTING -i eth1 -j MARK --set-mark 1"),
 	},
 	"26.1-nft":  {},
 	"20.10-nft": {},
 }
 
-// TestDocker has containerd and dockerd of a disk run containers in a guest that
-// arcinit set up. ENGINES names the engines.
+// TestDocker runs containers with containerd and dockerd of a disk. ENGINES names the
+// engines.
 func TestDocker(t *testing.T) {
 	names := strings.Fields(os.Getenv("ENGINES"))
 	if len(names) == 0 {
-		t.Skip("ENGINES names no engine: they come from releases of Debian, and this is none, or make was told so")
+		t.Skip("ENGINES names no engine; engines come from releases of Debian")
 	}
 	for _, name := range names {
 		disk, diskless := strings.CutSuffix(name, "-diskless")
 		e, ok := engines[disk]
 		if !ok {
-			t.Fatalf("ENGINES=%s is none of the engines", name)
+			t.Fatalf("ENGINES=%s is not a known engine", name)
 		}
 		disk = built(t, "docker/"+disk+".erofs")
 		t.Run(name, func(t *testing.T) {
@@ -100,8 +99,8 @@ type dockerGuest struct {
 	web             netip.Addr // the container of that name
 }
 
-// testEngine boots the image, to which it adds what each guest has. Its programs are
-// on its own disk, or on the share private, as this disk has them.
+// testEngine boots the image, with what every guest has, and tests its engine. The
+// programs are on the image's disk, or those of the disk onShare, copied to a share.
 func testEngine(t *testing.T, e engine, im image, onShare string) {
 	nics, peers := dhcpPeers(t, time.Hour)
 	im.nics, im.tags = nics, append(im.tags, "users")
@@ -126,7 +125,7 @@ func testEngine(t *testing.T, e engine, im image, onShare string) {
 	}
 	address(t, m, "eth0", primaryAddress)
 	address(t, m, "eth1", bridgeAddress)
-	// All addresses of containers are looked for on the bridge NIC's link.
+	// The bridge's peer expects the addresses of all containers on its own link.
 	if err := d.bridge.Route(netip.MustParsePrefix("172.17.0.0/16")); err != nil {
 		t.Fatal(err)
 	}
@@ -137,9 +136,9 @@ func testEngine(t *testing.T, e engine, im image, onShare string) {
 		d.docker(t, "info", "-f", "{{.ServerVersion}}, storage {{.Driver}}, cgroup v{{.CgroupVersion}} by {{.CgroupDriver}}"))
 	d.docker(t, "import", "/arcbox/image.tar", "busybox")
 
-	// What containers are by themselves. These are no parallel subtests: while it
-	// waits for such ones a test does not count as running, and the next engine's
-	// guest would be booted, too, in the end all at once.
+	// Single containers. These subtests are not parallel: a test that waits for
+	// parallel subtests does not count as running, so all engines' guests would run
+	// at once.
 	t.Run("containers", func(t *testing.T) {
 		for name, test := range map[string]func(*testing.T, *dockerGuest){
 			"container": testContainer, "memory": testMemoryLimit, "cpu": testCPULimit, "pids": testPIDsLimit,
@@ -148,7 +147,7 @@ func testEngine(t *testing.T, e engine, im image, onShare string) {
 			t.Run(name, func(t *testing.T) { test(t, d) })
 		}
 	})
-	// What is there with a container that runs, and has to stay as it is.
+	// A container that keeps running.
 	d.startWeb(t)
 	t.Run("FORWARD", func(t *testing.T) {
 		if rules := d.rules(t); !strings.HasPrefix(rules, "-P FORWARD ACCEPT\n") {
@@ -175,9 +174,9 @@ func testEngine(t *testing.T, e engine, im image, onShare string) {
 	t.Logf("all of it took %v", time.Since(begin))
 }
 
-// useShare puts what a disk holds on the share private, and from there into the
-// root, which is the initramfs: on the share itself it works, too, but each start of
-// a program reads it anew (virtiofsd's cache=auto), which takes minutes.
+// useShare copies a disk's files to the share private, and from there to the root,
+// which is the initramfs. Programs on the share itself would be read again at each
+// start (virtiofsd's cache=auto), which takes minutes.
 func (d *dockerGuest) useShare(t *testing.T, disk string) {
 	t.Helper()
 	if mp := root(t, d.machine); mp.FSType != "rootfs" {
@@ -195,8 +194,8 @@ func (d *dockerGuest) useShare(t *testing.T, disk string) {
 		done`)
 }
 
-// startEngine starts dockerd and waits for it to answer, which takes half a minute
-// where nothing else runs.
+// startEngine starts dockerd and waits until it answers: half a minute on a machine
+// that does nothing else.
 func (d *dockerGuest) startEngine(t *testing.T) {
 	t.Helper()
 	d.dockerd = must[int](t, d.machine, "Start", probe.Daemon{
@@ -213,13 +212,13 @@ func (d *dockerGuest) startEngine(t *testing.T) {
 	})
 }
 
-// docker has the engine's own client do something, and returns what it says.
+// docker runs a command of the engine's client, and returns its output.
 func (d *dockerGuest) docker(t *testing.T, args ...string) string {
 	t.Helper()
 	return d.command(t, append([]string{"docker"}, args...)...)
 }
 
-// command runs a program of the disk, which must succeed, and returns what it says.
+// command runs a program of the disk, which must succeed, and returns its output.
 func (d *dockerGuest) command(t *testing.T, argv ...string) string {
 	t.Helper()
 	r := d.run(t, argv...)
@@ -229,19 +228,19 @@ func (d *dockerGuest) command(t *testing.T, argv ...string) string {
 	return r.Stdout
 }
 
-// shell has a new container run a line of shell.
+// shell runs a line of shell in a new container.
 func (d *dockerGuest) shell(t *testing.T, line string, options ...string) probe.Result {
 	t.Helper()
 	argv := append([]string{"docker", "run", "--rm"}, options...)
 	return d.run(t, append(argv, "busybox", "sh", "-c", line)...)
 }
 
-// testContainer looks around in a container with a terminal.
+// testContainer checks the surroundings of a container with a terminal.
 func testContainer(t *testing.T, d *dockerGuest) {
 	const next = "next"
 	looks := []struct {
 		name, line string
-		want       []string // how each line of what it prints begins
+		want       []string // the beginning of each line of output
 	}{
 		{"cgroup", "cat /proc/self/cgroup; grep cgroup2 /proc/mounts", []string{"0::/", "cgroup /sys/fs/cgroup cgroup2 ro,nosuid,nodev,noexec"}},
 		{"nofile", "ulimit -Sn; ulimit -Hn", []string{"1048576", "1048576"}},
@@ -272,21 +271,21 @@ func testContainer(t *testing.T, d *dockerGuest) {
 	}
 }
 
-// testMemoryLimit has containers read more into memory than they may have, and less.
+// testMemoryLimit runs containers that use less memory than their limit, and more.
 func testMemoryLimit(t *testing.T, d *dockerGuest) {
 	const killed = 128 + int(syscall.SIGKILL)
 	for size, want := range map[string]int{"16M": 0, "128M": killed} {
-		// A block is read into memory as a whole.
+		// dd holds a whole block in memory.
 		if r := d.shell(t, "exec dd if=/dev/zero of=/dev/null count=1 bs="+size, "--memory=64m"); r.Code != want {
-			t.Errorf("of 64 MiB, %s: code %d, want %d: %s", size, r.Code, want, r.Stderr)
+			t.Errorf("%s of memory, limit 64 MiB: code %d, want %d: %s", size, r.Code, want, r.Stderr)
 		}
 	}
 }
 
-// testCPULimit has a container want a whole processor.
+// testCPULimit runs a container that would use a whole processor.
 func testCPULimit(t *testing.T, d *dockerGuest) {
-	// What is used is looked at within the time that is: a pause between two looks
-	// counts as time alone.
+	// The time is read before the first use and after the last: a pause between two
+	// reads can only lower the share.
 	const uptime, used = "cat /proc/uptime; ", "grep -E '^(usage_usec|nr_throttled) ' /sys/fs/cgroup/cpu.stat; "
 	r := d.shell(t, uptime+used+"timeout 4 sh -c 'while :; do :; done'; "+used+uptime, "--cpus=0.2")
 	f := strings.Fields(r.Stdout)
@@ -301,50 +300,49 @@ func testCPULimit(t *testing.T, d *dockerGuest) {
 		return n
 	}
 	share, throttled := (number(7)-number(3))/1e6/(number(10)-number(0)), number(9)-number(5)
-	t.Logf("of 0.2 processors it had %.2f, and was throttled %.0f times", share, throttled)
-	if share > 0.3 || throttled < 10 {
-		t.Errorf("of 0.2 processors it had %.2f, and was throttled %.0f times", share, throttled)
+	if share > 0.3 || throttled == 0 {
+		t.Errorf("limited to 0.2 processors it used %.2f, and was throttled %.0f times", share, throttled)
 	}
 }
 
-// testPIDsLimit has a container start more processes than it may have.
+// testPIDsLimit runs a container that starts more processes than its limit.
 func testPIDsLimit(t *testing.T, d *dockerGuest) {
 	r := d.shell(t, "i=0; while [ $i -lt 100 ]; do sleep 100 & i=$((i+1)); echo $i; done", "--pids-limit=16")
 	if n := strings.Count(r.Stdout, "\n"); r.Code == 0 || n < 8 || n > 15 || !strings.Contains(r.Stderr, "can't fork") {
-		t.Errorf("with 16 processes allowed it started %d, code %d: %s", n, r.Code, r.Stderr)
+		t.Errorf("limited to 16 processes it started %d, code %d: %s", n, r.Code, r.Stderr)
 	}
 }
 
-// testSharedVolume has mounts appear on both sides of a volume.
+// testSharedVolume checks that mounts appear on both sides of a volume.
 func testSharedVolume(t *testing.T, d *dockerGuest) {
 	must[none](t, d.machine, "Mount", probe.MountRequest{Source: "volume", Target: "/mnt", FSType: "tmpfs"})
 	d.docker(t, "run", "-d", "--name=shared", "--cap-add=SYS_ADMIN", "-v", "/mnt:/mnt:rshared", "busybox",
 		"sh", "-c", "mkdir /mnt/in && mount -t tmpfs inside /mnt/in && exec sleep 1000")
 	eventually(t, func() string {
 		if m := mount(must[[]probe.Mount](t, d.machine, "Mounts", none{}), "/mnt/in"); m == nil || m.Source != "inside" {
-			return fmt.Sprintf("what the container mounts is not seen outside: %+v", m)
+			return fmt.Sprintf("the container's mount does not appear outside: %+v", m)
 		}
 		return ""
 	})
 	must[none](t, d.machine, "Mount", probe.MountRequest{Source: "outside", Target: "/mnt/out", FSType: "tmpfs"})
 	if r := d.run(t, "docker", "exec", "shared", "grep", "^outside /mnt/out ", "/proc/mounts"); r.Code != 0 {
-		t.Errorf("what is mounted outside is not seen in the container: %s", r.Stderr)
+		t.Errorf("a mount from outside does not appear in the container: %s", r.Stderr)
 	}
 	d.docker(t, "rm", "-f", "shared")
 }
 
-// startWeb starts a container that serves what the host shares, over HTTP on a port
-// that is published, and sends back lines on one that is not.
+// startWeb starts a container that serves a directory of the host over HTTP on a
+// published port, and echoes lines on a port that is not published.
 func (d *dockerGuest) startWeb(t *testing.T) {
 	t.Helper()
 	d.put("users", "site/index.html", "first\n")
-	// The first process of a container ignores SIGTERM, and would be waited for.
+	// The first process of a container ignores SIGTERM, so docker would wait for it.
 	d.docker(t, "run", "-d", "--name=web", "--stop-signal=KILL", "-p", "8080:80", "-v", "/Users/site:/www:ro", "busybox",
 		"sh", "-c", "nc -ll -p 7 -e cat & exec httpd -f -p 80 -h /www")
 	d.findWeb(t)
 }
 
-// findWeb waits for the container to serve, as the guest itself sees it.
+// findWeb finds the container's address and waits until the guest can connect to it.
 func (d *dockerGuest) findWeb(t *testing.T) {
 	t.Helper()
 	said := d.docker(t, "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", "web")
@@ -362,7 +360,7 @@ func (d *dockerGuest) findWeb(t *testing.T) {
 	}
 }
 
-// fetch has a host get the page at an address.
+// fetch gets the page at an address, from a host.
 func fetch(t *testing.T, from *dhcppeer.Host, to netip.AddrPort) (page string, err error) {
 	client := http.Client{
 		Timeout: 5 * time.Second,
@@ -389,7 +387,7 @@ func fetch(t *testing.T, from *dhcppeer.Host, to netip.AddrPort) (page string, e
 	return string(body), err
 }
 
-// served has a host get the page, which must be this one.
+// served checks the page that a host gets at an address.
 func served(t *testing.T, from *dhcppeer.Host, to netip.AddrPort, want string) error {
 	page, err := fetch(t, from, to)
 	if err == nil && page != want {
@@ -398,38 +396,46 @@ func served(t *testing.T, from *dhcppeer.Host, to netip.AddrPort, want string) e
 	return err
 }
 
-// published has the port that is published answer from the primary side.
+// published checks that the published port answers on the primary NIC.
 func (d *dockerGuest) published(t *testing.T) {
 	t.Helper()
-	if err := served(t, &d.primary.Host, netip.AddrPortFrom(leased[0], 8080), "first\n"); err != nil {
-		t.Error(err)
-	}
+	eventually(t, func() string {
+		if err := served(t, &d.primary.Host, netip.AddrPortFrom(leased[0], 8080), "first\n"); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
 }
 
-// direct has the container's own address answer from the bridge side, to which it
-// is but proxy ARP that says where it is.
+// direct checks that the container's own address answers on the bridge NIC. Only proxy
+// ARP tells the bridge where that address is.
 func (d *dockerGuest) direct(t *testing.T, name string) {
 	t.Helper()
 	host := &d.bridge.Host
-	d.holds(t, name+"/published", served(t, host, netip.AddrPortFrom(d.web, 80), "first\n"))
-	d.holds(t, name+"/unpublished", talked(t, host, netip.AddrPortFrom(d.web, 7), 5*time.Second))
-	d.holds(t, name+"/ping", pinged(t, host, d.web))
+	d.holds(t, name+"/published", func() error { return served(t, host, netip.AddrPortFrom(d.web, 80), "first\n") })
+	d.holds(t, name+"/unpublished", func() error { return talked(t, host, netip.AddrPortFrom(d.web, 7), 5*time.Second) })
+	d.holds(t, name+"/ping", func() error { return pinged(t, host, d.web) })
 }
 
-// holds takes what a check says: it has to hold, unless it is known that it cannot.
-func (d *dockerGuest) holds(t *testing.T, check string, err error) {
+// holds expects a check to succeed, or to fail where d.cannot lists it.
+func (d *dockerGuest) holds(t *testing.T, name string, check func() error) {
 	t.Helper()
-	cannot := slices.Contains(d.cannot, check)
-	if err != nil && !cannot {
-		t.Errorf("%s: %v", check, err)
+	if slices.Contains(d.cannot, name) {
+		if err := check(); err == nil {
+			t.Errorf("%s holds, but docs/docker.md says that it cannot", name)
+		}
+		return
 	}
-	if err == nil && cannot {
-		t.Errorf("%s holds, which it is said not to", check)
-	}
+	eventually(t, func() string {
+		if err := check(); err != nil {
+			return fmt.Sprintf("%s: %v", name, err)
+		}
+		return ""
+	})
 }
 
-// testOutbound has the container connect to a host beyond the primary NIC's
-// gateway, which says where that came from.
+// testOutbound connects from the container to a host beyond the primary NIC's gateway.
+// The host answers with the source address.
 func testOutbound(t *testing.T, d *dockerGuest) {
 	host, err := d.primary.Beyond(beyondPrimary)
 	if err != nil {
@@ -438,17 +444,16 @@ func testOutbound(t *testing.T, d *dockerGuest) {
 	answerLines(t, host, func(from net.Addr, _ string) string { return from.String() + "\n" })
 	r := d.run(t, "docker", "exec", "web", "sh", "-c", "echo hello | nc -w 10 "+beyondPrimary.String()+" 7")
 	if from, err := netip.ParseAddrPort(strings.TrimSpace(r.Stdout)); r.Code != 0 || err != nil || from.Addr() != leased[0] {
-		t.Errorf("code %d, the host was connected to from %q, want %s: %s", r.Code, r.Stdout, leased[0], r.Stderr)
+		t.Errorf("code %d, the connection came from %q, want %s: %s", r.Code, r.Stdout, leased[0], r.Stderr)
 	}
 }
 
-// testBindMount has the container serve a file of the host's, and what becomes of
-// it.
+// testBindMount checks that the container sees a file of the host change.
 func testBindMount(t *testing.T, d *dockerGuest) {
 	to := netip.AddrPortFrom(d.web, 80)
 	for _, text := range []string{"second\n", "third, and longer\n", "first\n"} {
 		d.put("users", "site/index.html", text)
-		// The guest may believe for a second what it knew (virtiofsd's cache=auto).
+		// The guest caches the file for a second (virtiofsd's cache=auto).
 		eventually(t, func() string {
 			if err := served(t, &d.bridge.Host, to, text); err != nil {
 				return err.Error()
@@ -458,13 +463,13 @@ func testBindMount(t *testing.T, d *dockerGuest) {
 	}
 }
 
-// rules are those of `ip filter` as the disk's iptables has them: FORWARD's first.
+// rules returns the rules of FORWARD as the disk's iptables prints them.
 func (d *dockerGuest) rules(t *testing.T) string {
 	t.Helper()
 	return d.command(t, "iptables", "-S", "FORWARD")
 }
 
-// ownRules are arcinit's, in the chains where they are.
+// ownRules returns arcinit's rules.
 func (d *dockerGuest) ownRules(t *testing.T) (own []string) {
 	t.Helper()
 	for line := range strings.Lines(d.command(t, "xtables-nft-multi", "iptables", "-S")) {
@@ -478,10 +483,10 @@ func (d *dockerGuest) ownRules(t *testing.T) (own []string) {
 	return own
 }
 
-// testAgainBeside has uinit run beside the live engine and a container, of which
-// it may change nothing.
+// testAgainBeside runs uinit beside the live engine and a container. It must change
+// nothing, and restore what somebody changed.
 func testAgainBeside(t *testing.T, d *dockerGuest) {
-	// As a storage driver may have its directory.
+	// A storage driver may make its directory private.
 	d.command(t, "busybox", "sh", "-ec", "mkdir /run/private; mount -t tmpfs private /run/private; mount --make-private /run/private")
 	snapshot := func() map[string]string {
 		s := map[string]string{
@@ -517,7 +522,7 @@ func testAgainBeside(t *testing.T, d *dockerGuest) {
 	})
 }
 
-// testEngineRestart has dockerd end and start again.
+// testEngineRestart ends dockerd and starts it again.
 func testEngineRestart(t *testing.T, d *dockerGuest) {
 	before := d.ownRules(t)
 	must[none](t, d.machine, "Kill", probe.Signal{PID: d.dockerd, Number: int(syscall.SIGTERM)})
@@ -527,12 +532,12 @@ func testEngineRestart(t *testing.T, d *dockerGuest) {
 		}
 		return ""
 	})
-	must[none](t, d.machine, "Remove", "/arcbox/dockerd.log") // it says that one has ended
+	must[none](t, d.machine, "Remove", "/arcbox/dockerd.log") // startEngine looks for the end in it
 	d.startEngine(t)
 	d.docker(t, "start", "web")
 	d.findWeb(t)
 	if after := d.ownRules(t); !slices.Equal(after, before) {
-		t.Errorf("arcinit's rules were %q, and are %q", before, after)
+		t.Errorf("arcinit's rules changed from %q to %q", before, after)
 	}
 	if rules := d.rules(t); !strings.HasPrefix(rules, "-P FORWARD ACCEPT\n") {
 		t.Errorf("the rules are\n%s", rules)

@@ -23,15 +23,15 @@ import (
 	"github.com/arcinit/arcinit/vmtests/probe"
 )
 
-// Addresses behind bridges in the guest, each of a network namespace that answers
-// pings and TCP on port 80.
+// Addresses behind bridges in the guest. Each belongs to a network namespace that
+// answers pings and TCP on port 80.
 const (
 	containerAddress = "172.17.0.2"
 	sandboxAddress   = "172.20.0.2"
 	otherAddress     = "172.30.0.2"
 )
 
-// containerAddresses are eight that the container has.
+// containerAddresses returns the container's eight addresses.
 func containerAddresses() []netip.Addr {
 	all := []netip.Addr{netip.MustParseAddr(containerAddress)}
 	for len(all) < 8 {
@@ -40,16 +40,16 @@ func containerAddresses() []netip.Addr {
 	return all
 }
 
-// station is one who sends packets and gets answers: a host beside the guest, or
-// what is behind a bridge in it.
+// station sends packets and gets answers: a host outside the guest, or a network
+// namespace behind a bridge in the guest.
 type station struct {
 	name    string
 	address string
-	// ping and talk have it ping an address, and exchange a line with port 80 of it.
+	// ping pings an address from the station, talk exchanges a line with its port 80.
 	ping, talk func(to string, timeout time.Duration) error
 }
 
-// stations has the guest route between five, and tells them by name.
+// stations boots a guest that routes between five stations, and returns them by name.
 func stations(t *testing.T) (m *machine, all map[string]*station) {
 	t.Helper()
 	nics, peers := dhcpPeers(t, time.Hour)
@@ -58,7 +58,7 @@ func stations(t *testing.T) (m *machine, all map[string]*station) {
 	address(t, m, "eth1", bridgeAddress)
 	all = map[string]*station{}
 	for name, peer := range map[string]*dhcppeer.Peer{"outside": peers[0], "host": peers[1]} {
-		// All that is not in its own subnet, it looks for on the link.
+		// The peer sends ARP for these subnets, as if they were on the link.
 		for _, subnet := range []string{"172.17.0.0/16", "172.20.0.0/16", "172.30.0.0/16"} {
 			if err := peer.Route(netip.MustParsePrefix(subnet)); err != nil {
 				t.Fatal(err)
@@ -79,8 +79,7 @@ func stations(t *testing.T) (m *machine, all map[string]*station) {
 		fmt.Fprintf(&further, "address add %s/16 dev eth0\n", a)
 	}
 	m.ipBatch(t, "container", further.String())
-	// What comes from outside is to be refused for the rules, not because
-	// nobody answers for it.
+	// The rules should refuse packets from outside, not a missing ARP answer.
 	m.write(t, "/proc/sys/net/ipv4/conf/eth0/proxy_arp", "1\n")
 	m.write(t, "/proc/sys/net/ipv4/neigh/eth0/proxy_delay", "0\n")
 	return m, all
@@ -112,7 +111,7 @@ func hostStation(t *testing.T, name string, h *dhcppeer.Host) *station {
 	}
 }
 
-// talked has a host send a line to an address, which must come back.
+// talked sends a line from a host to an address, which must send it back.
 func talked(t *testing.T, from *dhcppeer.Host, to netip.AddrPort, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
@@ -135,8 +134,8 @@ func heard(line string, err error) error {
 	return err
 }
 
-// bridged makes a network namespace of that name behind a bridge of its own, which
-// has the first address of the /16, as an engine does for its containers.
+// bridged makes a network namespace behind a bridge of its own. The bridge has the
+// first address of the /16, as with a container engine.
 func (m *machine) bridged(t *testing.T, name string, address netip.Addr) *station {
 	t.Helper()
 	bridge := map[string]string{"container": "docker0"}[name]
@@ -170,7 +169,7 @@ func (m *machine) bridged(t *testing.T, name string, address netip.Addr) *statio
 	}
 }
 
-// ipBatch has the real ip do what the lines say, in a network namespace.
+// ipBatch runs lines of commands with the real ip, in a network namespace.
 func (m *machine) ipBatch(t *testing.T, namespace, lines string) {
 	t.Helper()
 	argv := ip
@@ -192,7 +191,7 @@ func (m *machine) write(t *testing.T, path, text string) {
 	}{path, []byte(text)})
 }
 
-// ruleset is what the real iptables lists; it may not complain of anything.
+// ruleset returns the rules that the real iptables lists. It must not print a warning.
 func (m *machine) ruleset(t *testing.T) string {
 	t.Helper()
 	r := m.iptables(t, "-S")
@@ -202,7 +201,7 @@ func (m *machine) ruleset(t *testing.T) string {
 	return r.Stdout
 }
 
-// setRules has the real iptables change the rules.
+// setRules changes the rules with the real iptables.
 func (m *machine) setRules(t *testing.T, args string) {
 	t.Helper()
 	if r := m.iptables(t, strings.Fields(args)...); r.Code != 0 || r.Stderr != "" {
@@ -210,9 +209,9 @@ func (m *machine) setRules(t *testing.T, args string) {
 	}
 }
 
-// dockerChains are what Docker 28 adds to `ip filter` for docker0 (with
-// allow-direct-routing, without which it has a drop in `ip raw`): what comes from
-// elsewhere for a container is dropped before FORWARD's own rules are reached.
+// dockerChains are the chains that Docker 28 adds to `ip filter` for docker0. They drop
+// packets from other links to a container before FORWARD's own rules. (With
+// allow-direct-routing. Otherwise Docker has a drop rule in `ip raw`.)
 const dockerChains = `*filter
 -N DOCKER
 -N DOCKER-BRIDGE
@@ -229,12 +228,10 @@ const dockerChains = `*filter
 COMMIT
 `
 
-// TestForwarding has five stations around the guest send each other packets, and
-// looks at what is answered.
+// TestForwarding checks which of five stations around the guest can reach which.
 func TestForwarding(t *testing.T) {
 	t.Parallel()
-	// Who must always reach whom, whatever the engine's rules; and who does as
-	// those have it.
+	// The opened pairs must always work. The others depend on the engine's rules.
 	opened := []string{
 		"host container", "host sandbox", "sandbox outside", "sandbox container", "sandbox host",
 		"outside sandbox", "container sandbox", "other sandbox",
@@ -285,15 +282,14 @@ func TestForwarding(t *testing.T) {
 		reach(true, opened, fromContainer, aside)
 		reach(false, toContainer)
 	})
-	// That the engine drops what is not for a port it published, and the rules in
-	// DOCKER-USER are what it takes.
+	// Without the rules in DOCKER-USER, the engine drops packets to unpublished ports.
 	m.setRules(t, "-F DOCKER-USER")
 	t.Run("Docker/alone", func(t *testing.T) { reach(false, []string{"host container"}, toContainer) })
 	m.setRules(t, "-D DOCKER ! -i docker0 -o docker0 -j DROP")
 	t.Run("Docker/lifted", func(t *testing.T) { reach(true, []string{"host container"}, toContainer) })
 }
 
-// checkReach has one ping the other and talk to it.
+// checkReach checks ping and TCP from one station to the other.
 func checkReach(t *testing.T, from, to *station, want bool) {
 	t.Helper()
 	timeout := time.Second
@@ -310,9 +306,8 @@ func checkReach(t *testing.T, from, to *station, want bool) {
 	}
 }
 
-// testProxyARP pings addresses that have not been asked for before. If the kernel
-// held back each of its answers to ARP for up to 0.8 s, as it does by default,
-// they would take three seconds, more or less.
+// testProxyARP pings addresses for the first time. By default, the kernel delays each
+// proxied ARP answer by up to 0.8 s, which would add up to about three seconds.
 func testProxyARP(t *testing.T, host *station) {
 	begin := time.Now()
 	for _, a := range containerAddresses() {
@@ -327,9 +322,8 @@ func testProxyARP(t *testing.T, host *station) {
 	}
 }
 
-// legacyOnly are the modules of the image, for one without any, but for nfnetlink
-// and all that needs it, as nf_tables does: what is left of netfilter are the
-// tables of iptables-legacy.
+// legacyOnly returns the files of the image's modules without nfnetlink and the modules
+// that need it, such as nf_tables. Only the tables of iptables-legacy are left.
 func legacyOnly(t *testing.T) (files map[string]string) {
 	t.Helper()
 	root := built(t, "modules")
@@ -399,8 +393,8 @@ func rulesRefused(t *testing.T, m *machine, symbols ...string) {
 	})
 }
 
-// TestRulesBeforeAddress looks at a bridge NIC whose DHCP server is silent, and then
-// has the daemon put right what somebody removed.
+// TestRulesBeforeAddress checks the rules of a bridge NIC whose DHCP server is silent,
+// and then that the daemon restores removed rules and proxy ARP.
 func TestRulesBeforeAddress(t *testing.T) {
 	t.Parallel()
 	nics, peers := dhcpPeers(t, time.Hour)
@@ -432,8 +426,8 @@ func TestRulesBeforeAddress(t *testing.T) {
 		}
 		return ""
 	})
-	// With nothing to put right. The kernel parameter shows when the daemon is done
-	// with the signal before.
+	// proxy_arp shows that the daemon has handled the signal. The rules are complete,
+	// and must stay as they are.
 	for range 2 {
 		m.write(t, proxyARP, "0\n")
 		lookAgain()
@@ -494,14 +488,14 @@ func TestBridgeAtAnyMoment(t *testing.T) {
 }
 
 // TestLegacyTablesOnly boots a kernel whose only tables are those of
-// iptables-legacy. (TestNoNFTables has nfnetlink, and nf_tables refused.)
+// iptables-legacy. (TestNoNFTables has nfnetlink, but no nf_tables.)
 func TestLegacyTablesOnly(t *testing.T) {
 	t.Parallel()
 	m := boot(t, image{initrd: "initramfs.cpio", files: legacyOnly(t), nics: bothNICs(), tools: true, cmdline: []string{quiet}})
 	comesUp(t, m)
 	rulesRefused(t, m, "CONFIG_NF_TABLES", "CONFIG_NF_TABLES_IPV4", "CONFIG_NFT_COMPAT", "CONFIG_NETFILTER_XT_MATCH_CONNTRACK")
 	outcome(t, m, "netfilter", "unavailable", "nf_tables")
-	// All else is as ever, and so are the tables that there are.
+	// The rest works as usual, and the legacy tables are unchanged.
 	address(t, m, "eth0", "10.0.2.15/24")
 	address(t, m, "eth1", "192.168.64.15/24")
 	r := must[probe.Result](t, m, "Run", probe.Command{Argv: tool("iptables", "xtables-legacy-multi", "iptables", "-S"), Env: iptablesEnv})
@@ -513,7 +507,7 @@ func TestLegacyTablesOnly(t *testing.T) {
 	}
 }
 
-// TestNoConntrackMatch has a kernel that refuses one of the rules. All others hold.
+// TestNoConntrackMatch boots a kernel that refuses one of the rules. All others hold.
 func TestNoConntrackMatch(t *testing.T) {
 	t.Parallel()
 	m := boot(t, image{nics: bothNICs(), tools: true, cmdline: []string{quiet, "module_blacklist=xt_conntrack"}})

@@ -4,43 +4,92 @@ package vmtests
 
 import (
 	"bytes"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
-	"time"
 
+	"github.com/arcinit/arcinit/pkg/arcsetup"
+	"github.com/arcinit/arcinit/vmtests/guest"
 	"github.com/arcinit/arcinit/vmtests/probe"
 )
 
-// TestShareHangs has the share's host stop while the agent is to be started from
-// it: PID 1 still hears of the power button.
+// TestShareHangs boots without an agent, which comes later and crashes. Then the
+// share's host stops answering while PID 1 starts the agent from it: PID 1 must still
+// react to the power button.
 func TestShareHangs(t *testing.T) {
 	t.Parallel()
-	m := boot(t, image{cmdline: []string{quiet}, shared: map[string]string{"etc/arcinit.toml": "[shutdown]\ngrace = \"2s\"\n"}})
-	m.waitReport(t)
+	host := &hostPort{}
+	// The probe is a service from the initramfs, which does not hang.
+	m := boot(t, image{
+		noAgent: true, executable: map[string]string{"/probe": built(t, "arcbox-agent")},
+		ports:   []guest.Port{host.port("host")},
+		cmdline: []string{quiet, "arcbox.notify=virtio-port:host"},
+		shared: map[string]string{"etc/arcinit.toml": "[shutdown]\ngrace = \"2s\"\n" +
+			"[[service]]\nname = \"probe\"\nargv = [\"/probe\"]\n"},
+	})
 	waitButton(t, m, must[probe.AtStart](t, m, "AtStart", none{}).PPID)
-	for code := range 7 { // by then the next start is seconds away
-		m.crash(t, code)
+	t.Run("agent missing", func(t *testing.T) {
+		step := m.waitReport(t)["agent"]
+		if step.Outcome != "failed" || !hasAll(step.Error, "/arcbox/bin/arcbox-agent", "no such file") {
+			t.Errorf("step agent is %+v", step)
+		}
+		for _, report := range []string{m.get("log/boot.json"), m.read(t, arcsetup.ReportPath)} {
+			if r := parseReport(t, []byte(report)); r.PlanEnded == 0 || r.AgentStarted != 0 || strings.Contains(report, "agent_started_ns") {
+				t.Errorf("without an agent the report has the plan ended at %v and the agent started at %v", r.PlanEnded, r.AgentStarted)
+			}
+		}
+	})
+	m.install(crasher(t), "arcbox", "bin/arcbox-agent", 0o755)
+	eventually(t, func() string {
+		// After three crashes the next start is seconds away.
+		if got := hostStatus(t, m, "agent"); got.Starts < 3 || got.PID != 0 {
+			return fmt.Sprintf("the agent is %+v", got)
+		}
+		return ""
+	})
+	if r := parseReport(t, []byte(m.get("log/boot.json"))); r.AgentStarted <= r.PlanEnded {
+		t.Errorf("the agent came after the boot: the plan ended at %v, the agent started at %v", r.PlanEnded, r.AgentStarted)
 	}
-	m.tell("Exit", 7)
-	m.waitConsole(t, `end="code 7"`)
-	goOn := stopShare(t, m.dirs["arcbox"])
-	select {
-	case <-time.After(10 * time.Second): // it is due by now
-	case <-m.Ended():
-	}
+	resume := stopShare(t, m.dirs["arcbox"])
+	eventually(t, func() string {
+		if waits := waitsIn(t, m, 1); !slices.ContainsFunc(waits, func(f string) bool { return hasAll(f, "wait_answer") || hasAll(f, "fuse") }) {
+			return fmt.Sprintf("PID 1 does not wait for the share; its threads wait in %q", waits)
+		}
+		return ""
+	})
 	if err := m.PowerButton(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	m.waitConsole(t, `shutting down to="power off"`)
-	goOn() // QEMU does not end without
+	eventually(t, func() string {
+		if said := host.heard(); !slices.Contains(said, "STOPPING=1") {
+			return fmt.Sprintf("the power button was pressed; the host heard %q", said)
+		}
+		return ""
+	})
+	resume() // QEMU does not end while the share's host is stopped
 	m.waitEnd(t, "guest-shutdown")
 }
 
-// stopShare stops the processes that serve a directory, until goOn is called.
-func stopShare(t *testing.T, dir string) (goOn func()) {
+// waitsIn returns the kernel functions that the threads of a process wait in
+// (proc_pid_wchan(5)).
+func waitsIn(t *testing.T, m *machine, pid int) (functions []string) {
+	t.Helper()
+	for _, file := range must[[]string](t, m, "Glob", fmt.Sprintf("/proc/%d/task/*/wchan", pid)) {
+		if f, err := ask[[]byte](m, "ReadFile", file); err == nil { // the thread may have ended
+			functions = append(functions, string(f))
+		}
+	}
+	return functions
+}
+
+// stopShare stops the processes that serve a directory. resume continues them.
+func stopShare(t *testing.T, dir string) (resume func()) {
 	t.Helper()
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
@@ -49,7 +98,7 @@ func stopShare(t *testing.T, dir string) (goOn func()) {
 	var stopped []int
 	for _, f := range files {
 		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(f)))
-		// It may have ended meanwhile.
+		// The process may have ended.
 		if line, err := os.ReadFile(f); err != nil || pid == os.Getpid() || !bytes.Contains(line, []byte(dir)) {
 			continue
 		}
@@ -59,13 +108,25 @@ func stopShare(t *testing.T, dir string) (goOn func()) {
 		stopped = append(stopped, pid)
 	}
 	if len(stopped) == 0 {
-		t.Fatalf("nobody serves %s", dir)
+		t.Fatalf("no process serves %s", dir)
 	}
-	goOn = func() {
+	resume = func() {
 		for _, pid := range stopped {
 			_ = syscall.Kill(pid, syscall.SIGCONT)
 		}
 	}
-	t.Cleanup(goOn)
-	return goOn
+	t.Cleanup(resume)
+	return resume
+}
+
+// crasher builds the agent that ends at once.
+func crasher(t *testing.T) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "crasher")
+	build := exec.Command("go", "build", "-o", program, "./crasher")
+	build.Env = append(os.Environ(), "GOARCH="+arch(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the crasher: %v\n%s", err, out)
+	}
+	return program
 }

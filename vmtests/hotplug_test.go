@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestHotplug plugs in a NIC and a disk, in a guest that booted without any.
+// TestHotplug plugs a NIC and a disk into a guest that booted without them.
 func TestHotplug(t *testing.T) {
 	t.Parallel()
 	m := boot(t, image{cmdline: []string{quiet}, qemu: []string{
@@ -19,7 +19,7 @@ func TestHotplug(t *testing.T) {
 	m.waitReport(t)
 	for _, module := range []string{"virtio_net", "virtio_blk"} {
 		if found := must[[]string](t, m, "Glob", "/sys/module/"+module); len(found) != 0 {
-			t.Errorf("%s is loaded, without a device for it", module)
+			t.Errorf("%s is loaded without a device", module)
 		}
 	}
 	qmp := func(command string, arguments map[string]any) {
@@ -31,7 +31,7 @@ func TestHotplug(t *testing.T) {
 	t.Run("NIC", func(t *testing.T) {
 		qmp("netdev_add", map[string]any{"type": "user", "id": "late", "net": "10.0.2.0/24", "host": "10.0.2.1", "dns": "10.0.2.3"})
 		qmp("device_add", map[string]any{"driver": "virtio-net-pci", "bus": "hot1", "netdev": "late", "mac": "52:54:00:00:00:77"})
-		// The network daemon takes it from there.
+		// The network daemon configures the NIC.
 		address(t, m, "eth0", "10.0.2.15/24")
 	})
 	t.Run("disk", func(t *testing.T) {

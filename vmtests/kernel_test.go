@@ -12,7 +12,7 @@ import (
 	"github.com/arcinit/arcinit/vmtests/probe"
 )
 
-// testFeatures has the guest do what containers will want of the kernel, and what no row shows.
+// testFeatures has the guest use the kernel features that containers need and no row uses.
 func testFeatures(t *testing.T, m *machine) {
 	filesystems := strings.Fields(m.read(t, "/proc/filesystems"))
 	for _, want := range []string{"erofs", "squashfs", "ext4", "btrfs", "overlay", "binfmt_misc"} {
@@ -32,7 +32,7 @@ func testFeatures(t *testing.T, m *machine) {
 		append(ip, "link", "add", "t-ipvlan", "link", "t-veth", "type", "ipvlan", "mode", "l2"),
 		append(ip, "link", "add", "t-wireguard", "type", "wireguard"),
 		append(ip, "tuntap", "add", "t-tun", "mode", "tun"),
-		// An encrypted overlay's; it takes random numbers, the jitter RNG being off.
+		// For encrypted overlay networks. It needs random numbers although the jitter RNG is off.
 		append(ip, "xfrm", "state", "add", "src", "192.0.2.1", "dst", "192.0.2.2", "proto", "esp", "spi", "1",
 			"aead", "rfc4106(gcm(aes))", "0x"+strings.Repeat("5a", 20), "64"),
 		append(ip, "rule", "add", "from", "172.31.0.0/16", "table", "100"),

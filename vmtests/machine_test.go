@@ -31,10 +31,11 @@ import (
 	"github.com/u-root/mkuimage/cpio"
 )
 
-// console has every guest's console shown as it comes.
+// console shows every guest's console while the guest runs.
 var console = flag.Bool("console", false, "show the guests' consoles")
 
-// built is where the images, the kernel, the test agent and the tools are.
+// built returns the path of a file in the build directory: an image, a kernel, the
+// test agent or the tools.
 func built(t testing.TB, name string) string {
 	t.Helper()
 	dir := os.Getenv("ARCINIT_BUILD")
@@ -48,33 +49,33 @@ func built(t testing.TB, name string) string {
 	return path
 }
 
-// arch is the guests' architecture.
+// arch returns the guests' architecture.
 func arch() string {
 	return cmp.Or(os.Getenv("ARCH"), runtime.GOARCH)
 }
 
-// image is a guest to boot.
+// image describes a guest to boot.
 type image struct {
 	// kernel and initrd are file names in the build directory, by default
 	// vmlinuz-stock and initramfs-modules.cpio.
 	kernel, initrd string
-	// files are put into the initramfs beside what it has; a mode in
-	// executable makes them programs.
+	// files are added to the initramfs by path; executable adds programs.
 	files      map[string]string
 	executable map[string]string // path in the initramfs to a file on the host
-	// shared are files of the share arcbox; noAgent leaves out bin/arcbox-agent.
+	// shared are files on the share arcbox; noAgent leaves out bin/arcbox-agent.
 	shared  map[string]string
 	noAgent bool
-	// programs are on the shares: a path, the share's tag first, to a file on the host.
+	// programs are put on the shares: from a path that starts with the share's tag,
+	// to a file on the host.
 	programs map[string]string
-	// noShare leaves out the share arcbox itself; tags are the other shares.
+	// noShare leaves out the share arcbox; tags names the other shares.
 	noShare bool
 	tags    []string
-	// virtioConsole has the console be a virtio device, not a serial port.
+	// virtioConsole makes the console a virtio device, not a serial port.
 	virtioConsole bool
 	nics          []guest.NIC
 	disks         []guest.Disk
-	qemu          []string // further arguments
+	qemu          []string // extra arguments
 	ports         []guest.Port
 	cmdline       []string
 	cpus, memory  int // by default 1, and 512 MiB
@@ -92,8 +93,8 @@ type machine struct {
 	agent *rpc.Client
 }
 
-// boot starts a guest, which ends with the test. If the test fails, its console
-// is shown.
+// boot starts a guest, and kills it when the test ends. If the test fails, it logs
+// the guest's console.
 func boot(t *testing.T, im image) *machine {
 	t.Helper()
 	m := &machine{t: t, dirs: map[string]string{}}
@@ -108,7 +109,7 @@ func boot(t *testing.T, im image) *machine {
 	}
 	for _, tag := range im.tags {
 		m.dirs[tag] = t.TempDir()
-		// Guests see the host's modes, and the tests of theirs run as anyone.
+		// Guests see the host's file modes, and some tests access the share as other users.
 		if err := os.Chmod(m.dirs[tag], 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -127,7 +128,7 @@ func boot(t *testing.T, im image) *machine {
 			m.installAgent(0o755)
 		}
 		if im.tools {
-			// Their symbolic links rule out os.CopyFS.
+			// os.CopyFS refuses symbolic links.
 			if out, err := exec.Command("cp", "-a", built(t, "tools"), m.dirs["arcbox"]).CombinedOutput(); err != nil {
 				t.Fatalf("copy the tools: %v\n%s", err, out)
 			}
@@ -157,7 +158,7 @@ func boot(t *testing.T, im image) *machine {
 	return m
 }
 
-// wire is the probe's port as a connection. The client writes a line at a time.
+// wire makes the probe's port a connection. The RPC client writes one line at a time.
 type wire struct {
 	io.ReadCloser
 	vm *guest.VM
@@ -167,8 +168,8 @@ func (w *wire) Write(p []byte) (int, error) {
 	return len(p), w.vm.Send(probe.Port, strings.TrimRight(string(p), "\n"))
 }
 
-// withFiles returns an initramfs that has the image's own files too: the kernel
-// unpacks archives that follow each other into one root.
+// withFiles returns an initramfs with the image's files added. The kernel unpacks
+// concatenated archives into one root.
 func withFiles(t *testing.T, initrd string, im image) string {
 	t.Helper()
 	if im.files == nil && im.executable == nil {
@@ -211,7 +212,7 @@ func withFiles(t *testing.T, initrd string, im image) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Archives begin at multiples of four (Documentation/driver-api/early-userspace/buffer-format.rst).
+	// Archives must start at a multiple of 4 bytes (Documentation/driver-api/early-userspace/buffer-format.rst).
 	for len(base)%4 != 0 {
 		base = append(base, 0)
 	}
@@ -222,7 +223,7 @@ func withFiles(t *testing.T, initrd string, im image) string {
 	return path
 }
 
-// put writes a file of a share, on the host.
+// put writes a file on a share, from the host.
 func (m *machine) put(tag, path, text string) {
 	m.t.Helper()
 	path = filepath.Join(m.dirs[tag], path)
@@ -234,7 +235,7 @@ func (m *machine) put(tag, path, text string) {
 	}
 }
 
-// get reads a file of the share arcbox, on the host.
+// get reads a file on the share arcbox, from the host.
 func (m *machine) get(path string) string {
 	m.t.Helper()
 	text, err := os.ReadFile(filepath.Join(m.dirs["arcbox"], path))
@@ -244,13 +245,14 @@ func (m *machine) get(path string) string {
 	return string(text)
 }
 
-// installAgent puts the test agent on the share, at once.
+// installAgent puts the test agent on the share in one step.
 func (m *machine) installAgent(mode os.FileMode) {
 	m.t.Helper()
 	m.install(built(m.t, "arcbox-agent"), "arcbox", "bin/arcbox-agent", mode)
 }
 
-// install puts a program of the host on a share, at once.
+// install copies a program from the host to a share, and renames it into place so
+// that the guest never sees half of it.
 func (m *machine) install(program, tag, path string, mode os.FileMode) {
 	m.t.Helper()
 	text, err := os.ReadFile(program)
@@ -267,7 +269,8 @@ func (m *machine) install(program, tag, path string, mode os.FileMode) {
 	}
 }
 
-// ask calls a method of the test agent, which has as long as the guest.
+// ask calls a method of the test agent. It waits until the agent answers or the
+// guest ends.
 func ask[Reply any](m *machine, method string, args any) (reply Reply, err error) {
 	call := m.agent.Go(probe.Service+"."+method, args, &reply, make(chan *rpc.Call, 1))
 	select {
@@ -278,12 +281,12 @@ func ask[Reply any](m *machine, method string, args any) (reply Reply, err error
 	}
 }
 
-// tell calls a method of the test agent, which may not live to answer.
+// tell calls a method of the test agent and does not wait for an answer.
 func (m *machine) tell(method string, args any) {
 	m.agent.Go(probe.Service+"."+method, args, new(json.RawMessage), make(chan *rpc.Call, 1))
 }
 
-// must is ask for what cannot fail.
+// must is ask, and fails the test on an error.
 func must[Reply any](t *testing.T, m *machine, method string, args any) Reply {
 	t.Helper()
 	reply, err := ask[Reply](m, method, args)
@@ -305,7 +308,7 @@ func (m *machine) stat(t *testing.T, path string) probe.Stat {
 	return must[probe.Stat](t, m, "Stat", path)
 }
 
-// mount returns what is mounted last on a path, nil if nothing is.
+// mount returns the topmost mount on a path, or nil.
 func mount(mounts []probe.Mount, path string) *probe.Mount {
 	for i := len(mounts) - 1; i >= 0; i-- {
 		if mounts[i].Path == path {
@@ -320,8 +323,8 @@ func (m *machine) run(t *testing.T, argv ...string) probe.Result {
 	return must[probe.Result](t, m, "Run", probe.Command{Argv: argv})
 }
 
-// How the guest runs programs of the distribution: with their own loader and
-// libraries.
+// Command lines for the distribution's programs in the guest, with their own loader
+// and libraries.
 var (
 	iptables    = tool("iptables", "xtables-nft-multi", "iptables")
 	iptablesEnv = []string{"XTABLES_LIBDIR=/arcbox/tools/iptables/lib/xtables"}
@@ -339,19 +342,19 @@ func (m *machine) iptables(t *testing.T, args ...string) probe.Result {
 	return must[probe.Result](t, m, "Run", probe.Command{Argv: append(iptables, args...), Env: iptablesEnv})
 }
 
-// eventually waits for f to find what it looks for, asking anew for as long as
-// the guest may take; then it fails with what f last said.
+// eventually calls f until it returns no complaint, for at most 60 s. After that the
+// test fails with the last complaint.
 func eventually(t *testing.T, f func() (complaint string)) {
 	t.Helper()
 	eventuallyWithin(t, 60*time.Second, f)
 }
 
-// eventuallyWithin is eventually for what may take another time.
+// eventuallyWithin is eventually with another limit.
 func eventuallyWithin(t *testing.T, limit time.Duration, f func() (complaint string)) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	every := time.NewTicker(250 * time.Millisecond)
+	every := time.NewTicker(100 * time.Millisecond)
 	defer every.Stop()
 	for {
 		complaint := f()
@@ -366,7 +369,7 @@ func eventuallyWithin(t *testing.T, limit time.Duration, f func() (complaint str
 	}
 }
 
-// parseReport reads a report of a boot.
+// parseReport parses a boot's report.
 func parseReport(t *testing.T, data []byte) arcsetup.Report {
 	t.Helper()
 	r, err := arcsetup.ParseReport(data)
@@ -376,7 +379,7 @@ func parseReport(t *testing.T, data []byte) arcsetup.Report {
 	return r
 }
 
-// steps are the results in a report, by name.
+// steps returns the results in a report by step name.
 func steps(t *testing.T, report []byte) map[string]plan.Result {
 	t.Helper()
 	results := map[string]plan.Result{}
@@ -386,7 +389,8 @@ func steps(t *testing.T, report []byte) map[string]plan.Result {
 	return results
 }
 
-// waitReport waits for the report that is on the share once the boot is over.
+// waitReport waits until the report on the share says that the plan has ended, and
+// returns its results by step name.
 func (m *machine) waitReport(t *testing.T) map[string]plan.Result {
 	t.Helper()
 	var data []byte
@@ -413,7 +417,7 @@ func (m *machine) waitConsole(t *testing.T, text string) {
 	m.waitMatch(t, regexp.MustCompile(regexp.QuoteMeta(text)))
 }
 
-// waitMatch is waitConsole for a regular expression.
+// waitMatch is waitConsole with a regular expression.
 func (m *machine) waitMatch(t *testing.T, re *regexp.Regexp) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
@@ -423,7 +427,7 @@ func (m *machine) waitMatch(t *testing.T, re *regexp.Regexp) {
 	}
 }
 
-// waitEnd waits for the guest to end, for the reason that QEMU gives.
+// waitEnd waits until the guest has ended, and checks QEMU's reason.
 func (m *machine) waitEnd(t *testing.T, reason string) {
 	t.Helper()
 	select {

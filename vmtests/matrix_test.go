@@ -23,17 +23,6 @@ type kernel struct {
 	lacks map[string]string
 }
 
-// symbols returns the configuration symbols that the kernel lacks, by row.
-func (k kernel) symbols() map[string][]string {
-	symbols := map[string][]string{}
-	for row, why := range k.lacks {
-		if symbol, _, _ := strings.Cut(why, " "); strings.HasPrefix(symbol, "CONFIG_") {
-			symbols[row] = []string{symbol}
-		}
-	}
-	return symbols
-}
-
 // kernels lists the kernels that docs/matrix.md has a line for.
 func kernels() []kernel {
 	stock := func(name, arch, dir string, lacks map[string]string) kernel {

@@ -41,15 +41,15 @@ func (c capture) qemu() []string {
 	return []string{"-object", fmt.Sprintf("filter-dump,id=capture%d,netdev=nic%d,file=%s", c.nic, c.nic, c.file)}
 }
 
-// frames are those that have passed so far, in either direction.
+// frames returns the frames so far, in both directions.
 func (c capture) frames(t *testing.T) (frames [][]byte) {
 	t.Helper()
 	b, err := os.ReadFile(c.file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Headers of the file and of each packet, of which the third number is the
-	// length (pcap-savefile(5)).
+	// The file and each packet have a header. The third number of a packet's header is
+	// its length (pcap-savefile(5)).
 	const fileHeader, packetHeader = 24, 16
 	if len(b) < fileHeader {
 		t.Fatalf("%s has %d bytes", c.file, len(b))
@@ -57,20 +57,20 @@ func (c capture) frames(t *testing.T) (frames [][]byte) {
 	for b = b[fileHeader:]; len(b) >= packetHeader; {
 		n := int(binary.NativeEndian.Uint32(b[8:]))
 		if b = b[packetHeader:]; len(b) < n {
-			break // it is being written
+			break // QEMU is still writing the frame
 		}
 		frames, b = append(frames, b[:n]), b[n:]
 	}
 	return frames
 }
 
-// probes is how many ARP probes (RFC 5227) for an address there were: requests on
-// behalf of nobody.
+// probes counts the ARP probes for an address: requests with an empty sender address
+// (RFC 5227).
 func (c capture) probes(t *testing.T, address netip.Addr) (n int) {
 	t.Helper()
 	arp := 0
 	for _, f := range c.frames(t) {
-		// Offsets of RFC 826 behind the Ethernet header.
+		// Offsets of RFC 826, after the Ethernet header.
 		if len(f) < 42 || binary.BigEndian.Uint16(f[12:]) != 0x0806 {
 			continue
 		}
@@ -86,8 +86,8 @@ func (c capture) probes(t *testing.T, address netip.Addr) (n int) {
 	return n
 }
 
-// furtherPeers are four NICs in subnets of their own, whose servers all offer
-// everything: a router, routes, DNS and names.
+// furtherPeers returns four NICs in different subnets. Their servers offer a router,
+// routes, DNS and names.
 func furtherPeers(t *testing.T) (nics []guest.NIC, peers []*dhcppeer.Peer) {
 	t.Helper()
 	for i := range 4 {
@@ -98,7 +98,7 @@ func furtherPeers(t *testing.T) (nics []guest.NIC, peers []*dhcppeer.Peer) {
 	return nics, peers
 }
 
-// everything is what a server can offer beside an address, router and DNS.
+// everything returns the options that a server can offer beside router and DNS.
 func everything(i int) []dhcpv4.Option {
 	gateway := fmt.Sprintf("10.9.%d.1", i)
 	return []dhcpv4.Option{
@@ -109,7 +109,7 @@ func everything(i int) []dhcpv4.Option {
 	}
 }
 
-// route is one of option 121.
+// route returns a route of option 121.
 func route(to, gateway string) *dhcpv4.Route {
 	p := netip.MustParsePrefix(to)
 	return &dhcpv4.Route{
@@ -138,8 +138,8 @@ func connected(nic, subnet int, host string) string {
 	return fmt.Sprintf("10.9.%d.0/24 dev eth%d proto kernel scope link src 10.9.%d.%s", subnet, nic, subnet, host)
 }
 
-// TestNamedNICs gives four NICs roles by name and by MAC address, none as it would be
-// without.
+// TestNamedNICs gives four NICs roles by name and by MAC address. No NIC has the role
+// that it would have by default.
 func TestNamedNICs(t *testing.T) {
 	t.Parallel()
 	nics, peers := furtherPeers(t)
@@ -191,7 +191,7 @@ address = "10.9.3.77/24"
 		}
 	})
 	t.Run("static", func(t *testing.T) {
-		// Somebody takes the link down, and later up again.
+		// Set the link down, and later up again.
 		m.ip(t, "link", "set", "eth3", "down")
 		m.ip(t, "address", "flush", "dev", "eth3")
 		state(t, m, "eth3", netd.StateNoCarrier)
@@ -200,8 +200,8 @@ address = "10.9.3.77/24"
 	})
 }
 
-// TestLeaseContents has the primary NIC's server lease one thing after the other,
-// with further NICs beside that must not have a part in it.
+// TestLeaseContents changes the primary NIC's lease several times. Further NICs must
+// not be affected.
 func TestLeaseContents(t *testing.T) {
 	t.Parallel()
 	nics, peers := furtherPeers(t)
@@ -229,7 +229,7 @@ role = "off"
 	}
 	listen(t, beyond)
 	connected := []string{connected(0, 0, "15"), connected(1, 1, "15"), connected(2, 2, "15")}
-	// leases has a server lease that, to a guest that it makes ask.
+	// leases changes the server's lease and makes the guest ask for it.
 	leases := func(t *testing.T, p *dhcppeer.Peer, l dhcppeer.Lease) {
 		t.Helper()
 		p.Lease(l)
@@ -254,7 +254,7 @@ role = "off"
 		}
 	})
 	t.Run("lifetime", func(t *testing.T) {
-		// The kernel takes the address away at the end, should nobody else do.
+		// The kernel removes the address when the lease ends.
 		shown := m.ip(t, "-4", "address", "show", "dev", "eth0")
 		match := regexp.MustCompile(`valid_lft (\d+)sec preferred_lft (\d+)sec`).FindStringSubmatch(shown)
 		if match == nil {
@@ -269,7 +269,7 @@ role = "off"
 	t.Run("bridge", func(t *testing.T) {
 		before := m.ip(t, "-4", "route")
 		leases(t, peers[1], leaseOf(bridgeAddress, time.Hour, everything(1)...))
-		// It has taken effect when this has.
+		// The host name shows that the new lease has taken effect.
 		eventually(t, func() string {
 			if got := network(t, m)["eth1"].Hostname; got != "guest-of-net1" {
 				return fmt.Sprintf("net.json has the host name %q", got)
@@ -330,7 +330,7 @@ func (c cards) device(i int) string {
 	return fmt.Sprintf("virtio-net-pci,id=card%d,bus=hot%d,romfile=,netdev=net%d,mac=%s", i, i, i, macs[i])
 }
 
-// boot boots a guest that has the first of the cards that are named.
+// boot boots a guest in which only the card of index first is plugged in.
 func (c cards) boot(t *testing.T, first int, cmdline ...string) *machine {
 	t.Helper()
 	var qemu []string
@@ -359,7 +359,7 @@ func (c cards) plugOut(t *testing.T, m *machine, i int) {
 	id := fmt.Sprintf("card%d", i)
 	m.qmp(t, "device_del", map[string]any{"id": id})
 	eventually(t, func() string {
-		// The guest lets go of the card after it has told of that.
+		// The guest releases the card some time after device_del.
 		devices, err := m.QMP(t.Context(), "qom-list", map[string]any{"path": "/machine/peripheral"})
 		if err != nil || strings.Contains(string(devices), `"`+id+`"`) {
 			return fmt.Sprintf("QEMU still has %s: %s, %v", id, devices, err)
@@ -373,8 +373,8 @@ func (c cards) plugOut(t *testing.T, m *machine, i int) {
 	})
 }
 
-// work checks that the first card is the primary NIC and the second the bridge one,
-// and nothing else, whatever their names.
+// work checks that the first card is the primary NIC and the second card the bridge
+// NIC, whatever their link names.
 func (c cards) work(t *testing.T, m *machine) {
 	t.Helper()
 	names := map[netd.Role]string{}
@@ -407,8 +407,8 @@ func (c cards) work(t *testing.T, m *machine) {
 	}
 }
 
-// TestNICAppears plugs the bridge NIC in late, and then both NICs out and in again,
-// each in the other's place.
+// TestNICAppears plugs the bridge NIC in late. Then it plugs both NICs out and in again,
+// so that they swap names.
 func TestNICAppears(t *testing.T) {
 	t.Parallel()
 	_, peers := dhcpPeers(t, time.Hour)
@@ -428,7 +428,7 @@ func TestNICAppears(t *testing.T) {
 			for _, i := range order {
 				s := since(peers[i])
 				c.plugIn(t, m, i)
-				askedAgain(t, s, leased[i]) // by then it has its name
+				askedAgain(t, s, leased[i]) // so the NIC has its name
 			}
 			c.work(t, m)
 			if name := fmt.Sprintf("eth%d", order[1]); network(t, m)[name].MAC != macs[1] {
@@ -442,7 +442,7 @@ func TestNICAppears(t *testing.T) {
 		c.plugIn(t, m, 1)
 		answers(t, &peers[1].Host, leased[1])
 		before := m.ruleset(t)
-		// Roles are kept by a daemon that is started again, and by a second run.
+		// The roles survive a restart of the daemon, and a second run of uinit.
 		must[none](t, m, "Kill", probe.Signal{PID: daemon(t, m), Number: int(syscall.SIGKILL)})
 		c.plugIn(t, m, 0)
 		answers(t, &peers[0].Host, leased[0])
@@ -456,7 +456,7 @@ func TestNICAppears(t *testing.T) {
 	})
 }
 
-// TestNamedNICAppears has the primary NIC named, and plugs it in late: no other gets
+// TestNamedNICAppears names the primary NIC and plugs it in late. No other NIC may get
 // its role.
 func TestNamedNICAppears(t *testing.T) {
 	t.Parallel()
@@ -475,8 +475,8 @@ func TestNamedNICAppears(t *testing.T) {
 	c.work(t, m)
 }
 
-// TestProbe has the daemon look for an address before it uses it, and somebody
-// else has that of the primary NIC. Beside that, the guest is a router for IPv6.
+// TestProbe makes the daemon probe addresses. Another host has the primary NIC's
+// address. The guest also is an IPv6 router.
 func TestProbe(t *testing.T) {
 	t.Parallel()
 	nics, peers := dhcpPeers(t, time.Hour)
@@ -514,8 +514,8 @@ func TestProbe(t *testing.T) {
 	if next < 0 {
 		t.Fatal("no DISCOVER after the DECLINE")
 	}
-	// RFC 2131 section 3.1, point 5. The guest's clock sets the pause, and a busy host
-	// hears of both messages late.
+	// RFC 2131 section 3.1, point 5: 10 s. A busy host may receive the DECLINE late,
+	// which makes the pause look shorter.
 	if pause := primary.Messages()[next].At.Sub(declined.At); pause < 9*time.Second {
 		t.Errorf("the next DISCOVER came %v after the DECLINE", pause)
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/arcinit/arcinit/vmtests/probe"
 )
 
-// hostPort is a virtio-serial port on which the host is told how the guest is.
+// hostPort is a virtio-serial port on which the host hears of the guest's state.
 type hostPort struct {
 	mu    sync.Mutex
 	lines []string
@@ -36,8 +36,8 @@ func (h *hostPort) heard() []string {
 	return slices.Clone(h.lines)
 }
 
-// lifeOf says what is wrong with the assignments that tell of a guest's life:
-// that it is up, with a status, and, once it has been powered off, that it stops.
+// lifeOf returns what is wrong with the assignments that a host has heard. There
+// must be READY=1 and a status, and after power-off STOPPING=1 at the end.
 func lifeOf(heard []string, off bool) (complaint string) {
 	ready, stopping := slices.Index(heard, "READY=1"), slices.Index(heard, "STOPPING=1")
 	status := slices.ContainsFunc(heard, func(a string) bool { return strings.HasPrefix(a, "STATUS=") && len(a) > len("STATUS=") })
@@ -52,7 +52,7 @@ func lifeOf(heard []string, off bool) (complaint string) {
 	return ""
 }
 
-// TestNotifyPort tells a host on a virtio-serial port.
+// TestNotifyPort has the host listen on a virtio-serial port.
 func TestNotifyPort(t *testing.T) {
 	t.Parallel()
 	host := &hostPort{}
@@ -65,8 +65,8 @@ func TestNotifyPort(t *testing.T) {
 	}
 }
 
-// TestNotifyAgentMissing has a host without an agent: it hears of that, and of
-// the guest being up once the agent is there.
+// TestNotifyAgentMissing boots without an agent. The host hears an error number,
+// and READY=1 only once the agent is there.
 func TestNotifyAgentMissing(t *testing.T) {
 	t.Parallel()
 	host := &hostPort{}
@@ -86,9 +86,9 @@ func TestNotifyAgentMissing(t *testing.T) {
 	})
 }
 
-// TestNotifySockets tells listeners in the guest, which begin to listen when the
-// guest is up already. The host's side of vsock is not to be had here; the
-// loopback (CID 1) goes through the same calls.
+// TestNotifySockets has programs in the guest listen, which start only when the
+// guest is up. Vsock to a host is not available here; its loopback (CID 1) uses
+// the same system calls.
 func TestNotifySockets(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -121,7 +121,7 @@ func TestNotifySockets(t *testing.T) {
 	}
 }
 
-// heardIn is what the listener in the guest has heard, as assignments and as
+// heardIn returns what the listener in the guest has heard, as assignments and as
 // messages.
 func heardIn(t *testing.T, m *machine) (all []string, messages []probe.Heard) {
 	t.Helper()

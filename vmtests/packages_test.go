@@ -16,9 +16,9 @@ import (
 	"github.com/arcinit/arcinit/vmtests/probe"
 )
 
-// TestPackagesInGuest runs the packages' own tests that mount, change the
-// network, or have devices send events, as root of a guest. Some of them look how
-// long things take: nothing else is run beside them.
+// TestPackagesInGuest runs the packages' own tests that need root: they mount,
+// change the network, or make devices send events. Some measure time, so no other
+// guest runs at the same time.
 func TestPackagesInGuest(t *testing.T) {
 	m := boot(t, image{tools: true, cpus: 2, timeout: 15 * time.Minute})
 	for _, path := range []string{"pkg/arcsetup", "pkg/arcsetup/netd", "internal/uevent"} {
@@ -27,8 +27,8 @@ func TestPackagesInGuest(t *testing.T) {
 	}
 }
 
-// TestFirewallInGuest runs the firewall's own tests beside the real iptables, each
-// version that there is.
+// TestFirewallInGuest runs the firewall's own tests with each version of the real
+// iptables.
 func TestFirewallInGuest(t *testing.T) {
 	t.Parallel()
 	m := boot(t, image{tools: true, timeout: 15 * time.Minute})
@@ -42,12 +42,12 @@ func TestFirewallInGuest(t *testing.T) {
 		t.Run(version, func(t *testing.T) { runPackageTests(t, m, program, name) })
 	}
 	if len(versions) < 2 {
-		t.Errorf("tried with %v: that is no more than one version of iptables", versions)
+		t.Errorf("tested with iptables %v, want at least two versions", versions)
 	}
 }
 
-// packageTests builds the tests of a package onto the share, and returns
-// what they are in the guest.
+// packageTests builds a package's tests onto the share, and returns their path in
+// the guest.
 func packageTests(t *testing.T, m *machine, path string) (program string) {
 	t.Helper()
 	name := filepath.Base(path) + ".test"
@@ -59,12 +59,12 @@ func packageTests(t *testing.T, m *machine, path string) (program string) {
 	return "/arcbox/" + name
 }
 
-// runPackageTests runs them with the iptables that is laid out under this name,
-// each as a test of its own here.
+// runPackageTests runs a package's tests with one of the iptables in tools, and
+// reports each as a subtest.
 func runPackageTests(t *testing.T, m *machine, program, iptables string) {
 	t.Helper()
 	r := must[probe.Result](t, m, "Run", probe.Command{
-		// Those that can run beside each other wait most of the time.
+		// Parallel tests mostly wait, so more of them than processors may run.
 		Argv: []string{program, "-test.v=test2json", "-test.timeout=10m", "-test.parallel=4"},
 		Env: []string{
 			"XTABLES_LIBDIR=/arcbox/tools/" + iptables + "/lib/xtables",
@@ -90,23 +90,23 @@ func runPackageTests(t *testing.T, m *machine, program, iptables string) {
 	}
 }
 
-// result is what came of one test of a package in a guest, with its subtests.
+// result is the outcome of a package's test in a guest, including its subtests.
 type result struct {
 	test    string
-	action  string // pass, fail or skip; empty where it did not end
+	action  string // pass, fail or skip; empty if the test did not end
 	seconds float64
 	output  string
 }
 
-// results reads what a test program has written, for each test in the order in
-// which they began.
+// results parses a test program's output into one result for each test, in the order
+// in which the tests began.
 func results(t *testing.T, stdout string) []*result {
 	t.Helper()
 	convert := exec.Command("go", "tool", "test2json", "-t")
 	convert.Stdin = strings.NewReader(stdout)
 	events, err := convert.Output()
 	if err != nil {
-		t.Fatalf("read what the tests have written: %v", err)
+		t.Fatalf("parse the tests' output: %v", err)
 	}
 	var all []*result
 	byTest := map[string]*result{}
@@ -118,7 +118,7 @@ func results(t *testing.T, stdout string) []*result {
 		if err := d.Decode(&event); err == io.EOF {
 			return all
 		} else if err != nil {
-			t.Fatalf("read what the tests have written: %v", err)
+			t.Fatalf("parse the tests' output: %v", err)
 		}
 		test, _, isSubtest := strings.Cut(event.Test, "/")
 		if test == "" {

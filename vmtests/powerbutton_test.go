@@ -13,62 +13,57 @@ import (
 	"github.com/arcinit/arcinit/vmtests/probe"
 )
 
-// TestPowerButton presses the button of a guest that is up.
-func TestPowerButton(t *testing.T) {
-	t.Parallel()
-	for _, initrd := range []string{"initramfs-modules.cpio", "initramfs-uinit.cpio"} {
-		t.Run(initrd, func(t *testing.T) {
-			m := boot(t, image{initrd: initrd, cmdline: []string{quiet}})
-			m.waitReport(t)
-			start := must[probe.AtStart](t, m, "AtStart", none{})
-			button := waitButton(t, m, start.PPID)
-
-			// It goes away and comes back.
-			device := button + "/device/device"
-			base := func(link string) string { return path.Base(m.stat(t, link).Target) }
-			name, driver := base(device), "/sys/bus/"+base(device+"/subsystem")+"/drivers/"+base(device+"/driver")
-			must[none](t, m, "WriteFile", writeFile{Path: driver + "/unbind", Data: []byte(name)})
-			eventually(t, func() string {
-				if open := inputsOpen(t, m, start.PPID); slices.Contains(open, path.Base(button)) {
-					return fmt.Sprintf("%s is gone, and still open: %v", button, open)
-				}
-				return ""
-			})
-			must[none](t, m, "WriteFile", writeFile{Path: driver + "/bind", Data: []byte(name)})
-			waitButton(t, m, start.PPID)
-
-			pressButton(t, m)
-		})
+// testPowerButton takes the power button away, brings it back, and presses it.
+func testPowerButton(t *testing.T, m *machine) {
+	t.Helper()
+	looksAfter := must[probe.AtStart](t, m, "AtStart", none{}).PPID
+	button := waitButton(t, m, looksAfter)
+	device := button + "/device/device"
+	base := func(link string) string { return path.Base(m.stat(t, link).Target) }
+	name, driver := base(device), "/sys/bus/"+base(device+"/subsystem")+"/drivers/"+base(device+"/driver")
+	must[none](t, m, "WriteFile", writeFile{Path: driver + "/unbind", Data: []byte(name)})
+	eventually(t, func() string {
+		if open := inputsOpen(t, m, looksAfter); slices.Contains(open, path.Base(button)) {
+			return fmt.Sprintf("%s is gone, but process %d has %v open", button, looksAfter, open)
+		}
+		return ""
+	})
+	must[none](t, m, "WriteFile", writeFile{Path: driver + "/bind", Data: []byte(name)})
+	waitButton(t, m, looksAfter)
+	for _, r := range must[[]probe.Record](t, m, "KernelLog", none{}) {
+		if r.Level < 5 && hasAll(r.Text, "arcinit: ", "/dev/input/") {
+			t.Errorf("a warning about a button that comes and goes: %s", r.Text)
+		}
 	}
+	pressButton(t, m)
 }
 
-// pressButton presses the button and waits for the end.
+// pressButton presses the power button and waits for the guest's end.
 func pressButton(t *testing.T, m *machine) {
 	t.Helper()
 	if err := m.PowerButton(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	m.waitEnd(t, "guest-shutdown")
-	log := m.get("log/arcinit.log")
-	_, after, ok := strings.Cut(log, "power button pressed device=/dev/input/event")
-	if !ok || !strings.Contains(after, `shutting down to="power off"`) || strings.Contains(log, "power button err") {
-		t.Errorf("the log on the share:\n%s", log)
+	testEnd(t, m)
+	if log := m.get("log/arcinit.log"); !hasLine(log, "arcinit: ", "/dev/input/event") {
+		t.Errorf("arcinit.log does not name the button's device:\n%s", log)
 	}
 }
 
-// writeFile is what the agent's WriteFile is told.
+// writeFile is the argument of the agent's WriteFile.
 type writeFile struct {
 	Path string
 	Data []byte
 }
 
-// waitButton waits for a process to have the power button open, which is ACPI's or
-// a key on a GPIO, and returns the device's directory in /sys.
+// waitButton waits until a process has the power button open, which is ACPI's or a
+// key on a GPIO. It returns the device's directory in /sys.
 func waitButton(t *testing.T, m *machine, pid int) (button string) {
 	t.Helper()
 	eventually(t, func() string {
 		for _, input := range must[[]string](t, m, "Glob", "/sys/class/input/event*") {
-			// It may be one that is about to go.
+			// The device may be about to go.
 			name, err := ask[[]byte](m, "ReadFile", input+"/device/name")
 			if err == nil && (string(name) == "Power Button\n" || string(name) == "gpio-keys\n") {
 				button = input
@@ -100,26 +95,20 @@ func inputsOpen(t *testing.T, m *machine, pid int) (names []string) {
 	return names
 }
 
-// TestPowerButtonAtOnce presses the button from before /init on, over and over: the
-// first press that is heeded is one that comes as soon as a press can be.
+// TestPowerButtonAtOnce presses the power button again and again from before /init
+// on. The guest ends by the first press that it can receive.
 func TestPowerButtonAtOnce(t *testing.T) {
 	t.Parallel()
 	m := boot(t, image{cmdline: []string{quiet}})
 	every := time.NewTicker(50 * time.Millisecond)
 	defer every.Stop()
-	over := time.After(90 * time.Second)
 	for ended := false; !ended; {
 		select {
 		case <-m.Ended():
 			ended = true
-		case <-over:
-			t.Fatal("the guest has not ended")
 		case <-every.C:
-			_ = m.PowerButton(t.Context()) // QEMU may just have ended
+			_ = m.PowerButton(t.Context()) // the guest may have ended
 		}
 	}
 	m.waitEnd(t, "guest-shutdown")
-	if !strings.Contains(m.ConsoleText(), `shutting down to="power off"`) {
-		t.Error("the guest has not ended by a shutdown")
-	}
 }

@@ -20,8 +20,8 @@ var (
 	beyondBridge  = netip.MustParseAddr("203.0.113.7")
 )
 
-// TestReach has packets, and not tables, tell what the guest reaches and from
-// where it is reached.
+// TestReach checks with packets, not with tables, what the guest can reach and what
+// can reach the guest.
 func TestReach(t *testing.T) {
 	t.Parallel()
 	nics, peers := dhcpPeers(t, time.Hour)
@@ -29,7 +29,7 @@ func TestReach(t *testing.T) {
 	primary, bridge := peers[0], peers[1]
 	address(t, m, "eth0", primaryAddress)
 	address(t, m, "eth1", bridgeAddress)
-	must[none](t, m, "Echo", ":7") // of IPv4 and IPv6
+	must[none](t, m, "Echo", ":7") // IPv4 and IPv6
 
 	for i, p := range peers {
 		name := fmt.Sprintf("eth%d", i)
@@ -37,15 +37,10 @@ func TestReach(t *testing.T) {
 		t.Run(name+"/ping", func(t *testing.T) { ping(t, &p.Host, guest) })
 		t.Run(name+"/tcp", func(t *testing.T) { echoed(t, &p.Host, netip.AddrPortFrom(guest, 7)) })
 		t.Run(name+"/link-local", func(t *testing.T) {
-			// Of the NIC's MAC address (RFC 4291 appendix A). The guest tries it out
-			// for a second before it answers for it (RFC 4862 section 5.4).
+			// Derived from the NIC's MAC address (RFC 4291 appendix A). The guest
+			// probes it for a second before it uses it (RFC 4862 section 5.4).
 			linkLocal := netip.MustParseAddr(fmt.Sprintf("fe80::5054:ff:fe00:%d", i+1))
-			eventually(t, func() string {
-				if err := pinged(t, &p.Host, linkLocal); err != nil {
-					return err.Error()
-				}
-				return ""
-			})
+			ping(t, &p.Host, linkLocal)
 			echoed(t, &p.Host, netip.AddrPortFrom(linkLocal, 7))
 		})
 		t.Run(name+"/from the guest", func(t *testing.T) {
@@ -62,9 +57,9 @@ func TestReach(t *testing.T) {
 			listen(t, h)
 		}
 		reaches(t, m, beyondPrimary)
-		// The bridge's server names a gateway too, which the guest must not use.
+		// The guest must not use the gateway that the bridge's server names.
 		if got, err := ask[string](m, "Dial", netip.AddrPortFrom(beyondBridge, 7).String()); err == nil {
-			t.Errorf("beyond the bridge's gateway, %s answered %q", beyondBridge, got)
+			t.Errorf("%s, beyond the bridge's gateway, answered %q", beyondBridge, got)
 		}
 	})
 	t.Run("lo", func(t *testing.T) {
@@ -74,24 +69,31 @@ func TestReach(t *testing.T) {
 	})
 }
 
-// pinged pings an address once.
+// pinged pings an address once, and waits two seconds for the answer.
 func pinged(t *testing.T, from *dhcppeer.Host, to netip.Addr) error {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	return from.Ping(ctx, to)
 }
 
+// ping pings an address until it answers.
 func ping(t *testing.T, from *dhcppeer.Host, to netip.Addr) {
 	t.Helper()
-	if err := pinged(t, from, to); err != nil {
-		t.Error(err)
-	}
+	eventually(t, func() string {
+		if err := pinged(t, from, to); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
 }
 
-// echoed has the guest answer a line over TCP.
+// patience is how long an answer may take that must come.
+const patience = 30 * time.Second
+
+// echoed checks that the guest answers a line over TCP.
 func echoed(t *testing.T, from *dhcppeer.Host, to netip.AddrPort) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	conn, err := from.Dial(ctx, to)
 	if err != nil {
@@ -99,7 +101,7 @@ func echoed(t *testing.T, from *dhcppeer.Host, to netip.AddrPort) {
 		return
 	}
 	defer conn.Close() //nolint:errcheck // a test's connection
-	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := fmt.Fprintln(conn, "hello"); err != nil {
@@ -110,15 +112,14 @@ func echoed(t *testing.T, from *dhcppeer.Host, to netip.AddrPort) {
 	}
 }
 
-// listen has a host answer a line of each connection to port 7, as the guest does,
-// until the test ends.
+// listen makes a host answer a line of each connection to port 7, as the guest does.
 func listen(t *testing.T, h *dhcppeer.Host) {
 	t.Helper()
 	answerLines(t, h, func(_ net.Addr, line string) string { return "echo " + line })
 }
 
-// answerLines has a host answer a line of each connection to port 7 until the test
-// ends. A line that is not read would have the connection reset.
+// answerLines makes a host answer a line of each connection to port 7 until the test
+// ends. It reads the line first, because an unread line would reset the connection.
 func answerLines(t *testing.T, h *dhcppeer.Host, answer func(from net.Addr, line string) string) {
 	t.Helper()
 	l, err := h.Listen(7)
@@ -140,7 +141,7 @@ func answerLines(t *testing.T, h *dhcppeer.Host, answer func(from net.Addr, line
 	}()
 }
 
-// reaches has the guest send a line to port 7 of an address, which must come back.
+// reaches checks that the guest can send a line to port 7 of an address and gets it back.
 func reaches(t *testing.T, m *machine, to netip.Addr) {
 	t.Helper()
 	if got := must[string](t, m, "Dial", netip.AddrPortFrom(to, 7).String()); got != "echo hello\n" {

@@ -15,13 +15,13 @@ import (
 	"github.com/arcinit/arcinit/vmtests/probe"
 )
 
-// ballast is a file in the initramfs that is worth freeing.
+// ballast is a large file in the initramfs, whose memory can be seen to be freed.
 func ballast() map[string]string {
 	return map[string]string{"/ballast": strings.Repeat("initramfs", 64<<20/9)}
 }
 
-// unevictable is how much of the guest's memory holds, above all, the files of a
-// ramfs (Documentation/filesystems/proc.rst), in MiB.
+// unevictable returns the guest's unevictable memory in MiB. That is, above all, the
+// files of a ramfs (Documentation/filesystems/proc.rst).
 func unevictable(t *testing.T, m *machine) (mib int) {
 	t.Helper()
 	for line := range strings.Lines(m.read(t, "/proc/meminfo")) {
@@ -33,7 +33,7 @@ func unevictable(t *testing.T, m *machine) (mib int) {
 	return 0
 }
 
-// root is what is mounted on / for PID 1.
+// root returns the mount on / that PID 1 and the agent share.
 func root(t *testing.T, m *machine) *probe.Mount {
 	t.Helper()
 	mp := mount(must[[]probe.Mount](t, m, "Mounts", none{}), "/")
@@ -42,7 +42,7 @@ func root(t *testing.T, m *machine) *probe.Mount {
 	}
 	line := regexp.MustCompile("(?m)^.* / / .*$").FindString(m.read(t, "/proc/1/mountinfo"))
 	if !strings.Contains(line, " - "+mp.FSType+" "+mp.Source+" ") {
-		t.Errorf("PID 1 has the root %q, its child %+v", line, mp)
+		t.Errorf("PID 1's root is %q, the agent's %+v", line, mp)
 	}
 	return mp
 }
@@ -53,7 +53,7 @@ func TestSwapIn(t *testing.T) {
 	t.Parallel()
 	im := fullGuest()
 	files := im.files
-	// The command line is to be the disk's, and no more.
+	// The disk's own command line, and no more.
 	im.cmdline = []string{"root=/dev/vda", "ro", "rootfstype=erofs"}
 	files["/etc/arcbox/vmm.toml"] = im.shared["vmm.toml"]
 	im.disks = []guest.Disk{{File: erofsDisk(t, swapinTree(t, files))}}
@@ -74,7 +74,7 @@ func TestSwapIn(t *testing.T) {
 		testPivot(t, m)
 	})
 	t.Run("freed", func(t *testing.T) {
-		// Its modules and this program stay.
+		// Modules and the program stay in memory.
 		if got := unevictable(t, m); got >= 32 {
 			t.Errorf("the initramfs still takes %d MiB", got)
 		}
@@ -90,7 +90,7 @@ func TestSwapIn(t *testing.T) {
 	t.Run("iptables-legacy", func(t *testing.T) {
 		const module = "/sys/module/iptable_mangle"
 		if there := must[[]string](t, m, "Glob", module); len(there) != 0 {
-			t.Fatalf("%s is there before it has been asked for", module)
+			t.Fatalf("%s is loaded before iptables needs it", module)
 		}
 		for _, args := range []string{"-t mangle -A FORWARD -i eth1 -j MARK --set-mark 7", "-t mangle -S FORWARD"} {
 			r := m.run(t, append([]string{"/sbin/iptables"}, strings.Fields(args)...)...)
@@ -105,19 +105,19 @@ func TestSwapIn(t *testing.T) {
 	})
 	t.Run("again", func(t *testing.T) { testAgain(t, m) })
 	t.Run("report", func(t *testing.T) { testReport(t, m) })
-	t.Run("agent/restarted", func(t *testing.T) { testRestart(t, m) })
+	t.Run("agent/restarted", func(t *testing.T) { m.crash(t, 3) })
 	t.Run("poweroff", func(t *testing.T) { testPowerOff(t, m) })
 }
 
-// TestRootByLabel has a writable root with modules of its own, whose type is
-// found out.
+// TestRootByLabel boots a writable root that has its own modules. The command line
+// does not name its type.
 func TestRootByLabel(t *testing.T) {
 	t.Parallel()
 	tree := swapinTree(t, nil)
 	command(t, "", "cp", "-a", filepath.Join(built(t, "modules"), "lib/modules"), filepath.Join(tree, "lib/"))
 	m := boot(t, image{
-		disks:   []guest.Disk{{File: ext4Disk(t, tree, "the root"), Writable: true}},
-		nics:    bothNICs(),
+		disks: []guest.Disk{{File: ext4Disk(t, tree, "the root"), Writable: true}},
+		nics:  bothNICs(), tools: true,
 		cmdline: []string{quiet, `"root=LABEL=the`, `root"`, "rw", "rootflags=commit=7"},
 	})
 	comesUp(t, m)
@@ -125,21 +125,21 @@ func TestRootByLabel(t *testing.T) {
 	if mp.FSType != "ext4" || !slices.Contains(mp.Options, "rw") || !slices.Contains(mp.SuperOptions, "commit=7") {
 		t.Errorf("/ is %+v", mp)
 	}
-	must[none](t, m, "WriteFile", struct {
-		Path string
-		Data []byte
-	}{"/root/file", []byte("hello")})
+	must[none](t, m, "WriteFile", writeFile{"/root/file", []byte("hello")})
 	if got := must[[]string](t, m, "Glob", "/run/arcbox/initramfs*"); len(got) != 0 {
-		t.Errorf("%v is there, though the root has modules", got)
+		t.Errorf("%v was kept, but the root has its own modules", got)
 	}
 	outcome(t, m, "netfilter", "ok")
 	if r := m.run(t, "/sbin/iptables", "-t", "mangle", "-S"); r.Code != 0 {
 		t.Errorf("iptables: %s", r.Stderr)
 	}
+	address(t, m, "eth0", "10.0.2.15/24")
+	address(t, m, "eth1", "192.168.64.15/24")
+	t.Run("again", func(t *testing.T) { testAgain(t, m) })
 }
 
-// TestRootComesLater plugs the disk in while the guest waits for a partition of
-// it; and it is read-only, though rw is asked for.
+// TestRootComesLater plugs the disk in while the guest waits for a partition of it.
+// The disk is read-only, although the command line has rw.
 func TestRootComesLater(t *testing.T) {
 	t.Parallel()
 	const uuid = "1B4E28BA-2FA1-11D2-883F-B9A761BDE3FB"
@@ -148,7 +148,7 @@ func TestRootComesLater(t *testing.T) {
 		nics: bothNICs(), qemu: []string{"-device", "pcie-root-port,id=socket,chassis=1,slot=1"},
 		cmdline: []string{quiet, "root=PARTUUID=" + strings.ToLower(uuid), "rootfstype=ext4,erofs", "rw", "rootwait"},
 	})
-	said(t, m, "still waiting", "root=PARTUUID=", "taken=5s", "there is no block device")
+	said(t, m, "arcinit: ", "root=PARTUUID="+strings.ToLower(uuid)) // the guest waits
 	for _, c := range []struct {
 		command   string
 		arguments map[string]any
@@ -162,14 +162,14 @@ func TestRootComesLater(t *testing.T) {
 		}
 	}
 	comesUp(t, m)
-	if mp := root(t, m); mp.FSType != "erofs" || mp.Source != "/dev/vda2" {
+	if mp := root(t, m); mp.FSType != "erofs" || mp.Source != "/dev/vda2" || !slices.Contains(mp.Options, "ro") {
 		t.Errorf("/ is %+v", mp)
 	}
-	outcome(t, m, "switchroot", "ok", "read-only in spite of rw")
-	said(t, m, "switchroot", "read-only in spite of rw")
+	outcome(t, m, "switchroot", "ok", "root=PARTUUID=", "rw")
+	said(t, m, "switchroot", "root=PARTUUID=", "rw")
 }
 
-// TestRootByTag goes on in a share that has nothing in it.
+// TestRootByTag boots with an empty share as its root.
 func TestRootByTag(t *testing.T) {
 	t.Parallel()
 	m := boot(t, image{tags: []string{"system"}, nics: bothNICs(),
@@ -178,16 +178,14 @@ func TestRootByTag(t *testing.T) {
 	if mp := root(t, m); mp.FSType != "virtiofs" || mp.Source != "system" {
 		t.Errorf("/ is %+v", mp)
 	}
-	must[none](t, m, "WriteFile", struct {
-		Path string
-		Data []byte
-	}{"/file", []byte("hello")})
+	must[none](t, m, "WriteFile", writeFile{"/file", []byte("hello")})
 	if got, err := os.ReadFile(filepath.Join(m.dirs["system"], "file")); err != nil || string(got) != "hello" {
-		t.Errorf("on the host the file holds %q, %v", got, err)
+		t.Errorf("the file holds %q on the host, %v", got, err)
 	}
 }
 
-// staysOnInitramfs checks that a guest without its root has come up, and says why.
+// staysOnInitramfs checks that a guest without its root comes up, and that the report
+// and the console have the facts of why.
 func staysOnInitramfs(t *testing.T, m *machine, why ...string) {
 	t.Helper()
 	comesUp(t, m, "switchroot")
@@ -206,9 +204,9 @@ func TestRootDoesNotCome(t *testing.T) {
 		disks: []guest.Disk{{File: ext4Disk(t, t.TempDir(), "other")}}, nics: bothNICs(), files: ballast(),
 		cmdline: []string{quiet, "root=LABEL=system", "rootwait=2"},
 	})
-	staysOnInitramfs(t, m, "root=LABEL=system", "not there after 2s", "vda (64.0 MiB, ext4, LABEL=other, UUID=")
+	staysOnInitramfs(t, m, "root=LABEL=system", "2s", "vda", "64.0 MiB", "ext4", "LABEL=other", "UUID=")
 	if got := unevictable(t, m); got < 64 {
-		t.Errorf("Unevictable is %d MiB, less than the initramfs: it does not show whether that is freed", got)
+		t.Errorf("Unevictable is %d MiB, less than the initramfs: TestSwapIn cannot see it freed", got)
 	}
 }
 
@@ -218,19 +216,18 @@ func TestRootOfAnotherType(t *testing.T) {
 		disks: []guest.Disk{{File: erofsDisk(t, swapinTree(t, nil))}}, nics: bothNICs(),
 		cmdline: []string{quiet, "root=/dev/vda", "rootfstype=ext4,nofs", "rootwait=soon"},
 	})
-	staysOnInitramfs(t, m, "root=/dev/vda", "mount /dev/vda as ext4: invalid argument",
-		"mount /dev/vda as nofs: no such device", "vda (", "MiB, erofs, UUID=")
+	staysOnInitramfs(t, m, "root=/dev/vda", "ext4", "invalid argument", "nofs", "no such device", "vda", "MiB", "erofs", "UUID=")
 	said(t, m, "switchroot", "rootwait=soon")
 }
 
-// TestNotARoot names a file system that could be mounted, but lacks what every
-// root has. What has been tried leaves nothing behind.
+// TestNotARoot names a file system that can be mounted, but has no mount points. The
+// attempt leaves nothing behind.
 func TestNotARoot(t *testing.T) {
 	t.Parallel()
 	m := boot(t, image{
 		disks: []guest.Disk{{File: erofsDisk(t, t.TempDir())}}, nics: bothNICs(), cmdline: []string{quiet, "root=/dev/vda"},
 	})
-	staysOnInitramfs(t, m, "root=/dev/vda", "not a root: it has no /dev", "read-only file system")
+	staysOnInitramfs(t, m, "root=/dev/vda", "/dev", "read-only file system")
 	for _, mp := range must[probe.AtStart](t, m, "AtStart", none{}).Mounts {
 		if mp.FSType == "erofs" {
 			t.Errorf("still mounted: %+v", mp)

@@ -24,8 +24,8 @@ BOOT.json is a guest's /run/arcbox/boot.json, which is also log/boot.json on its
 NET.json is its /run/arcbox/net.json. Without BOOT.json, plot reads standard input.
 `
 
-// errUsage says that the arguments make no sense.
-var errUsage = errors.New("wrong arguments")
+// errUsage says that the command line is wrong, and not a file.
+var errUsage = errors.New("cannot understand the command line")
 
 func main() {
 	err := run(os.Args[1:], os.Stdin, os.Stdout)
@@ -41,7 +41,7 @@ func main() {
 
 func run(args []string, in io.Reader, out io.Writer) error {
 	if len(args) == 0 {
-		return fmt.Errorf("%w: a command is missing", errUsage)
+		return fmt.Errorf("%w: no command", errUsage)
 	}
 	command, args := args[0], args[1:]
 	switch {
@@ -56,7 +56,7 @@ func run(args []string, in io.Reader, out io.Writer) error {
 	case command == "help" || command == "-h" || command == "--help":
 		return write(out, usage)
 	}
-	return fmt.Errorf("%w: %q with %d arguments", errUsage, command, len(args))
+	return fmt.Errorf("%w: %s with %d arguments", errUsage, command, len(args))
 }
 
 func report(paths []string, out io.Writer) error {

@@ -1,12 +1,12 @@
 package main
 
 import (
+	"encoding/xml"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/arcinit/arcinit/pkg/arcsetup"
 	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
@@ -120,33 +120,51 @@ func (a axis) tick() time.Duration {
 	return step
 }
 
+// canvas collects the elements of an SVG.
+type canvas struct{ strings.Builder }
+
+func (c *canvas) rect(class string, x float64, y int, width float64) {
+	c.WriteString(fmt.Sprintf("<rect class=\"%s\" x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\"/>\n", escape(class), x, y, width, barHeight))
+}
+
+func (c *canvas) path(class, format string, args ...any) {
+	c.WriteString(fmt.Sprintf("<path class=\"%s\" d=\"%s\"/>\n", escape(class), fmt.Sprintf(format, args...)))
+}
+
+// text writes text; a viewer shows the tip when the pointer is on it.
+func (c *canvas) text(class string, x float64, y int, text, tip string) {
+	if tip != "" {
+		tip = "<title>" + escape(tip) + "</title>"
+	}
+	c.WriteString(fmt.Sprintf("<text class=\"%s\" x=\"%.1f\" y=\"%d\">%s%s</text>\n", class, x, y, escape(text), tip))
+}
+
 // picture is drawn row by row from top to bottom. The rows are drawn over the lines.
 type picture struct {
 	axis        axis
 	y           int // the lower edge of the row
-	lines, rows strings.Builder
+	lines, rows canvas
 }
 
 // lane begins a group of rows.
 func (p *picture) lane(name string) {
 	p.y += laneGap
-	fmt.Fprintf(&p.rows, "<text class=\"lane\" x=\"10\" y=\"%d\">%s</text>\n", p.y-8, escape(name))
+	p.rows.text("lane", 10, p.y-8, name, "")
 }
 
-// row begins a row. A viewer shows the note when the pointer is on the name.
-func (p *picture) row(name, note string) {
+// row begins a row.
+func (p *picture) row(name, tip string) {
 	p.y += rowHeight
-	fmt.Fprintf(&p.rows, "<text class=\"name\" x=\"%d\" y=\"%d\">%s<title>%s</title></text>\n", left-6, p.y-3, escape(name), escape(note))
+	p.rows.text("name", left-6, p.y-3, name, tip)
 }
 
 func (p *picture) bar(class string, from, to float64) {
-	fmt.Fprintf(&p.rows, "<rect class=\"%s\" x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\"/>\n",
-		escape(class), from, p.y-rowHeight+2, max(to-from, 1.5), barHeight)
+	p.rows.rect(class, from, p.y-rowHeight+2, max(to-from, 1.5))
 }
 
 // mark draws a diamond at a point in time.
 func (p *picture) mark(class string, at time.Duration) {
-	fmt.Fprintf(&p.rows, "<path class=\"%s\" d=\"M%.1f %dl5 5l-5 5l-5 -5z\"/>\n", class, p.axis.x(at), p.y-rowHeight/2-5)
+	p.rows.path(class, "M%.1f %dl5 5l-5 5l-5 -5z", p.axis.x(at), p.y-rowHeight/2-5)
 }
 
 // note writes text beside a point in time, on the side that has room.
@@ -154,11 +172,11 @@ func (p *picture) note(at time.Duration, text string) {
 	if at > p.axis.end {
 		text = "later: " + text
 	}
-	x, anchor := p.axis.x(at)+8, ""
-	if x > (left+right)/2 {
-		x, anchor = x-16, " name"
+	if x := p.axis.x(at); x > (left+right)/2 {
+		p.rows.text("note name", x-8, p.y-3, text, "")
+	} else {
+		p.rows.text("note", x+8, p.y-3, text, "")
 	}
-	fmt.Fprintf(&p.rows, "<text class=\"note%s\" x=\"%.1f\" y=\"%d\">%s</text>\n", anchor, x, p.y-3, escape(text))
 }
 
 func (p *picture) steps(steps []plan.Result) {
@@ -169,15 +187,14 @@ func (p *picture) steps(steps []plan.Result) {
 		from, to := p.axis.x(s.Start), p.axis.x(s.End)
 		p.bar(string(s.Outcome), from, to)
 		if to-from > 25 {
-			fmt.Fprintf(&p.rows, "<text class=\"note\" x=\"%.1f\" y=\"%d\">%s ms</text>\n", to+4, p.y-3, ms(s.End-s.Start))
+			p.rows.text("note", to+4, p.y-3, ms(s.End-s.Start)+" ms", "")
 		}
 		rows[s.Step], needs[s.Step] = p.y-rowHeight/2, s.Needs
 	}
 	for _, s := range steps {
 		for _, needed := range steps {
 			if isDirect(needed.Step, s.Needs, needs) {
-				fmt.Fprintf(&p.lines, "<path class=\"need\" d=\"M%.1f %dL%.1f %d\"/>\n",
-					p.axis.x(needed.End), rows[needed.Step], p.axis.x(s.Start), rows[s.Step])
+				p.lines.path("need", "M%.1f %dL%.1f %d", p.axis.x(needed.End), rows[needed.Step], p.axis.x(s.Start), rows[s.Step])
 			}
 		}
 	}
@@ -210,61 +227,52 @@ func (p *picture) nic(n netd.NIC) {
 
 // svg puts the title, the axis and the legend around the rows.
 func (p *picture) svg(r arcsetup.Report) string {
-	var b strings.Builder
-	text := func(class string, x float64, y int, text string) {
-		fmt.Fprintf(&b, "<text class=\"%s\" x=\"%.1f\" y=\"%d\">%s</text>\n", class, x, y, escape(text))
-	}
-	upright := func(class string, x float64) {
-		fmt.Fprintf(&b, "<path class=\"%s\" d=\"M%.1f %dV%d\"/>\n", class, x, top, p.y)
-	}
+	var c canvas
 	height := p.y + legend
-	fmt.Fprintf(&b, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\">\n", width, height, width, height)
-	b.WriteString(style)
-	fmt.Fprintf(&b, "<rect class=\"page\" width=\"%d\" height=\"%d\"/>\n", width, height)
-	text("title", 10, 26, "arcinit "+r.Version+" on Linux "+r.Kernel)
+	c.WriteString(fmt.Sprintf("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\">\n", width, height, width, height))
+	c.WriteString(style)
+	c.WriteString(fmt.Sprintf("<rect class=\"page\" width=\"%d\" height=\"%d\"/>\n", width, height))
+	c.text("title", 10, 26, "arcinit "+r.Version+" on Linux "+r.Kernel, "")
 	summary := r.Count()
 	if r.AgentStarted != 0 {
 		summary += fmt.Sprintf("; agent started %s ms after /init, %s ms after the kernel", ms(r.AgentStarted-r.Start), ms(r.AgentStarted))
 	}
-	text("note", 10, 44, summary)
+	c.text("note", 10, 44, summary, "")
 
-	fmt.Fprintf(&b, "<rect class=\"kernel\" x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\"/>\n", left, top, p.axis.begin-left, barHeight)
-	text("note", 10, top-28, "kernel "+ms(p.axis.start)+" ms")
+	upright := func(class string, t time.Duration, y int, text string) {
+		c.path(class, "M%.1f %dV%d", p.axis.x(t), top, p.y)
+		c.text("mid", p.axis.x(t), y, text, "")
+	}
+	c.rect("kernel", left, top, p.axis.begin-left)
+	c.text("note", 10, top-28, "kernel "+ms(p.axis.start)+" ms", "")
 	if p.axis.squeezed {
-		text("note", 10, top-14, "not to scale")
-		fmt.Fprintf(&b, "<path class=\"page\" d=\"M%d %dl6 -14h6l-6 14z\"/>\n", left+squeezed/2-6, top+barHeight+2)
+		c.text("note", 10, top-14, "not to scale", "")
+		c.path("page", "M%d %dl6 -14h6l-6 14z", left+squeezed/2-6, top+barHeight+2)
 	}
 	step := p.axis.tick()
 	for t := (p.axis.start + step - 1) / step * step; t <= p.axis.end; t += step {
-		upright("grid", p.axis.x(t))
-		text("note mid", p.axis.x(t), top-14, fmt.Sprintf("%g ms", float64(t)/1e6))
+		upright("grid", t, top-14, fmt.Sprintf("%g ms", float64(t)/1e6))
 	}
-	upright("mark", p.axis.begin)
-	text("mid", p.axis.begin, top-28, "/init")
+	upright("mark", p.axis.start, top-28, "/init")
 	if r.AgentStarted != 0 {
-		upright("mark", p.axis.x(r.AgentStarted))
-		text("mid", p.axis.x(r.AgentStarted), top-28, "agent")
+		upright("mark", r.AgentStarted, top-28, "agent")
 	}
-	b.WriteString(p.lines.String())
-	b.WriteString(p.rows.String())
+	c.WriteString(p.lines.String())
+	c.WriteString(p.rows.String())
 	for i, o := range []plan.Outcome{plan.OK, plan.Already, plan.Unavailable, plan.Failed, running} {
-		x := left + i*110
-		fmt.Fprintf(&b, "<rect class=\"%s\" x=\"%d\" y=\"%d\" width=\"10\" height=\"10\"/>\n", o, x, p.y+18)
-		text("", float64(x+15), p.y+27, string(o))
+		x := float64(left + i*110)
+		c.rect(string(o), x, p.y+18, 10)
+		c.text("", x+15, p.y+27, string(o), "")
 	}
-	b.WriteString("</svg>\n")
-	return b.String()
+	c.WriteString("</svg>\n")
+	return c.String()
 }
 
 func ms(d time.Duration) string { return fmt.Sprintf("%.2f", float64(d)/1e6) }
 
 // escape makes XML text of a report's string, which may hold any bytes.
 func escape(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == '\ufffe' || r == '\uffff' {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(text, "\ufffd"))
-	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", "\"", "&quot;").Replace(text)
+	var b strings.Builder
+	_ = xml.EscapeText(&b, []byte(text)) // a Builder takes everything
+	return b.String()
 }

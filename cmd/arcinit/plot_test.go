@@ -58,7 +58,7 @@ func TestDraw(t *testing.T) {
 		`<path class="need" d="M990.0 139L990.0 153"/>`,
 		`<path class="runs" d="M585.0 `,
 		`<rect class="runs" x="585.0" y="`,
-		`<rect class="kernel" x="110" y="92" width="70.0" height="10"/>`,
+		`<rect class="kernel" x="110.0" y="92" width="70.0" height="10"/>`,
 		"not to scale", "b&lt;&amp;", "eth1", "prefers-color-scheme:dark",
 	} {
 		if !strings.Contains(got, want) {

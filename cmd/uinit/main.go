@@ -1,28 +1,28 @@
-// Command uinit is the first program of a container VM: as /init of an
-// initramfs, or as the uinit of u-root's own init, it sets the guest up, starts
-// the agent and looks after it. Called with a subcommand it tells about that, or
-// plays one of its other roles.
+// Command uinit is the first program of a container VM. As /init of an initramfs,
+// /sbin/init of a disk, or the uinit of u-root's own init, it sets the guest up,
+// starts the agent and supervises it. With a subcommand it reports on the boot,
+// requests a shutdown, or plays one of its other roles.
 package main
 
 import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/arcinit/arcinit/internal/built"
 	"github.com/arcinit/arcinit/internal/guarded"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
-	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
-const usage = `usage: uinit                    set up this guest and look after it
-       uinit plan               the steps of the set-up, in order, and what this kernel lacks for them
-       uinit report [FILE]      what became of them at this boot, and the network
-       uinit poweroff           end the services and power off
-       uinit reboot             the same, and start again
-       uinit version
+const usage = `usage: uinit                set up this guest and run it; in a running guest: repeat the set-up
+       uinit plan           print the steps of the boot, in order
+       uinit report [FILE]  print the report of this boot and the network's state
+       uinit poweroff       stop the services and power off
+       uinit reboot         stop the services and reboot
+       uinit version        print the version
 `
 
 func main() {
@@ -32,20 +32,19 @@ func main() {
 	}
 }
 
-// run decides by process id and arguments which role this process has.
+// run picks this process's role from its PID and arguments.
 func run(args []string, out io.Writer) error {
 	if os.Getpid() == 1 {
-		// The kernel passes the parameters it does not know as arguments.
-		// It panics when PID 1 ends, so that must not happen even where
-		// nothing else is left to do than to try again.
+		// The arguments are kernel parameters that the kernel does not know.
+		// The kernel panics when PID 1 exits, so PID 1 retries whatever fails.
 		for {
-			err := guarded.Call("init", func() error { return lookAfter("init", out) })
-			fmt.Fprintln(os.Stderr, "uinit: this system is without an init:", err)
+			err := guarded.Call("init", func() error { return runInit("init", out) })
+			fmt.Fprintln(os.Stderr, "uinit: init failed; restarting it:", err)
 			<-time.After(time.Second)
 		}
 	}
 	if len(args) == 0 {
-		return lookAfter("uinit", out)
+		return runInit("uinit", out)
 	}
 	guarded.Fault(args[0])
 	switch args[0] {
@@ -67,48 +66,20 @@ func run(args []string, out io.Writer) error {
 }
 
 func printPlan(out io.Writer) error {
-	steps := arcsetup.Plan(&arcsetup.Guest{Root: "/"})
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "STEP\tNEEDS\tAFTER IT")
-	for _, s := range steps {
-		needs := fmt.Sprint(s.Needs)
+	_, _ = fmt.Fprintln(table, "STEP\tNEEDS\tRESULT")
+	for _, s := range bootPlan() {
+		needs := strings.Join(s.Needs, " ")
 		if len(s.Needs) > 8 {
-			needs = "[all above]"
+			needs = "all above"
 		}
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\n", s.Name, needs[1:len(needs)-1], s.Doc)
-	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	return printLacks(out, steps)
-}
-
-// printLacks says which steps the running kernel does not support. Asking it
-// takes root, and reading what the plan is does not.
-func printLacks(out io.Writer, steps []plan.Step) error {
-	if os.Geteuid() != 0 {
-		_, err := fmt.Fprintln(out, "\nWhat this kernel lacks for them, it says to root.")
-		return err
-	}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "\nSTEP\tWHAT THIS KERNEL LACKS FOR IT")
-	lacking := 0
-	for _, s := range steps {
-		for _, want := range s.Wants {
-			if err := arcsetup.Lacks(want); err != nil {
-				lacking++
-				_, _ = fmt.Fprintf(table, "%s\t%v\n", s.Name, err)
-			}
-		}
-	}
-	if lacking == 0 {
-		_, _ = fmt.Fprintln(table, "none\tnothing")
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\n", s.Name, needs, s.Doc)
 	}
 	return table.Flush()
 }
 
-// report prints this boot and the present state of the network, or the boot report
-// in the file that args name.
+// report prints the report of this boot and the network as it is now, or a
+// report that was kept in a file.
 func report(args []string, out io.Writer) error {
 	path := arcsetup.ReportPath
 	if len(args) > 0 {
@@ -116,7 +87,7 @@ func report(args []string, out io.Writer) error {
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return fmt.Errorf("read the boot report: %w", err)
+		return fmt.Errorf("boot report: %w", err)
 	}
 	r, err := arcsetup.ParseReport(data)
 	if err != nil {

@@ -22,8 +22,8 @@ import (
 // Signals to the network daemon. SIGTERM ends it. A daemon that has just been
 // started ends at any of them.
 const (
-	releaseSignal   = syscall.SIGHUP  // release the leases and end
-	lookAgainSignal = syscall.SIGUSR1 // put right what somebody changed
+	releaseSignal = syscall.SIGHUP  // release the leases and end
+	checkSignal   = syscall.SIGUSR1 // put right what other programs changed
 )
 
 // daemonConfig is the network daemon's argument, as JSON.
@@ -33,29 +33,29 @@ type daemonConfig struct {
 }
 
 // startNetwork starts the network daemon: this program with another role.
-func (c *caretaker) startNetwork() (bool, error) {
-	cfg := c.config.Load()
+func (p *initProcess) startNetwork() (bool, error) {
+	cfg := p.config.Load()
 	hostname, err := os.Hostname()
 	if err != nil {
 		err = fmt.Errorf("read the host name: %w", err) // start without it
 	}
 	argument, errJSON := json.Marshal(daemonConfig{Log: cfg.Log, Config: netd.Config{
-		Roles: arcsetup.NICRoles(cfg.Network), SandboxSubnet: c.guest.SandboxSubnet, Hostname: hostname,
+		Roles: arcsetup.NICRoles(cfg.Network), SandboxSubnet: p.guest.SandboxSubnet, Hostname: hostname,
 		ProbeAddress: cfg.ProbeAddress, IPv6Router: cfg.IPv6Router,
 	}})
 	s := service("netd", "/proc/self/exe", "netd", string(argument))
 	s.Args[0] = "uinit"
-	s.Sinks = []logs.Sink{c.log.kernel, c.log.console, c.log.file}
+	s.Sinks = p.log.sinks()
 	// The daemon uses little processor time, and must get it at once even on a busy
 	// machine: leases expire, and the boot waits for the network.
 	s.Nice = -20
 	s.EndSignal = func() syscall.Signal {
-		if c.config.Load().ReleaseOnPowerOff && c.shutdown.Action() == process.PowerOff {
+		if p.config.Load().ReleaseOnPowerOff && p.shutdown.Action() == process.PowerOff {
 			return releaseSignal
 		}
 		return syscall.SIGTERM
 	}
-	started, errStart := c.services.Start(s)
+	started, errStart := p.services.Start(s)
 	return started, errors.Join(err, errJSON, errStart)
 }
 
@@ -66,7 +66,7 @@ func netDaemon(args []string) error {
 	var level slog.LevelVar
 	log := slog.New(logs.NewHandler("", &level, logs.Prefixed{W: os.Stderr}))
 	lookAgain := make(chan os.Signal, 1)
-	signal.Notify(lookAgain, lookAgainSignal)
+	signal.Notify(lookAgain, checkSignal)
 	ctx, end := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, releaseSignal)

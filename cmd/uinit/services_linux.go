@@ -9,10 +9,11 @@ import (
 
 	"github.com/arcinit/arcinit/internal/process"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
+	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
-// environment is what services run with: this, and what the kernel was told to
-// pass on.
+// environment is the environment of services: the variables below, and the
+// parameters that the kernel passed on.
 func environment() []string {
 	env := []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/bbin:/arcbox/bin:" + filepath.Dir(arcsetup.ProgramPath),
@@ -35,19 +36,23 @@ func service(name, path string, args ...string) process.Service {
 	}}
 }
 
-func (c *caretaker) startAgent() (bool, error) {
-	started, err := c.services.Start(service("agent", c.config.Load().Agent))
+func (p *initProcess) startAgent() (bool, error) {
+	started, err := p.services.Start(service("agent", p.config.Load().Agent))
 	if err != nil {
-		return false, fmt.Errorf("the agent will be tried again: %w", err)
+		return false, fmt.Errorf("start the agent (arcinit keeps trying): %w", err)
 	}
 	return started, nil
 }
 
-func (c *caretaker) startServices() (changed bool, err error) {
-	for _, configured := range c.config.Load().Services {
+func (p *initProcess) startServices() (changed bool, err error) {
+	services := p.config.Load().Services
+	if len(services) == 0 {
+		return false, plan.Absent(errors.New("none configured"))
+	}
+	for _, configured := range services {
 		s := service(configured.Name, configured.Argv[0], configured.Argv[1:]...)
 		s.Restart = process.Restart(configured.Restart)
-		started, e := c.services.Start(s)
+		started, e := p.services.Start(s)
 		if e != nil {
 			err = errors.Join(err, fmt.Errorf("service %s: %w", s.Name, e))
 		}
@@ -56,13 +61,17 @@ func (c *caretaker) startServices() (changed bool, err error) {
 	return changed, err
 }
 
-// startConsole keeps a shell on the console.
-func (c *caretaker) startConsole() (bool, error) {
+// startConsole keeps a shell on the console. An initramfs without a shell is only
+// worth a warning if the command line names a root, which may have one.
+func (p *initProcess) startConsole() (bool, error) {
+	if !p.config.Load().DebugConsole {
+		return false, plan.Absent(errors.New("not configured"))
+	}
 	s := service("console", "/bin/sh")
 	s.Terminal = "/dev/console"
-	started, err := c.services.Start(s)
-	if err != nil {
-		return false, fmt.Errorf("debug console: this root has no shell: %w", err)
+	started, err := p.services.Start(s)
+	if err != nil && p.guest.RootExpected() {
+		err = plan.Fallback(err)
 	}
-	return started, nil
+	return started, err
 }

@@ -10,63 +10,81 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// signals are those sent to this process. Each kind has a channel of its own, so
-// that many of one crowd out none of another: one place stands for any number of
-// ended children, or of what means nothing to an init.
+// signals are the signals sent to this process. Each kind has its own channel, so
+// that a flood of one kind does not crowd out another. One entry stands for any
+// number of ended children, of repeats, or of signals without a meaning.
 type signals struct {
-	ended, requests, others chan os.Signal
+	child, shutdown, repeat, other chan os.Signal
 }
 
-// takeSignals takes those that this process heeds.
-func takeSignals() signals {
-	s := signals{make(chan os.Signal, 1), make(chan os.Signal, 16), make(chan os.Signal, 1)}
-	signal.Notify(s.ended, syscall.SIGCHLD)
+const (
+	// lastSignal is SIGRTMAX (signal(7)).
+	lastSignal = syscall.Signal(64)
+	// repeatSignal reports that the set-up was run again.
+	repeatSignal = syscall.SIGHUP
+)
+
+// subscribe subscribes to the signals that mean something to an init.
+func subscribe() signals {
+	s := signals{make(chan os.Signal, 1), make(chan os.Signal, 16), make(chan os.Signal, 1), make(chan os.Signal, 1)}
+	signal.Notify(s.child, syscall.SIGCHLD)
+	signal.Notify(s.repeat, repeatSignal)
 	for n := syscall.Signal(1); n <= lastSignal; n++ {
 		if process.ActionFor(n) != 0 {
-			signal.Notify(s.requests, n)
+			signal.Notify(s.shutdown, n)
 		}
 	}
 	return s
 }
 
-// takeOthers takes every other signal that a process can. Even SIGSEGV, sent by
-// another one, would end this one. To take them all is a millisecond's work, so
-// it is done when there is somebody to send them.
-func (s signals) takeOthers() {
+// subscribeAll subscribes to every other signal that a process can catch. Even a
+// SIGSEGV that another process sends would otherwise end this one.
+func (s signals) subscribeAll() {
 	for n := syscall.Signal(1); n <= lastSignal; n++ {
 		switch {
-		case n == syscall.SIGKILL, n == syscall.SIGSTOP, n == syscall.SIGURG:
-			// The kernel's, and the Go scheduler's, which ignores it otherwise.
-		case n != syscall.SIGCHLD && process.ActionFor(n) == 0:
-			signal.Notify(s.others, n)
+		case n == syscall.SIGKILL, n == syscall.SIGSTOP:
+			// These cannot be caught.
+		case n == syscall.SIGURG:
+			// The Go scheduler uses SIGURG and ignores those of others.
+		case n != syscall.SIGCHLD && n != repeatSignal && process.ActionFor(n) == 0:
+			signal.Notify(s.other, n)
 		}
 	}
 }
 
-// lastSignal is SIGRTMAX (signal(7)).
-const lastSignal = 64
-
-// serve reaps children and heeds requests to shut down. It does not return.
-func (c *caretaker) serve(s signals) {
-	if err := c.takeCtrlAltDel(); err != nil {
-		c.log.Debug("take ctrl-alt-del as a signal", "err", err)
+// serveSignals reaps children and acts on requests. It does not return.
+func (p *initProcess) serveSignals() {
+	if err := p.catchCtrlAltDel(); err != nil {
+		p.log.Debug("cannot catch ctrl-alt-del", "err", err)
 	}
 	for {
 		select {
-		case <-s.ended:
-			c.services.Reaper.Reap()
-		case sig := <-s.requests:
-			c.shutdown.Request(process.ActionFor(sig))
-		case sig := <-s.others:
-			c.log.Debug("signal ignored", "signal", sig)
+		case <-p.signals.child:
+			p.services.Reaper.Reap()
+		case sig := <-p.signals.shutdown:
+			p.shutdown.Request(process.ActionFor(sig))
+		case <-p.signals.repeat:
+			p.checkNetwork()
+		case sig := <-p.signals.other:
+			p.log.Debug("signal ignored", "signal", sig)
 		}
 	}
 }
 
-// takeCtrlAltDel has ctrl-alt-del come as SIGINT instead of resetting the machine,
-// and to this process (Documentation/admin-guide/sysctl/kernel.rst, cad_pid).
-func (c *caretaker) takeCtrlAltDel() error {
-	if c.role != "init" {
+// checkNetwork has the network daemon put right what other programs changed. A
+// daemon that is not running checks when it starts.
+func (p *initProcess) checkNetwork() {
+	for _, s := range p.services.Status() {
+		if s.Name == "netd" && s.PID != 0 {
+			_ = syscall.Kill(s.PID, checkSignal)
+		}
+	}
+}
+
+// catchCtrlAltDel makes the kernel send SIGINT to this process on ctrl-alt-del
+// instead of resetting the machine (Documentation/admin-guide/sysctl/kernel.rst, cad_pid).
+func (p *initProcess) catchCtrlAltDel() error {
+	if p.role != "init" {
 		pid := []byte(strconv.Itoa(os.Getpid()))
 		if err := os.WriteFile("/proc/sys/kernel/cad_pid", pid, 0); err != nil {
 			return err
@@ -75,9 +93,9 @@ func (c *caretaker) takeCtrlAltDel() error {
 	return unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF)
 }
 
-// withoutPowerOff is what takes the place of a power-off.
-func (c *caretaker) withoutPowerOff() process.Action {
-	if c.config.Load().WithoutPowerOff == "halt" {
+// withoutPowerOff is the action that replaces a power-off that the kernel cannot do.
+func (p *initProcess) withoutPowerOff() process.Action {
+	if p.config.Load().WithoutPowerOff == "halt" {
 		return process.Halt
 	}
 	return process.Reboot

@@ -76,27 +76,29 @@ func TestCheck(t *testing.T) {
 	if err := rosetta().Check(); err != nil {
 		t.Error(err)
 	}
-	for want, change := range map[string]func(*Handler){
-		"name \"\"":       func(h *Handler) { h.Name = "" },
-		"name \"a/b\"":    func(h *Handler) { h.Name = "a/b" },
-		"name \"a:b\"":    func(h *Handler) { h.Name = "a:b" },
-		"kernel's own":    func(h *Handler) { h.Name = "register" },
-		"not an absolute": func(h *Handler) { h.Interpreter = "sh" },
-		"longer than 127": func(h *Handler) { h.Interpreter = "/" + strings.Repeat("x", 127) },
-		"colon":           func(h *Handler) { h.Interpreter = "/a:b" },
-		"line end":        func(h *Handler) { h.Interpreter = "/a\nb" },
-		"magic: missing":  func(h *Handler) { h.Magic = nil },
-		"first 128 bytes": func(h *Handler) { h.Offset = 109 },
-		"beyond":          func(h *Handler) { h.Offset = -1 },
-		"mask: 3 bytes":   func(h *Handler) { h.Mask = h.Mask[:3] },
-		"every file":      func(h *Handler) { h.Mask = make([]byte, 20) },
-		"flags \"CX\"":    func(h *Handler) { h.Flags = "CX" },
-		"flags \"CC\"":    func(h *Handler) { h.Flags = "CC" },
+	for what, change := range map[string]func(*Handler){
+		"name: empty":              func(h *Handler) { h.Name = "" },
+		"name: slash":              func(h *Handler) { h.Name = "a/b" },
+		"name: colon":              func(h *Handler) { h.Name = "a:b" },
+		"name: the kernel's file":  func(h *Handler) { h.Name = "register" },
+		"name: too long":           func(h *Handler) { h.Name = strings.Repeat("x", 65) },
+		"interpreter: relative":    func(h *Handler) { h.Interpreter = "sh" },
+		"interpreter: too long":    func(h *Handler) { h.Interpreter = "/" + strings.Repeat("x", 127) },
+		"interpreter: colon":       func(h *Handler) { h.Interpreter = "/a:b" },
+		"interpreter: line end":    func(h *Handler) { h.Interpreter = "/a\nb" },
+		"magic: missing":           func(h *Handler) { h.Magic = nil },
+		"offset: beyond 128 bytes": func(h *Handler) { h.Offset = 109 },
+		"offset: negative":         func(h *Handler) { h.Offset = -1 },
+		"mask: shorter than magic": func(h *Handler) { h.Mask = h.Mask[:3] },
+		"mask: matches every file": func(h *Handler) { h.Mask = make([]byte, 20) },
+		"flags: unknown":           func(h *Handler) { h.Flags = "CX" },
+		"flags: one of them twice": func(h *Handler) { h.Flags = "CC" },
 	} {
 		h := rosetta()
 		change(h)
-		if err := h.Check(); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%+v: %v, want %q in it", h, err, want)
+		field, _, _ := strings.Cut(what, ":")
+		if err := h.Check(); err == nil || !strings.HasPrefix(err.Error(), field) {
+			t.Errorf("%s: Check = %v, want an error about the %s", what, err, field)
 		}
 	}
 }
@@ -164,24 +166,24 @@ func TestCheckStatic(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		file []byte
-		want string // in the error; empty for none
+		ok   bool
 	}{
-		{"static", program(load, load), ""},
-		{"static and position-independent", program(load, dynamic), ""},
-		{"dynamic", program(load, ptInterp), "dynamic loader"},
-		{"empty", nil, "not a 64-bit"},
-		{"script", []byte("#!/bin/sh\n" + strings.Repeat("#", 100)), "not a 64-bit"},
-		{"header alone", program(load)[:headerSize], "program headers"},
-		{"cut off", program(load, load)[:headerSize+programSize], "program headers"},
-		{"no program headers", program(), "program headers"},
-		{"too many", edit(program(load), 56, maxPrograms+1, 2), "does not take"},
-		{"of another size", edit(program(load), 54, 32, 2), "does not take"},
-		{"far beyond the end", edit(program(load), 32, 1<<40, 8), "program headers"},
-		{"below zero", edit(program(load), 32, 1<<63, 8), "does not take"},
+		{"static", program(load, load), true},
+		{"static and position-independent", program(load, dynamic), true},
+		{"dynamic", program(load, ptInterp), false},
+		{"empty", nil, false},
+		{"script", []byte("#!/bin/sh\n" + strings.Repeat("#", 100)), false},
+		{"header alone", program(load)[:headerSize], false},
+		{"cut off", program(load, load)[:headerSize+programSize], false},
+		{"no program headers", program(), false},
+		{"too many", edit(program(load), 56, maxPrograms+1, 2), false},
+		{"of another size", edit(program(load), 54, 32, 2), false},
+		{"far beyond the end", edit(program(load), 32, 1<<40, 8), false},
+		{"below zero", edit(program(load), 32, 1<<63, 8), false},
 	} {
 		err := CheckStatic(bytes.NewReader(tt.file))
-		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+		if (err == nil) != tt.ok {
+			t.Errorf("%s: CheckStatic = %v", tt.name, err)
 		}
 	}
 }

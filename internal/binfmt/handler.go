@@ -1,75 +1,81 @@
+// Package binfmt speaks the language of the kernel's binfmt_misc: what to write to
+// it, what to read from it (Documentation/admin-guide/binfmt-misc.rst), and which
+// programs can be interpreters. It must not know which handlers there are, and
+// never touches the file system.
 package binfmt
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 )
 
-// Handler has files that begin in a certain way run by an interpreter.
+// Handler has the kernel run files that begin with certain bytes by an
+// interpreter.
 type Handler struct {
 	Name        string
 	Interpreter string // absolute path
-	// Magic is what such a file has at Offset, in bytes from its beginning.
+	// Magic are the bytes at Offset of such a file.
 	Magic  []byte
 	Offset int
-	// Mask has a bit set for each bit of Magic that counts; nil if all do.
+	// Mask has a bit set for each bit of Magic that counts; nil if all count.
 	Mask []byte
-	// Flags are letters: P keeps argv[0], O passes the file open, C gives the
-	// process the file's credentials and implies O, F opens the interpreter
-	// once for all, so that every mount name space has it.
+	// Flags are letters. P keeps argv[0]. O passes the file open. C gives the
+	// process the file's credentials, and implies O. F opens the interpreter at
+	// registration, so that it works in every mount name space.
 	Flags string
 }
 
-// What the kernel can take, in bytes: of the interpreter's path, and of the part
+// Limits of the kernel, in bytes: of the interpreter's path, and of the beginning
 // of a file that it compares.
 const (
 	maxInterpreter = 127
 	maxCompared    = 128
 )
 
-// flags are all that there are, in the order in which the kernel lists them.
+// flags are all flags, in the kernel's order.
 const flags = "POCF"
 
 // Check reports why h cannot be a handler.
 func (h *Handler) Check() error {
-	if h.Name == "" || strings.Trim(h.Name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.+") != "" || len(h.Name) > 64 {
-		return fmt.Errorf("name %q: not 1 to 64 letters, digits, or any of -_.+", h.Name)
-	}
+	const nameChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.+"
 	switch {
-	case h.Name == "." || h.Name == ".." || h.Name == "register" || h.Name == "status": // files of binfmt_misc
-		return fmt.Errorf("name %q: the kernel's own", h.Name)
+	case h.Name == "" || len(h.Name) > 64 || strings.Trim(h.Name, nameChars) != "":
+		return fmt.Errorf("name %q is not 1 to 64 letters, digits, or any of -_.+", h.Name)
+	case h.Name == "." || h.Name == ".." || h.Name == "register" || h.Name == "status":
+		return fmt.Errorf("name %q is a file of the kernel's", h.Name)
 	case !strings.HasPrefix(h.Interpreter, "/"):
-		return fmt.Errorf("interpreter %q: not an absolute path", h.Interpreter)
+		return fmt.Errorf("interpreter %q is not an absolute path", h.Interpreter)
 	case len(h.Interpreter) > maxInterpreter:
-		return fmt.Errorf("interpreter %q: longer than %d bytes", h.Interpreter, maxInterpreter)
+		return fmt.Errorf("interpreter %q is longer than %d bytes", h.Interpreter, maxInterpreter)
 	case strings.ContainsAny(h.Interpreter, ":\n"):
-		return fmt.Errorf("interpreter %q: has a colon or a line end in it", h.Interpreter)
+		return fmt.Errorf("interpreter %q has a colon or a line end in it", h.Interpreter)
 	case len(h.Magic) == 0:
-		return errors.New("magic: missing")
+		return errors.New("magic is missing")
 	case h.Offset < 0 || h.Offset > maxCompared-len(h.Magic):
-		return fmt.Errorf("magic and offset: beyond the first %d bytes of a file", maxCompared)
+		return fmt.Errorf("offset %d puts the magic outside of the first %d bytes of a file", h.Offset, maxCompared)
 	case h.Mask != nil && len(h.Mask) != len(h.Magic):
-		return fmt.Errorf("mask: %d bytes for a magic of %d", len(h.Mask), len(h.Magic))
+		return fmt.Errorf("mask has %d bytes for a magic of %d", len(h.Mask), len(h.Magic))
 	case h.Mask != nil && len(bytes.Trim(h.Mask, "\x00")) == 0:
-		return errors.New("mask: every file would match")
+		return errors.New("mask is zero: every file would match")
 	}
 	for i, f := range h.Flags {
 		if !strings.ContainsRune(flags, f) || strings.ContainsRune(h.Flags[:i], f) {
-			return fmt.Errorf("flags %q: not each of %s at most once", h.Flags, flags)
+			return fmt.Errorf("flags %q are not some of %s, each once", h.Flags, flags)
 		}
 	}
 	return nil
 }
 
-// Registration is what makes the kernel take h, written to the file register.
+// Registration returns what to write to the file register to register h.
 func (h *Handler) Registration() string {
 	return fmt.Sprintf(":%s:M:%d:%s:%s:%s:%s", h.Name, h.Offset, escape(h.Magic), escape(h.Mask), h.Interpreter, h.Flags)
 }
 
-// escape writes bytes so that none can be taken for a separator.
+// escape writes all bytes as \xHH, so that none looks like a separator.
 func escape(b []byte) string {
 	var s strings.Builder
 	for _, c := range b {
@@ -78,22 +84,68 @@ func escape(b []byte) string {
 	return s.String()
 }
 
-// Unescape reads bytes as they are written to binfmt_misc, and in the tables of
-// other programs: \xHH is a byte in hexadecimal, other ASCII stands for itself.
+// Unescape reads bytes in the kernel's spelling, which other programs' tables
+// share: \xHH is a byte in hexadecimal, other ASCII stands for itself.
 func Unescape(s string) (b []byte, err error) {
 	for rest := s; rest != ""; {
-		if hex, ok := strings.CutPrefix(rest, `\x`); ok && len(hex) >= 2 {
-			n, err := strconv.ParseUint(hex[:2], 16, 8)
+		if digits, ok := strings.CutPrefix(rest, `\x`); ok && len(digits) >= 2 {
+			n, err := strconv.ParseUint(digits[:2], 16, 8)
 			if err != nil {
 				return nil, fmt.Errorf("%q: %w", s, err)
 			}
-			b, rest = append(b, byte(n)), hex[2:]
+			b, rest = append(b, byte(n)), digits[2:]
 			continue
 		}
 		if rest[0] == '\\' || rest[0] >= 0x80 {
-			return nil, fmt.Errorf("%q: not ASCII with \\xHH (in single quotes) for other bytes", s)
+			return nil, fmt.Errorf("%q is not ASCII with \\xHH for other bytes (in single quotes)", s)
 		}
 		b, rest = append(b, rest[0]), rest[1:]
 	}
 	return b, nil
+}
+
+// ParseEntry reads the kernel's file of the handler with this name. A handler that
+// matches a file's extension, and not its magic, is an error.
+func ParseEntry(name, text string) (h *Handler, enabled bool, err error) {
+	h = &Handler{Name: name}
+	for line := range strings.Lines(text) {
+		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		switch key {
+		case "enabled":
+			enabled = true
+		case "interpreter":
+			h.Interpreter = value
+		case "flags:":
+			h.Flags = value
+		case "offset":
+			h.Offset, err = strconv.Atoi(value)
+		case "magic":
+			h.Magic, err = hex.DecodeString(value)
+		case "mask":
+			h.Mask, err = hex.DecodeString(value)
+		}
+		if err != nil {
+			return h, enabled, fmt.Errorf("binfmt entry %s: %q: %w", name, line, err)
+		}
+	}
+	if err := h.Check(); err != nil {
+		return h, enabled, fmt.Errorf("binfmt entry %s: %w", name, err)
+	}
+	return h, enabled, nil
+}
+
+// Same reports whether h and other are the same handler to the kernel.
+func (h *Handler) Same(other *Handler) bool {
+	for _, flag := range []byte(flags) {
+		if h.Has(flag) != other.Has(flag) {
+			return false
+		}
+	}
+	return h.Name == other.Name && h.Interpreter == other.Interpreter && h.Offset == other.Offset &&
+		bytes.Equal(h.Magic, other.Magic) && bytes.Equal(h.Mask, other.Mask)
+}
+
+// Has reports whether h has a flag. C implies O.
+func (h *Handler) Has(flag byte) bool {
+	return strings.IndexByte(h.Flags, flag) >= 0 || flag == 'O' && h.Has('C')
 }

@@ -96,13 +96,15 @@ func TestTruncated(t *testing.T) {
 
 type broken struct{}
 
-func (broken) ReadAt([]byte, int64) (int, error) { return 0, errors.New("medium error") }
+var errMedium = errors.New("medium error")
+
+func (broken) ReadAt([]byte, int64) (int, error) { return 0, errMedium }
 
 func TestUnreadable(t *testing.T) {
-	if _, err := ReadSuperblock(broken{}); err == nil || !strings.Contains(err.Error(), "medium error") {
+	if _, err := ReadSuperblock(broken{}); !errors.Is(err, errMedium) {
 		t.Errorf("ReadSuperblock: %v", err)
 	}
-	if _, err := ReadTable(broken{}, sectorOfTest); err == nil || !strings.Contains(err.Error(), "medium error") {
+	if _, err := ReadTable(broken{}, sectorOfTest); !errors.Is(err, errMedium) {
 		t.Errorf("ReadTable: %v", err)
 	}
 }
@@ -175,21 +177,20 @@ func TestGPT(t *testing.T) {
 
 func TestDamagedGPT(t *testing.T) {
 	put := binary.LittleEndian.PutUint32
-	for want, change := range map[string]func(header, entries []byte){
-		"no header":             func(h, _ []byte) { h[0] = 'X' },
-		"header of 4294967295":  func(h, _ []byte) { put(h[12:], 1<<32-1) },
-		"header of 0":           func(h, _ []byte) { put(h[12:], 0) },
-		"checksum of the head":  func(h, _ []byte) { put(h[16:], 1) },
-		"checksum of the entr":  func(h, _ []byte) { put(h[88:], 1) },
-		"4294967295 entries":    func(h, _ []byte) { put(h[80:], 1<<32-1) },
-		"entries of 2147483648": func(h, _ []byte) { put(h[84:], 1<<31) },
-		"entries of 0":          func(h, _ []byte) { put(h[84:], 0) },
-		"entry 1: ":             func(h, _ []byte) { put(h[72:], 1<<30) }, // behind the end
-		"at block 216172782":    func(h, _ []byte) { put(h[76:], 1<<25+1<<24) },
+	for what, change := range map[string]func(header, entries []byte){
+		"no header":                   func(h, _ []byte) { h[0] = 'X' },
+		"header too large":            func(h, _ []byte) { put(h[12:], 1<<32-1) },
+		"header too small":            func(h, _ []byte) { put(h[12:], 0) },
+		"wrong checksum of header":    func(h, _ []byte) { put(h[16:], 1) },
+		"wrong checksum of entries":   func(h, _ []byte) { put(h[88:], 1) },
+		"too many entries":            func(h, _ []byte) { put(h[80:], 1<<32-1) },
+		"entries too large":           func(h, _ []byte) { put(h[84:], 1<<31) },
+		"entries too small":           func(h, _ []byte) { put(h[84:], 0) },
+		"entries behind the end":      func(h, _ []byte) { put(h[72:], 1<<30) },
+		"entries beyond every device": func(h, _ []byte) { put(h[76:], 1<<25+1<<24) },
 	} {
-		_, err := ReadTable(bytes.NewReader(gpt(512, change)), 512)
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("error = %v, want %q in it", err, want)
+		if table, err := ReadTable(bytes.NewReader(gpt(512, change)), 512); err == nil || table.Partition(2) != (Partition{}) {
+			t.Errorf("%s: ReadTable = %+v, %v", what, table, err)
 		}
 	}
 	if _, err := ReadTable(bytes.NewReader(gpt(512, nil)), 0); err == nil {

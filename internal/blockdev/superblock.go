@@ -1,3 +1,7 @@
+// Package blockdev identifies what is on a block device: the file system, by its
+// superblock, and the partitions, by their table. It reads a bounded number of
+// bytes from an io.ReaderAt and checks every number in them. It must not know how
+// devices are named or listed, and never mounts one.
 package blockdev
 
 import (
@@ -8,18 +12,15 @@ import (
 	"io"
 )
 
-// Superblock is what a file system says of itself. Label and UUID are empty
-// where it has none.
+// Superblock identifies a file system.
 type Superblock struct {
-	// Type is the name that mount(2) knows the file system by.
-	Type        string
-	Label, UUID string
+	Type        string // its name for mount(2)
+	Label, UUID string // empty if it has none
 }
 
-// ReadSuperblock finds the file system on a device. Without one that it knows,
-// it returns the zero Superblock; an error is one of reading.
+// ReadSuperblock returns the superblock of the file system on a device, or the
+// zero Superblock if it finds none that it knows. The error is one of reading.
 func ReadSuperblock(r io.ReaderAt) (Superblock, error) {
-	// What a short device lacks reads as zeros, which are no one's magic.
 	head, err := read(r, 0, 4<<10)
 	if err != nil {
 		return Superblock{}, err
@@ -36,8 +37,8 @@ func ReadSuperblock(r io.ReaderAt) (Superblock, error) {
 	return btrfs(block), nil
 }
 
-// ext is the family of ext4 (Documentation/filesystems/ext4/super.rst). Which of
-// the three it is depends on the features that it uses.
+// ext: Documentation/filesystems/ext4/super.rst. The features in use tell ext2, ext3
+// and ext4 apart.
 func ext(head []byte) Superblock {
 	const (
 		compatJournal       = 0x4
@@ -49,11 +50,12 @@ func ext(head []byte) Superblock {
 	if binary.LittleEndian.Uint16(b[0x38:]) != 0xef53 {
 		return Superblock{}
 	}
-	compat, incompat, readOnly := binary.LittleEndian.Uint32(b[0x5c:]), binary.LittleEndian.Uint32(b[0x60:]), binary.LittleEndian.Uint32(b[0x64:])
+	le := binary.LittleEndian
+	compat, incompat, readOnly := le.Uint32(b[0x5c:]), le.Uint32(b[0x60:]), le.Uint32(b[0x64:])
 	s := Superblock{Type: "ext2", UUID: uuid(b[0x68:]), Label: text(b[0x78:][:16])}
 	switch {
 	case incompat&incompatJournalOnly != 0:
-		return Superblock{} // the journal of another device
+		return Superblock{} // the external journal of another device
 	case incompat&^incompatBeforeExt4 != 0, readOnly&^readOnlyBeforeExt4 != 0:
 		s.Type = "ext4"
 	case compat&compatJournal != 0:
@@ -79,7 +81,8 @@ func xfs(head []byte) Superblock {
 	return Superblock{Type: "xfs", UUID: uuid(head[32:]), Label: text(head[108:][:12])}
 }
 
-// squashfs has neither label nor UUID (fs/squashfs/squashfs_fs.h).
+// squashfs: struct squashfs_super_block (fs/squashfs/squashfs_fs.h), which has
+// neither label nor UUID.
 func squashfs(head []byte) Superblock {
 	if !bytes.HasPrefix(head, []byte("hsqs")) {
 		return Superblock{}
@@ -95,7 +98,8 @@ func btrfs(b []byte) Superblock {
 	return Superblock{Type: "btrfs", UUID: uuid(b[0x20:]), Label: text(b[0x12b:][:256])}
 }
 
-// read reads n bytes at an offset; what is behind the device's end is zeros.
+// read reads n bytes at an offset. Bytes behind the end of the device are zeros,
+// which is no file system's magic.
 func read(r io.ReaderAt, offset int64, n int) ([]byte, error) {
 	b := make([]byte, n)
 	if _, err := r.ReadAt(b, offset); err != nil && !errors.Is(err, io.EOF) {
@@ -104,8 +108,8 @@ func read(r io.ReaderAt, offset int64, n int) ([]byte, error) {
 	return b, nil
 }
 
-// uuid writes the 16 bytes that b begins with as RFC 9562 section 4 does; one
-// that is all zeros is none.
+// uuid formats the first 16 bytes of b as in RFC 9562 section 4; all zeros mean
+// that there is no UUID.
 func uuid(b []byte) string {
 	b = b[:16]
 	if allZero(b) {
@@ -118,7 +122,7 @@ func allZero(b []byte) bool {
 	return len(bytes.TrimLeft(b, "\x00")) == 0
 }
 
-// text is what stands before the first zero.
+// text returns the text before the first zero byte.
 func text(b []byte) string {
 	b, _, _ = bytes.Cut(b, []byte{0})
 	return string(b)

@@ -8,53 +8,50 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"strings"
 	"unicode/utf16"
 )
 
-// Partition is what root= can name a partition by. Label is empty in an MBR's
-// table, which has none.
+// Partition has the names of a partition that root= can use. An MBR has no labels.
 type Partition struct {
 	UUID, Label string
 }
 
-// Table is the partition table of a disk.
+// Table is the partition table of a disk: an MBR with a signature, or a GPT with
+// partitions, by number from 1.
 type Table struct {
-	// signature is an MBR's; partitions are a GPT's, by number from 1.
 	signature  uint32
 	partitions map[int]Partition
 }
 
-// Limits of what is taken for a GPT: entries are 128 bytes in the UEFI
-// specification (section 5.3.2), and 128 of them what partitioning programs make.
-// A table of the largest is 2 MiB.
+// Limits of a GPT. The UEFI specification (section 5.3.2) has entries of 128 bytes
+// or more, and partitioning programs make 128 of them. These limits allow for 2 MiB.
 const (
 	minEntrySize = 128
 	maxEntrySize = 4096
 	maxEntries   = 512
 )
 
-// ReadTable reads the partition table of a disk whose logical blocks have this
-// many bytes. A disk without one has no partitions, which is no error; a GPT that
-// is damaged is.
+// ReadTable reads the partition table of a disk, whose logical blocks have
+// blockSize bytes. A disk without a table is no error, but has no partitions. A
+// damaged GPT is an error.
 func ReadTable(r io.ReaderAt, blockSize int) (Table, error) {
 	const (
-		signature      = 440 // of the disk
-		firstEntry     = 446
-		entryType      = 4
-		entries        = 4
+		signature      = 440
+		firstType      = 446 + 4 // the type in the first of four entries
 		entrySize      = 16
 		bootMark       = 510
-		typeProtective = 0xee // there is a GPT
+		typeProtective = 0xee // the disk has a GPT
 	)
 	mbr, err := read(r, 0, 512)
 	if err != nil {
-		return Table{}, fmt.Errorf("partition table: %w", err)
+		return Table{}, fmt.Errorf("read the partition table: %w", err)
 	}
 	if mbr[bootMark] != 0x55 || mbr[bootMark+1] != 0xaa {
 		return Table{}, nil
 	}
-	for i := range entries {
-		if mbr[firstEntry+i*entrySize+entryType] == typeProtective {
+	for i := range 4 {
+		if mbr[firstType+i*entrySize] == typeProtective {
 			partitions, err := readGPT(r, blockSize)
 			if err != nil {
 				return Table{}, fmt.Errorf("GPT: %w", err)
@@ -65,43 +62,42 @@ func ReadTable(r io.ReaderAt, blockSize int) (Table, error) {
 	return Table{signature: binary.LittleEndian.Uint32(mbr[signature:])}, nil
 }
 
-// Partition returns what the table says of the partition that the kernel gives
-// this number.
+// Partition returns the partition that has this number in the kernel.
 func (t Table) Partition(number int) Partition {
 	if t.signature != 0 {
-		// Which is the kernel's invention (block/partitions/msdos.c).
+		// The kernel makes such a UUID for an MBR (block/partitions/msdos.c).
 		return Partition{UUID: fmt.Sprintf("%08x-%02x", t.signature, number)}
 	}
 	return t.partitions[number]
 }
 
-// readGPT reads the table that begins at the second block (UEFI specification,
-// section 5.3). Like the kernel it believes none with a wrong checksum.
+// readGPT reads the GPT that begins at the second block (UEFI specification,
+// section 5.3). Like the kernel, it refuses a GPT with a wrong checksum.
 func readGPT(r io.ReaderAt, blockSize int) (map[int]Partition, error) {
 	const minHeader, maxHeader = 92, 512
 	if blockSize < maxHeader {
-		return nil, fmt.Errorf("blocks of %d bytes", blockSize)
+		return nil, fmt.Errorf("blocks of %d bytes are too small", blockSize)
 	}
 	header, err := read(r, int64(blockSize), maxHeader)
 	if err != nil {
 		return nil, err
 	}
 	if !bytes.HasPrefix(header, []byte("EFI PART")) {
-		return nil, errors.New("no header")
+		return nil, errors.New("there is no header")
 	}
 	le := binary.LittleEndian
 	size := le.Uint32(header[12:])
 	if size < minHeader || size > maxHeader {
-		return nil, fmt.Errorf("header of %d bytes", size)
+		return nil, fmt.Errorf("the header has a size of %d bytes", size)
 	}
 	sum := le.Uint32(header[16:])
-	clear(header[16:20]) // the sum is of a header without it
+	clear(header[16:20]) // the checksum does not cover itself
 	if crc32.ChecksumIEEE(header[:size]) != sum {
-		return nil, errors.New("checksum of the header is wrong")
+		return nil, errors.New("the checksum of the header is wrong")
 	}
 	block, count, entrySize := le.Uint64(header[72:]), le.Uint32(header[80:]), le.Uint32(header[84:])
 	if count > maxEntries || entrySize < minEntrySize || entrySize > maxEntrySize || block > 1<<40 {
-		return nil, fmt.Errorf("%d entries of %d bytes at block %d", count, entrySize, block)
+		return nil, fmt.Errorf("the header has %d entries of %d bytes at block %d", count, entrySize, block)
 	}
 	length := int64(count) * int64(entrySize)
 	table := bufio.NewReader(io.NewSectionReader(r, int64(block)*int64(blockSize), length))
@@ -110,7 +106,7 @@ func readGPT(r io.ReaderAt, blockSize int) (map[int]Partition, error) {
 	entry := make([]byte, entrySize)
 	for number := range int(count) {
 		if _, err := io.ReadFull(table, entry); err != nil {
-			return nil, fmt.Errorf("entry %d: %w", number+1, err)
+			return nil, fmt.Errorf("read entry %d: %w", number+1, err)
 		}
 		_, _ = checksum.Write(entry)
 		if kind := entry[:16]; !allZero(kind) {
@@ -118,12 +114,12 @@ func readGPT(r io.ReaderAt, blockSize int) (map[int]Partition, error) {
 		}
 	}
 	if checksum.Sum32() != le.Uint32(header[88:]) {
-		return nil, errors.New("checksum of the entries is wrong")
+		return nil, errors.New("the checksum of the entries is wrong")
 	}
 	return partitions, nil
 }
 
-// guid writes a UUID of which the first three numbers are little-endian (UEFI
+// guid formats a UUID whose first three numbers are little-endian (UEFI
 // specification, appendix A).
 func guid(b []byte) string {
 	le := binary.LittleEndian
@@ -132,13 +128,10 @@ func guid(b []byte) string {
 
 // utf16Text decodes little-endian UTF-16 up to the first zero.
 func utf16Text(b []byte) string {
-	var units []uint16
-	for ; len(b) > 1; b = b[2:] {
-		unit := binary.LittleEndian.Uint16(b)
-		if unit == 0 {
-			break
-		}
-		units = append(units, unit)
+	units := make([]uint16, len(b)/2)
+	for i := range units {
+		units[i] = binary.LittleEndian.Uint16(b[2*i:])
 	}
-	return string(utf16.Decode(units))
+	decoded, _, _ := strings.Cut(string(utf16.Decode(units)), "\x00")
+	return decoded
 }

@@ -2,5 +2,5 @@
 
 package guarded
 
-// Fault panics where a test wants it to, in builds with the tag fault alone.
+// Fault panics where a test asks for it, in builds with the tag fault only.
 func Fault(string) {}

@@ -9,34 +9,25 @@ import (
 	"sync"
 )
 
-// fired are the names that have panicked once. Only this build, which no guest
-// but a test's runs, has such a variable.
+// fired has the names that have panicked. Only test guests run this build, so
+// only they have this variable.
 var fired sync.Map
 
-// Fault panics when a name that ARCBOX_FAULT=NAME,NAME on the kernel command
-// line lists, with _ for blanks, begins for the first time in this process.
+// Fault panics the first time that this process calls it with a name listed in
+// ARCBOX_FAULT=NAME,NAME on the kernel command line. There, _ stands for a blank.
 func Fault(name string) {
+	const key = "ARCBOX_FAULT="
 	name = strings.ReplaceAll(name, " ", "_")
-	if !slices.Contains(strings.Split(faults(), ","), name) {
-		return
-	}
-	if _, again := fired.LoadOrStore(name, true); !again {
-		panic("fault in " + name)
-	}
-}
-
-// faults is what PID 1 and its services have in their environment, and a process
-// that the kernel itself starts finds on the command line.
-func faults() string {
-	const key = "ARCBOX_FAULT"
-	if names := os.Getenv(key); names != "" {
-		return names
-	}
+	// PID 1 and its services have the list in their environment. A process that
+	// the kernel starts has not.
 	cmdline, _ := os.ReadFile("/proc/cmdline")
-	for _, parameter := range strings.Fields(string(cmdline)) {
-		if names, ok := strings.CutPrefix(parameter, key+"="); ok {
-			return names
+	for _, parameter := range append(os.Environ(), strings.Fields(string(cmdline))...) {
+		names, ok := strings.CutPrefix(parameter, key)
+		if !ok || !slices.Contains(strings.Split(names, ","), name) {
+			continue
+		}
+		if _, again := fired.LoadOrStore(name, true); !again {
+			panic("fault in " + name)
 		}
 	}
-	return ""
 }

@@ -1,6 +1,6 @@
-// Package guarded runs what cannot be allowed to take the process down. PID 1
-// must outlive every bug: a panic that leaves any goroutine of PID 1 panics the
-// kernel. It must not know what it guards.
+// Package guarded starts goroutines that may panic. A panic that leaves any
+// goroutine of PID 1 panics the kernel, so no other package starts one itself.
+// The package must not know what it runs.
 package guarded
 
 import (
@@ -11,43 +11,41 @@ import (
 	"time"
 )
 
-// Go runs f on a goroutine of its own. A panic in f is logged with its stack
-// and ends that goroutine alone.
+// RestartOnPanic restarts after minDelay, then twice that, up to maxDelay.
+const (
+	minDelay = 100 * time.Millisecond
+	maxDelay = 10 * time.Second
+)
+
+// Go runs f on a new goroutine. A panic in f ends only that goroutine, and is
+// logged with its stack.
 func Go(log *slog.Logger, name string, f func()) {
 	go func() {
-		reserve()
-		err := Call(name, func() error { f(); return nil })
-		if err != nil {
-			log.Error("goroutine ended", "goroutine", name, "err", err)
+		growStack()
+		if err := Call(name, func() error { f(); return nil }); err != nil {
+			log.Error("goroutine panicked", "goroutine", name, "err", err)
 		}
 	}()
 }
 
-// What has panicked is run again after minWait, then twice that, and so on to
-// maxWait.
-const (
-	minWait = 100 * time.Millisecond
-	maxWait = 10 * time.Second
-)
-
-// RestartOnPanic runs f on a goroutine of its own until it returns: after a panic in it,
-// which is logged with its stack, it is run again. after is a timer (time.After).
+// RestartOnPanic runs f on a new goroutine. After a panic, which is logged with
+// its stack, it runs f again. after is a timer (time.After).
 func RestartOnPanic(log *slog.Logger, name string, after func(time.Duration) <-chan time.Time, f func()) {
 	go func() {
-		reserve()
-		for wait := minWait; ; wait = min(2*wait, maxWait) {
+		growStack()
+		for delay := minDelay; ; delay = min(2*delay, maxDelay) {
 			err := Call(name, func() error { f(); return nil })
 			if err == nil {
 				return
 			}
-			log.Error("goroutine panicked, is run again", "goroutine", name, "err", err)
-			<-after(wait)
+			log.Error("goroutine panicked; restarting it", "goroutine", name, "err", err)
+			<-after(delay)
 		}
 	}()
 }
 
-// Call runs f and turns a panic in it into an error that carries the stack. The
-// name is for the tests that have one thing after another panic.
+// Call runs f and turns a panic into an error that has the stack. Tests make f
+// panic by its name (Fault).
 func Call(name string, f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -58,12 +56,11 @@ func Call(name string, f func() error) (err error) {
 	return f()
 }
 
-// reserve makes the stack of a goroutine as large as what runs on it needs, while
-// there is nothing on it. A stack begins with 2 KB and is copied, frame by frame,
-// each time that it doubles.
+// growStack grows the goroutine's stack while it is empty. Otherwise the stack
+// starts with 2 KB and is copied, frame by frame, each time it doubles.
 //
 //go:noinline
-func reserve() byte {
+func growStack() byte {
 	var room [6 << 10]byte
 	return room[len(os.Args)]
 }

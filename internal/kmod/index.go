@@ -1,3 +1,9 @@
+// Package kmod loads kernel modules by name or by a device's alias, from the index
+// that depmod(8) makes. It must not know what the modules are for.
+//
+// u-root's kmodule does the same, but decompresses modules itself: its packages
+// are 0.75 MB and take 1.7 ms to initialize in every process of this program.
+// Here the kernel decompresses.
 package kmod
 
 import (
@@ -7,32 +13,30 @@ import (
 	"strings"
 )
 
-// Loader loads the modules of an image. Its methods may be called at the same
-// time.
+// Loader loads modules. Its methods may be called concurrently.
 type Loader struct {
 	dir string // of the running kernel's modules
-	sys string // where sysfs is
+	sys string // the mount point of sysfs
 	index
 }
 
-// index is what depmod(8) writes down of an image's modules.
+// index is depmod's index of a directory of modules.
 type index struct {
-	// files are the paths of a module and of those that it needs, by the
-	// module's name: the module first, then as in modules.dep, where what a
-	// module needs comes after it.
+	// files are the paths of a module and of the modules that it needs, by the
+	// module's name, in the order of modules.dep: each before those it needs.
 	files   map[string][]string
 	aliases []alias
 }
 
 type alias struct{ pattern, module string }
 
-// moduleName is the name of the module in a file, as the kernel spells it.
+// moduleName returns the kernel's name of the module in a file.
 func moduleName(file string) string {
 	name, _, _ := strings.Cut(path.Base(file), ".ko")
 	return canonical(name)
 }
 
-// canonical spells a module's name as the kernel does.
+// canonical returns the kernel's spelling of a module's name.
 func canonical(name string) string { return strings.ReplaceAll(name, "-", "_") }
 
 // readFiles reads modules.dep: lines "FILE: FILE...".
@@ -48,7 +52,7 @@ func (x *index) readFiles(r io.Reader) error {
 	return s.Err()
 }
 
-// maxLine bounds a line of an index, in bytes. A module needs some dozens of
+// maxLine is the longest line of an index, in bytes. A module needs some dozens of
 // others at most.
 const maxLine = 1 << 20
 
@@ -63,12 +67,12 @@ func (x *index) readAliases(r io.Reader) error {
 	return s.Err()
 }
 
-// resolve returns the modules that have name as an alias, else the one of that
-// name.
+// resolve returns the modules that have name as an alias, or else the module of
+// that name.
 func (x *index) resolve(name string) []string {
 	var modules []string
 	for _, a := range x.aliases {
-		// Aliases hold no slashes, so path.Match is the kernel's fnmatch.
+		// Aliases have no slashes, so path.Match works like the kernel's matching.
 		if ok, err := path.Match(a.pattern, name); ok && err == nil {
 			modules = append(modules, a.module)
 		}
@@ -77,7 +81,7 @@ func (x *index) resolve(name string) []string {
 		return modules
 	}
 	if strings.ContainsAny(name, ":/") {
-		return nil // an alias, not a name
+		return nil // a device's alias, not a module's name
 	}
 	return []string{canonical(name)}
 }

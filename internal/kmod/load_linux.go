@@ -13,22 +13,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNone is that an image has no module of that name or alias.
-var ErrNone = errors.New("no module for it")
+// ErrNone is the error for a name or alias that no module has.
+var ErrNone = errors.New("there is no such module")
 
-// Open reads the index of the modules that the image in the directory root has for
-// the running kernel; sys is where sysfs is mounted. The error is fs.ErrNotExist
-// where there are none, as with a kernel that has everything built in.
+// Open reads the index of the modules for the running kernel in the root directory
+// root. sys is the mount point of sysfs. The error is fs.ErrNotExist if there are
+// no modules, as with a kernel that has everything built in.
 func Open(root, sys string) (*Loader, error) {
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
 		return nil, fmt.Errorf("uname: %w", err)
 	}
 	l := &Loader{dir: filepath.Join(root, "/lib/modules", unix.ByteSliceToString(uts.Release[:])), sys: sys}
-	for file, read := range map[string]func(io.Reader) error{"modules.dep": l.readFiles, "modules.alias": l.readAliases} {
-		if err := l.readFile(file, read); err != nil {
-			return nil, fmt.Errorf("modules for this kernel: %w", err)
-		}
+	err := l.readFile("modules.dep", l.readFiles)
+	if err == nil {
+		err = l.readFile("modules.alias", l.readAliases)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the index of the kernel's modules: %w", err)
 	}
 	return l, nil
 }
@@ -45,9 +47,9 @@ func (l *Loader) readFile(name string, read func(io.Reader) error) error {
 	return nil
 }
 
-// Load loads every module that name stands for, those with such an alias or else
-// the one of that name, and what they need. It reports whether any was not there
-// yet. The error is ErrNone where the image has none.
+// Load loads every module that has name as an alias, or else the module of that
+// name, and the modules that these need. It reports whether it loaded any. The
+// error is ErrNone if there is no such module.
 func (l *Loader) Load(name string) (changed bool, err error) {
 	modules := l.resolve(name)
 	if len(modules) == 0 {
@@ -63,16 +65,13 @@ func (l *Loader) Load(name string) (changed bool, err error) {
 	return changed, err
 }
 
-// load loads one module, after those that it needs.
+// load loads the modules that a module needs, then the module.
 func (l *Loader) load(module string) (changed bool, err error) {
-	if l.loaded(module) {
-		return false, nil
-	}
 	files, ok := l.files[module]
-	if !ok {
-		if l.builtIn(module) {
-			return false, nil
-		}
+	switch {
+	case l.loaded(module), !ok && l.builtIn(module):
+		return false, nil
+	case !ok:
 		return false, ErrNone
 	}
 	for _, file := range slices.Backward(files) {
@@ -87,21 +86,14 @@ func (l *Loader) load(module string) (changed bool, err error) {
 	return changed, nil
 }
 
-// loaded reports whether the kernel has the module, loaded or built in with
-// parameters. One that another thread is about to load need not be ready.
+// loaded reports whether a module has been loaded, and is not only being loaded.
 func (l *Loader) loaded(module string) bool {
-	dir := filepath.Join(l.sys, "module", module)
-	if state, err := os.ReadFile(filepath.Join(dir, "initstate")); err == nil {
-		return strings.TrimSpace(string(state)) == "live"
-	}
-	if _, loadable := l.files[module]; loadable {
-		return false // the directory of one that is being loaded is there before its state
-	}
-	_, err := os.Stat(dir)
-	return err == nil
+	state, err := os.ReadFile(filepath.Join(l.sys, "module", module, "initstate"))
+	return err == nil && strings.TrimSpace(string(state)) == "live"
 }
 
-// builtIn reports whether modules.builtin, a list of files, has the module.
+// builtIn reports whether the kernel has a module built in (modules.builtin lists
+// the files that those modules would have).
 func (l *Loader) builtIn(module string) bool {
 	found := false
 	err := l.readFile("modules.builtin", func(r io.Reader) error {
@@ -114,12 +106,9 @@ func (l *Loader) builtIn(module string) bool {
 	return err == nil && found
 }
 
-// Flags of finit_module(2), from linux/module.h.
-const initCompressedFile = 4
-
-// insert gives the kernel a module's file. One that another thread is loading is
-// waited for by the kernel, which then says that it is there. A compressed file
-// is unpacked by the kernel, if that has CONFIG_MODULE_DECOMPRESS.
+// insert loads a module's file. The kernel decompresses the file, if it has
+// CONFIG_MODULE_DECOMPRESS. If another thread is loading the module, the kernel
+// waits for that and returns EEXIST.
 func insert(file string) error {
 	f, err := os.Open(file)
 	if err != nil {
@@ -128,22 +117,17 @@ func insert(file string) error {
 	defer f.Close() //nolint:errcheck // only read from
 	flags := 0
 	if filepath.Ext(file) != ".ko" {
-		flags = initCompressedFile
+		flags = unix.MODULE_INIT_COMPRESSED_FILE
 	}
-	for {
-		// Whoever waits for another thread's load is woken by any signal.
+	err = unix.EINTR
+	for errors.Is(err, unix.EINTR) { // any signal interrupts the wait for another thread
 		err = unix.FinitModule(int(f.Fd()), "", flags)
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
 	}
 	switch {
-	case errors.Is(err, unix.EEXIST):
+	case err == nil || errors.Is(err, unix.EEXIST):
 		return nil
 	case errors.Is(err, unix.EOPNOTSUPP) && flags != 0:
 		return fmt.Errorf("%s is compressed, and the kernel has no CONFIG_MODULE_DECOMPRESS: %w", file, err)
-	case err != nil:
-		return fmt.Errorf("%s: %w", file, err)
 	}
-	return nil
+	return fmt.Errorf("%s: %w", file, err)
 }

@@ -1,14 +1,13 @@
 package logs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -32,8 +31,9 @@ type FileLog struct {
 	After func(time.Duration) <-chan time.Time
 
 	mu      sync.Mutex
-	path    string // empty until Start
-	pending tail
+	path    string        // empty until Start
+	pending []byte        // the newest lines, at most pendingLimit bytes
+	lost    int           // older lines that had no room in pending
 	wake    chan struct{} // has one in it when lines are pending
 
 	writing sync.Mutex // held while the file is written
@@ -41,10 +41,13 @@ type FileLog struct {
 
 // Emit implements Sink.
 func (l *FileLog) Emit(t time.Time, level slog.Level, line string) {
-	text := fmt.Sprintf("%s %-5s %s\n", t.UTC().Format("2006-01-02T15:04:05.000000Z"), level, line)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.pending.add(text, pendingLimit)
+	l.pending = fmt.Appendf(l.pending, "%s %-5s %s\n", t.UTC().Format("2006-01-02T15:04:05.000000Z"), level, line)
+	for len(l.pending) > pendingLimit {
+		_, l.pending, _ = bytes.Cut(l.pending, []byte("\n"))
+		l.lost++
+	}
 	select {
 	case l.wake <- struct{}{}:
 	default: // not started, or woken already
@@ -101,42 +104,17 @@ func (l *FileLog) Flush() {
 	_ = f.Close()
 }
 
-// take returns the pending lines, if they can be written yet.
+// take returns the pending lines, unless there is no path to write them to yet.
 func (l *FileLog) take() (path string, text []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.path == "" {
 		return "", nil
 	}
-	return l.path, l.pending.take()
-}
-
-// tail keeps the newest lines that fit into a number of bytes.
-type tail struct {
-	lines []string
-	bytes int
-	lost  int
-}
-
-func (t *tail) add(line string, limit int) {
-	t.lines = append(t.lines, line)
-	t.bytes += len(line)
-	for t.bytes > limit && len(t.lines) > 1 {
-		t.bytes -= len(t.lines[0])
-		t.lines = slices.Delete(t.lines, 0, 1)
-		t.lost++
+	if l.lost > 0 {
+		text = fmt.Appendf(nil, "(%d lines lost)\n", l.lost)
 	}
-}
-
-// take empties t.
-func (t *tail) take() []byte {
-	var text strings.Builder
-	if t.lost > 0 {
-		fmt.Fprintf(&text, "(%d lines lost)\n", t.lost)
-	}
-	for _, line := range t.lines {
-		text.WriteString(line)
-	}
-	*t = tail{}
-	return []byte(text.String())
+	text = append(text, l.pending...)
+	l.pending, l.lost = nil, 0
+	return l.path, text
 }

@@ -22,7 +22,12 @@ func ParsePrefix(line string) (slog.Level, string) {
 	if len(line) < 3 || line[0] != '<' || line[1] < '0' || line[1] > '7' || line[2] != '>' {
 		return slog.LevelInfo, line
 	}
-	return levelOf(int(line[1] - '0')), line[3:]
+	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo, LevelNotice, slog.LevelWarn} {
+		if severity(level) == int(line[1]-'0') {
+			return level, line[3:]
+		}
+	}
+	return slog.LevelError, line[3:]
 }
 
 // severity is the kernel's number for a level (include/linux/kern_levels.h).
@@ -38,20 +43,4 @@ func severity(level slog.Level) int {
 		return 6
 	}
 	return 7
-}
-
-// levelOf is the reverse of severity. The severities above error (0 to 2) have
-// no level of their own.
-func levelOf(severity int) slog.Level {
-	switch severity {
-	case 4:
-		return slog.LevelWarn
-	case 5:
-		return LevelNotice
-	case 6:
-		return slog.LevelInfo
-	case 7:
-		return slog.LevelDebug
-	}
-	return slog.LevelError
 }

@@ -1,3 +1,7 @@
+// Package notify tells the host the guest's state in the assignments of
+// sd_notify(3): READY=1, STATUS=, ERRNO=, STOPPING=1. A VMM that supports
+// systemd's credential vmm.notify_socket understands them. The package never
+// blocks its caller, and must not know what a guest is.
 package notify
 
 import (
@@ -14,21 +18,20 @@ import (
 )
 
 const (
-	// What could not be sent is tried again after minBackoff, twice that, and
-	// so on to maxBackoff: the host may begin to listen later.
+	// Retries come after minBackoff, doubling up to maxBackoff: the host may
+	// begin to listen later.
 	minBackoff = 100 * time.Millisecond
 	maxBackoff = 5 * time.Second
-	// attemptTime bounds one attempt, at a host that does not read.
+	// attemptTime bounds one attempt: the host may not read.
 	attemptTime = 2 * time.Second
-	// maxStatus keeps a message within the 4096 bytes (PIPE_BUF) that systemd
-	// reads of one.
+	// maxStatus, in bytes, keeps a message below the 4096 bytes (PIPE_BUF) that
+	// systemd reads of one.
 	maxStatus = 1024
 )
 
-// Notifier sends to one address, in the order of the calls. What could not be
-// sent yet is kept; a newer value takes the place of an unsent older one of the
-// same name, so that never more than one of each is. A nil Notifier, of a host
-// that did not ask, sends nothing.
+// Notifier sends assignments to one address, in the order of the calls. While the
+// host cannot be reached, the newest value of each name waits. A nil Notifier
+// sends nothing.
 type Notifier struct {
 	address Address
 	log     *slog.Logger
@@ -36,18 +39,17 @@ type Notifier struct {
 	// send makes one attempt to send a message, within a time.
 	send func(Address, []byte, time.Duration) error
 
-	queued chan struct{} // has one after something was queued
-	hurry  chan struct{} // has one where the next attempt shall come at once
+	queued chan struct{} // has one in it after an assignment was queued
+	hurry  chan struct{} // has one in it to end the wait for a retry
 
 	mu       sync.Mutex
 	stopping bool
 	unsent   []string      // assignments, in the order of sending
-	drained  chan struct{} // not nil where Flush waits; closed when unsent is empty
+	drained  chan struct{} // made by Flush, closed when unsent is empty
 }
 
-// Start returns a Notifier that sends to address until ctx ends. after is its
-// clock (time.After). That the host cannot be reached is logged, once until it
-// can be again.
+// Start returns a Notifier that sends to address until ctx ends. after is a timer
+// (time.After). The first failed attempt is logged, and so is the next success.
 func Start(ctx context.Context, address Address, after func(time.Duration) <-chan time.Time, log *slog.Logger) *Notifier {
 	return start(ctx, &Notifier{address: address, log: log, after: after, send: send})
 }
@@ -58,57 +60,46 @@ func start(ctx context.Context, n *Notifier) *Notifier {
 	return n
 }
 
-// Ready tells that the guest is up.
-func (n *Notifier) Ready() { n.set("READY", "1") }
+// Ready says that the guest is up.
+func (n *Notifier) Ready() { n.put(false, "READY=1") }
 
-// Status tells in one line, for a reader, what the guest is about. What is not
-// one line of UTF-8 is made one, of at most 1024 bytes.
-func (n *Notifier) Status(text string) { n.set("STATUS", line(text)) }
+// Status describes the guest's state to a person, in one line of UTF-8 of at most
+// 1024 bytes. Other text is made to fit.
+func (n *Notifier) Status(text string) { n.put(false, status(text)) }
 
-func line(text string) string {
+// Failed says that something went wrong, as an error number of Linux (errno(3)).
+func (n *Notifier) Failed(errno int) { n.put(false, "ERRNO="+strconv.Itoa(errno)) }
+
+// Stopping says that the guest shuts down, and sets the status. After it, other
+// calls are ignored, because they come from a boot that has not ended.
+func (n *Notifier) Stopping(text string) { n.put(true, "STOPPING=1", status(text)) }
+
+func status(text string) string {
 	text = strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' || r == 0 }), " ")
-	return strings.ToValidUTF8(text[:min(len(text), maxStatus)], "")
+	return "STATUS=" + strings.ToValidUTF8(text[:min(len(text), maxStatus)], "")
 }
 
-// Failed tells that something went wrong, as an error number of Linux (errno(3)).
-func (n *Notifier) Failed(errno int) { n.set("ERRNO", strconv.Itoa(errno)) }
-
-// Stopping tells that the guest begins to shut down, and the status that goes with
-// that. It is the last that is told: what comes later comes from a boot that is
-// still going on.
-func (n *Notifier) Stopping(status string) {
+// put queues assignments in place of unsent ones of the same name.
+func (n *Notifier) put(stopping bool, assignments ...string) {
 	if n == nil {
 		return
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.stopping = false // in another shutdown
-	n.put("STOPPING", "1")
-	n.put("STATUS", line(status))
-	n.stopping = true
-}
-
-func (n *Notifier) set(name, value string) {
-	if n == nil {
+	if n.stopping && !stopping {
 		return
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.put(name, value)
-}
-
-// put queues an assignment; n.mu is held.
-func (n *Notifier) put(name, value string) {
-	if n.stopping {
-		return
+	n.stopping = stopping
+	for _, a := range assignments {
+		name, _, _ := strings.Cut(a, "=")
+		n.unsent = slices.DeleteFunc(n.unsent, func(old string) bool { return strings.HasPrefix(old, name+"=") })
+		n.unsent = append(n.unsent, a)
 	}
-	n.unsent = slices.DeleteFunc(n.unsent, func(a string) bool { return strings.HasPrefix(a, name+"=") })
-	n.unsent = append(n.unsent, name+"="+value)
 	poke(n.queued)
 }
 
-// Flush waits until all is sent or ctx ends, and has a host that could not be
-// reached tried at once. The error says what was not sent.
+// Flush retries at once and waits until everything is sent. If ctx ends first, the
+// error names what was not sent.
 func (n *Notifier) Flush(ctx context.Context) error {
 	if n == nil {
 		return nil
@@ -128,11 +119,11 @@ func (n *Notifier) Flush(ctx context.Context) error {
 	case <-drained:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("tell %s %s: %w", n.address, strings.Join(n.waiting(), " "), context.Cause(ctx))
+		return fmt.Errorf("send %s to %s: %w", strings.Join(n.waiting(), " "), n.address, context.Cause(ctx))
 	}
 }
 
-// run sends what is queued, all of it as one message, until ctx ends.
+// run sends all that is queued as one message, again and again, until ctx ends.
 func (n *Notifier) run(ctx context.Context) {
 	var backoff time.Duration
 	for ctx.Err() == nil {
@@ -147,14 +138,14 @@ func (n *Notifier) run(ctx context.Context) {
 		err := n.send(n.address, []byte(strings.Join(message, "\n")+"\n"), attemptTime)
 		if err == nil {
 			if backoff > 0 {
-				n.log.Info("the host is told now", "address", n.address.String())
+				n.log.Info("host notifications are working again", "address", n.address.String())
 			}
 			backoff = 0
 			n.sent(message)
 			continue
 		}
 		if backoff == 0 {
-			n.log.Warn("the host is not told; trying on", "address", n.address.String(), "err", err)
+			n.log.Warn("cannot notify the host; will retry", "address", n.address.String(), "err", err)
 		}
 		backoff = min(max(2*backoff, minBackoff), maxBackoff)
 		select {
@@ -172,7 +163,7 @@ func (n *Notifier) waiting() []string {
 	return slices.Clone(n.unsent)
 }
 
-// sent takes out of the queue what has been sent and has not changed since.
+// sent removes what was sent from the queue, but for names that have a new value.
 func (n *Notifier) sent(message []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -183,7 +174,7 @@ func (n *Notifier) sent(message []string) {
 	}
 }
 
-// poke leaves one in c, which has room for one.
+// poke puts one into c, which has room for one.
 func poke(c chan<- struct{}) {
 	select {
 	case c <- struct{}{}:

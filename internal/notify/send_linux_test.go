@@ -46,14 +46,13 @@ func TestDatagramsThatNobodyReads(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close() //nolint:errcheck // a test's socket
-	start := time.Now()
-	for range 10000 { // far more than the kernel keeps
+	for range 10000 {  // far more than the kernel keeps
 		if err = send(a, []byte("STATUS=up\n"), 50*time.Millisecond); err != nil {
 			break
 		}
 	}
-	if !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) > 10*time.Second {
-		t.Errorf("after %v: %v", time.Since(start), err)
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the last attempt ended with %v", err)
 	}
 }
 
@@ -96,13 +95,14 @@ func TestStreamThatNobodyReads(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close() //nolint:errcheck // a test's socket
-	// The host is waited for closeTime, and not for as long as an attempt may take.
-	const within = time.Minute
+	// send waits for closeTime, not for as long as an attempt may take: that is
+	// longer than the time limit of go test.
+	const within = time.Hour
 	start := time.Now()
 	if err := send(a, []byte("READY=1\n"), within); err != nil {
 		t.Errorf("a host that reads later: %v", err)
 	}
-	if took := time.Since(start); took < closeTime || took > within/2 {
+	if took := time.Since(start); took < closeTime {
 		t.Errorf("the host was waited for %v", took)
 	}
 	conn, err := l.Accept()
@@ -112,12 +112,8 @@ func TestStreamThatNobodyReads(t *testing.T) {
 	if text, err := io.ReadAll(conn); string(text) != "READY=1\n" || err != nil {
 		t.Errorf("heard later: %q, %v", text, err)
 	}
-	start = time.Now()
 	if err := send(a, bytes.Repeat([]byte("x"), 64<<20), 100*time.Millisecond); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("more than the kernel keeps: %v", err)
-	}
-	if took := time.Since(start); took > 5*time.Second {
-		t.Errorf("it took %v", took)
 	}
 }
 
@@ -197,10 +193,9 @@ func TestPortFound(t *testing.T) {
 		t.Errorf("a port that is not there: %v", err)
 	}
 	// A host that does not read: the device takes no more.
-	start := time.Now()
-	err := sendPort(root, "host", []byte(strings.Repeat("x", 1<<20)), start.Add(50*time.Millisecond))
-	if !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) > 5*time.Second {
-		t.Errorf("%s takes it all: %v after %v", device, err, time.Since(start))
+	err := sendPort(root, "host", []byte(strings.Repeat("x", 1<<20)), time.Now().Add(50*time.Millisecond))
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("writing more than %s takes: %v", device, err)
 	}
 }
 

@@ -12,12 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ownerAddress is the abstract socket (unix(7)) that the process which looks
-// after this system holds: it needs no file system, and goes with the process.
+// ownerAddress is the abstract socket (unix(7)) that the system's arcinit holds.
+// It needs no file system, and the kernel closes it when the process ends.
 const ownerAddress = "@arcinit"
 
-// Claim makes this process the one that looks after the system, for as long as
-// it lives. It returns false where another one does.
+// Claim makes this process the owner of the system for as long as it lives. It
+// returns false if another process is the owner.
 func Claim(log *slog.Logger, after func(time.Duration) <-chan time.Time) (bool, error) {
 	return claim(ownerAddress, log, after)
 }
@@ -26,17 +26,17 @@ func claim(address string, log *slog.Logger, after func(time.Duration) <-chan ti
 	socket, err := net.ListenUnix("unix", &net.UnixAddr{Name: address, Net: "unix"})
 	if errors.Is(err, unix.EADDRINUSE) {
 		owner, err := ownerOf(address)
-		return owner == os.Getpid(), err // it may have claimed it before
+		return owner == os.Getpid(), err // true after a panic in the owner's main goroutine
 	}
 	if err != nil {
 		return false, fmt.Errorf("claim the system: %w", err)
 	}
-	// Who connects wants to know whose socket it is, which the kernel says.
+	// Processes connect to learn the owner's process id from the kernel.
 	guarded.RestartOnPanic(log, "owner socket", after, func() {
 		for {
 			conn, err := socket.Accept()
 			if err != nil {
-				log.Error("owner socket closed", "err", err)
+				log.Error("cannot accept on the owner socket", "err", err)
 				return
 			}
 			_ = conn.Close()
@@ -45,26 +45,21 @@ func claim(address string, log *slog.Logger, after func(time.Duration) <-chan ti
 	return true, nil
 }
 
-// Owner is the process id of the process that looks after this system.
+// Owner returns the process id of the system's arcinit.
 func Owner() (pid int, err error) { return ownerOf(ownerAddress) }
 
 func ownerOf(address string) (pid int, err error) {
-	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: address, Net: "unix"})
-	if err != nil {
-		return 0, fmt.Errorf("no arcinit looks after this system: %w", err)
-	}
-	defer conn.Close() //nolint:errcheck // nothing was written to it
-	raw, err := conn.SyscallConn()
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return 0, fmt.Errorf("owner socket: %w", err)
 	}
-	var peer *unix.Ucred
-	var errPeer error
-	err = raw.Control(func(fd uintptr) {
-		peer, errPeer = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	})
-	if err = errors.Join(err, errPeer); err != nil {
-		return 0, fmt.Errorf("whose is the owner socket: %w", err)
+	defer unix.Close(fd) //nolint:errcheck // nothing was written to it
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: address}); err != nil {
+		return 0, fmt.Errorf("no arcinit is running: %w", err)
+	}
+	peer, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
+		return 0, fmt.Errorf("find the owner of the system: %w", err)
 	}
 	return int(peer.Pid), nil
 }

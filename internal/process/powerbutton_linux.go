@@ -11,48 +11,49 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/arcinit/arcinit/internal/guarded"
 	"github.com/arcinit/arcinit/internal/uevent"
 	"golang.org/x/sys/unix"
 )
 
-// A key press, in linux/input-event-codes.h: the type of the event, the key, and
-// its value (0 is a release, 2 a repetition).
+// A key press (linux/input-event-codes.h): the event's type, the key, and the
+// value, which is 0 for a release and 2 for a repetition.
 const (
 	evKey    = 0x01
 	keyPower = 116
 	pressed  = 1
 )
 
-// PowerButton watches every input device that has a power key: those that are
-// there, and those that appear.
+// PowerButton watches all input devices that have a power key, later ones too.
 type PowerButton struct {
-	// Root is where /sys and /dev are.
+	// Root is the directory that has /sys and /dev.
 	Root string
 	// Pressed is called when the key is pressed.
 	Pressed func()
 	Log     *slog.Logger
 
-	mu      sync.Mutex
 	watched map[string]bool // by the device's directory in /sys
 }
 
-// Watch returns nil when ctx ends, else why devices that appear are not noticed.
+// Watch returns nil when ctx ends, or the error for which it cannot notice new
+// devices. It may be called again after a panic.
 func (b *PowerButton) Watch(ctx context.Context) error {
+	if b.watched == nil {
+		b.watched = map[string]bool{}
+	}
 	err := uevent.Watch(ctx,
 		func() {
 			links, _ := filepath.Glob(filepath.Join(b.Root, "/sys/class/input/event*"))
 			for _, link := range links {
 				if dir, err := filepath.EvalSymlinks(link); err == nil {
-					b.look(ctx, dir)
+					b.add(ctx, dir)
 				}
 			}
 		},
 		func(e uevent.Event) {
 			if e.Action == "add" && e.Subsystem == "input" && strings.HasPrefix(filepath.Base(e.DevPath), "event") {
-				b.look(ctx, filepath.Join(b.Root, "/sys", e.DevPath))
+				b.add(ctx, filepath.Join(b.Root, "/sys", e.DevPath))
 			}
 		})
 	if err != nil {
@@ -61,46 +62,33 @@ func (b *PowerButton) Watch(ctx context.Context) error {
 	return nil
 }
 
-// look reads the device with this directory in /sys, if it has a power key and is
-// not read already. Its path there holds a number that no other device ever gets
-// (input7/event3), unlike its name.
-func (b *PowerButton) look(ctx context.Context, dir string) {
+// add starts to read the device with this directory in /sys, if it has a power
+// key. The directory's path has a number that the kernel never uses again
+// (input7/event3), unlike the device's name.
+func (b *PowerButton) add(ctx context.Context, dir string) {
 	keys, err := os.ReadFile(filepath.Join(dir, "device/capabilities/key"))
-	if err != nil || !hasKey(string(keys), keyPower) {
-		return // gone again, or something else
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.watched[dir] {
+	if err != nil || !hasKey(string(keys), keyPower) || b.watched[dir] {
 		return
 	}
-	// Package os has a character device in its poller: a read that waits
-	// takes no thread, and Close ends it.
+	// Package os polls character devices: a read takes no thread while it waits,
+	// and Close ends it.
 	device, err := os.Open(filepath.Join(b.Root, "/dev/input", filepath.Base(dir)))
 	if errors.Is(err, os.ErrNotExist) {
-		return // gone again, or not there yet, and its event still to come
+		return // gone again, or its event is still to come
 	}
 	if err != nil {
-		b.Log.Warn("power button", "err", err)
+		b.Log.Warn("cannot open the power button", "err", err)
 		return
-	}
-	if b.watched == nil {
-		b.watched = map[string]bool{}
 	}
 	b.watched[dir] = true
 	guarded.Go(b.Log, "power button", func() {
-		defer func() {
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			delete(b.watched, dir)
-		}()
 		if err := b.read(ctx, device); err != nil {
-			b.Log.Warn("power button", "err", err)
+			b.Log.Warn("cannot read the power button", "err", err)
 		}
 	})
 }
 
-// read reads the device until it goes away or ctx ends.
+// read reads the device until the device goes away or ctx ends.
 func (b *PowerButton) read(ctx context.Context, device *os.File) error {
 	closeDevice := func() { _ = device.Close() }
 	defer closeDevice()
@@ -121,8 +109,8 @@ func (b *PowerButton) read(ctx context.Context, device *os.File) error {
 	}
 }
 
-// eventSize is the size of struct input_event (linux/input.h): the time, two
-// numbers of a word each, then type, code and value.
+// eventSize is the size of struct input_event (linux/input.h): the time in two
+// words, then type, code and value.
 const eventSize = 2*bits.UintSize/8 + 2 + 2 + 4
 
 // powerPresses counts the presses of the power key among events.
@@ -138,8 +126,9 @@ func powerPresses(events []byte) (count int) {
 	return count
 }
 
-// hasKey reports whether a bitmap as in /sys has this bit: words in hexadecimal,
-// the highest first (input_print_bitmap in drivers/input/input.c).
+// hasKey reports whether a bitmap from /sys has the key's bit. The bitmap is in
+// hexadecimal words, the highest first (input_print_bitmap,
+// drivers/input/input.c).
 func hasKey(bitmap string, key int) bool {
 	words := strings.Fields(bitmap)
 	i := len(words) - 1 - key/bits.UintSize

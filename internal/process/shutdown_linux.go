@@ -1,9 +1,7 @@
 package process
 
 import (
-	"bufio"
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 	"slices"
@@ -14,13 +12,15 @@ import (
 
 	"github.com/arcinit/arcinit/internal/guarded"
 	"github.com/arcinit/arcinit/internal/logs"
+	"github.com/moby/sys/mountinfo"
+	"github.com/u-root/u-root/pkg/mount"
 	"golang.org/x/sys/unix"
 )
 
 // Action is how a shutdown ends.
 type Action int
 
-// The three ends of a shutdown.
+// The actions, in the order in which the kernel is asked if it refuses one.
 const (
 	PowerOff Action = iota + 1
 	Reboot
@@ -31,9 +31,9 @@ func (a Action) String() string {
 	return map[Action]string{PowerOff: "power off", Reboot: "reboot", Halt: "halt"}[a]
 }
 
-// ActionFor is what a signal asks PID 1 for: as busybox's init takes them (USR1,
-// USR2, TERM, INT), and systemd's (SIGRTMIN+3 to +5, signal(7) has SIGRTMIN 34).
-// Zero is nothing.
+// ActionFor returns the action that a signal to PID 1 asks for, zero for none.
+// It knows the signals of busybox's init (USR1, USR2, TERM, INT) and of systemd
+// (SIGRTMIN+3 to +5; SIGRTMIN is 34, signal(7)).
 func ActionFor(sig os.Signal) Action {
 	switch sig {
 	case syscall.SIGUSR2, syscall.SIGPWR, syscall.Signal(34 + 4):
@@ -47,24 +47,24 @@ func ActionFor(sig os.Signal) Action {
 }
 
 const (
-	// afterTerm is how long processes that are no services have to end, and
-	// once more when they are killed: what is in use then is not unmounted.
+	// afterTerm is how long the processes that are not services have to end after
+	// SIGTERM, and again after SIGKILL.
 	afterTerm = 2 * time.Second
-	// afterSync is how long a disk or a share may take to be written or
-	// unmounted; the host of one may be gone.
+	// afterSync is how long writing to disks and shares, or unmounting them, may
+	// take: their host may not answer.
 	afterSync = 30 * time.Second
 )
 
-// Shutdown ends the system when it is asked to.
+// Shutdown ends the system on request.
 type Shutdown struct {
 	Services *Supervisor
 	// Grace is how long services have to end.
 	Grace func() time.Duration
-	// WithoutPowerOff is what is done where the kernel cannot power off:
-	// Reboot, which ends the VM of a host that is told to expect it, or Halt.
+	// WithoutPowerOff returns what to do where the kernel cannot power off:
+	// Reboot, for a host that takes it as the end of the VM, or Halt.
 	WithoutPowerOff func() Action
-	// Begun is called when the shutdown begins; Flush when the last file can
-	// still be written.
+	// Begun is called when the shutdown begins, Flush when files can be written
+	// for the last time.
 	Begun func(Action)
 	Flush func()
 	Log   *slog.Logger
@@ -74,9 +74,8 @@ type Shutdown struct {
 	hurry  context.CancelFunc // ends the grace
 }
 
-// Request asks for the end of the system and returns at once. While a shutdown
-// is going on, another request ends the grace, and its action is the one that
-// holds.
+// Request starts a shutdown and returns at once. A request during a shutdown
+// ends the grace and replaces the action.
 func (s *Shutdown) Request(a Action) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -92,43 +91,35 @@ func (s *Shutdown) Request(a Action) {
 	guarded.RestartOnPanic(s.Log, "shutdown", s.Services.After, func() { s.run(ctx) })
 }
 
-// run stops the services within grace, ends all other processes, writes
-// everything to the disks, unmounts them, and has the kernel do the rest. It
-// returns only if the kernel does none of it.
-func (s *Shutdown) run(ctx context.Context) {
-	grace := s.Grace()
-	s.Log.Log(ctx, logs.LevelNotice, "shutting down", "to", s.Action().String(), "grace", grace)
-	s.Begun(s.Action())
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	guarded.RestartOnPanic(s.Log, "grace", s.Services.After, func() {
-		select {
-		case <-s.Services.After(grace):
-			cancel()
-		case <-ctx.Done():
-		}
-	})
-	s.Services.Stop(ctx)
-	s.endAll()
-	s.within(afterKill, "hear the last of the services", s.Services.finishOutput)
-	s.within(afterSync, "write the log", s.Flush)
-	s.within(afterSync, "sync", unix.Sync)
-	s.within(afterSync, "unmount", s.unmountAll)
-	s.end(s.Action())
-	// The next request may fare better.
-	s.mu.Lock()
-	s.action = 0
-	s.mu.Unlock()
-}
-
-// Action is what was asked for last; zero while nothing has been.
+// Action returns the action last requested, zero before the first request.
 func (s *Shutdown) Action() Action {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.action
 }
 
-// within calls f, and does not wait longer than limit for it.
+// run ends all processes, writes everything to the disks, unmounts them, and
+// asks the kernel to end the system. It returns only if the kernel refuses.
+func (s *Shutdown) run(ctx context.Context) {
+	grace := s.Grace()
+	s.Log.Log(ctx, logs.LevelNotice, "shutting down", "to", s.Action().String(), "grace", grace)
+	s.Begun(s.Action())
+	ctx, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	s.Services.Stop(ctx)
+	s.endAll()
+	s.within(afterKill, "copying the services' output", s.Services.finishOutput)
+	s.within(afterSync, "writing the log", s.Flush)
+	s.within(afterSync, "sync", unix.Sync)
+	s.within(afterSync, "unmount", s.unmountAll)
+	s.end(s.Action())
+	// Another request starts a new shutdown.
+	s.mu.Lock()
+	s.action = 0
+	s.mu.Unlock()
+}
+
+// within calls f and waits for it, but no longer than limit.
 func (s *Shutdown) within(limit time.Duration, what string, f func()) {
 	done := make(chan struct{})
 	guarded.Go(s.Log, what, func() {
@@ -138,32 +129,29 @@ func (s *Shutdown) within(limit time.Duration, what string, f func()) {
 	select {
 	case <-done:
 	case <-s.Services.After(limit):
-		s.Log.Error("shutdown goes on without waiting any longer", "for", what, "after", limit)
+		s.Log.Error("shutdown continues without waiting any longer", "for", what, "waited", limit)
 	}
 }
 
-// endAll asks the processes that are left to end, and kills those that have not
-// after afterTerm.
+// endAll asks all other processes to end, and kills those that do not.
 func (s *Shutdown) endAll() {
 	_ = unix.Kill(-1, unix.SIGTERM)
 	if !s.awaitAll() {
-		s.Log.Warn("processes killed: they did not end in time")
+		s.Log.Warn("processes did not end in time; killing them", "waited", afterTerm)
 	}
 	_ = unix.Kill(-1, unix.SIGKILL)
 	if !s.awaitAll() {
-		s.Log.Warn("processes do not end even when killed")
+		s.Log.Warn("processes did not end after SIGKILL", "waited", afterTerm)
 	}
 }
 
-// awaitAll waits, for afterTerm at most, until all processes have ended. As PID 1
-// this process has none but its descendants, and when it has no more children
-// there are none.
+// awaitAll waits until all processes have ended, but no longer than afterTerm. All
+// are children of PID 1 once their parents have ended.
 func (s *Shutdown) awaitAll() bool {
-	reaper := s.Services.Reaper
-	reaped, late := reaper.reaped(), s.Services.After(afterTerm)
+	reaper, late := s.Services.Reaper, s.Services.After(afterTerm)
 	for reaper.Reap() {
 		select {
-		case <-reaped:
+		case <-reaper.reaped:
 		case <-late:
 			return false
 		}
@@ -171,62 +159,58 @@ func (s *Shutdown) awaitAll() bool {
 	return true
 }
 
-// nothingToWrite are the types of file systems that hold nothing over a reboot.
-var nothingToWrite = []string{
-	"proc", "sysfs", "devtmpfs", "devpts", "tmpfs", "ramfs", "rootfs", "cgroup", "cgroup2", "mqueue", "bpf",
-	"debugfs", "tracefs", "securityfs", "binfmt_misc", "nsfs",
+// isVolatile reports whether a file system loses its content at power-off anyway.
+func isVolatile(fsType string) bool {
+	return slices.Contains([]string{
+		"proc", "sysfs", "devtmpfs", "devpts", "tmpfs", "ramfs", "rootfs", "cgroup", "cgroup2", "mqueue", "bpf",
+		"debugfs", "tracefs", "securityfs", "binfmt_misc", "nsfs",
+	}, fsType)
 }
 
-// unmountAll unmounts what can hold data, the last mounted first. What is still
-// in use, as the root always is, becomes read-only, which writes all of it; what
-// cannot become that is detached.
+// unmountAll unmounts the file systems that keep data, the last mounted first. One
+// in use, such as the root, becomes read-only, which writes all of it. If that
+// fails it is detached.
 func (s *Shutdown) unmountAll() {
-	points, err := mountPoints()
+	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) { return isVolatile(m.FSType), false })
 	if err != nil {
-		s.Log.Warn("unmount at shutdown", "err", err)
+		s.Log.Warn("cannot list the mount points", "err", err)
 	}
-	for _, p := range slices.Backward(points) {
-		if slices.Contains(nothingToWrite, p.fsType) {
+	for _, m := range slices.Backward(mounts) {
+		isRoot := m.Mountpoint == "/"
+		if !isRoot && mount.Unmount(m.Mountpoint, false, false) == nil || slices.Contains(strings.Split(m.VFSOptions, ","), "ro") {
 			continue
 		}
-		if p.path != "/" && unix.Unmount(p.path, 0) == nil || p.readOnly {
-			continue
-		}
-		err := unix.Mount("", p.path, "", unix.MS_REMOUNT|unix.MS_RDONLY, "")
+		err := unix.Mount("", m.Mountpoint, "", unix.MS_REMOUNT|unix.MS_RDONLY, "")
 		if err == nil {
 			continue
 		}
-		s.Log.Warn("in use at shutdown, and cannot be made read-only", "mount point", p.path, "err", err)
-		if p.path != "/" {
-			_ = unix.Unmount(p.path, unix.MNT_DETACH)
+		s.Log.Warn("file system is in use and cannot be made read-only", "mountpoint", m.Mountpoint, "err", err)
+		if !isRoot {
+			_ = mount.Unmount(m.Mountpoint, false, true)
 		}
 	}
 	unix.Sync()
 }
 
-// end has the kernel do a.
+// end asks the kernel for the action, and for those after it if it refuses.
 func (s *Shutdown) end(a Action) {
 	if a == PowerOff && !canPowerOff("/sys") {
 		a = s.WithoutPowerOff()
-		s.Log.Log(context.Background(), slog.LevelWarn, "this kernel cannot power off", "instead", a.String())
+		s.Log.Warn("this kernel cannot power off", "instead", a.String())
 	}
-	// A kernel that cannot do it halts (kernel/reboot.c); one that refuses is
-	// asked for the next best.
-	try := map[Action][]int{
-		PowerOff: {unix.LINUX_REBOOT_CMD_POWER_OFF, unix.LINUX_REBOOT_CMD_RESTART, unix.LINUX_REBOOT_CMD_HALT},
-		Reboot:   {unix.LINUX_REBOOT_CMD_RESTART, unix.LINUX_REBOOT_CMD_HALT},
-		Halt:     {unix.LINUX_REBOOT_CMD_HALT},
-	}[a]
-	for _, cmd := range try {
-		if err := unix.Reboot(cmd); err != nil {
-			s.Log.Error("the kernel does not end this system", "command", fmt.Sprintf("%#x", cmd), "err", err)
+	commands := map[Action]int{
+		PowerOff: unix.LINUX_REBOOT_CMD_POWER_OFF, Reboot: unix.LINUX_REBOOT_CMD_RESTART, Halt: unix.LINUX_REBOOT_CMD_HALT,
+	}
+	for ; a <= Halt; a++ {
+		if err := unix.Reboot(commands[a]); err != nil {
+			s.Log.Error("the kernel did not shut down", "tried", a.String(), "err", err)
 		}
 	}
 }
 
-// canPowerOff guesses whether the kernel has a way to cut the power; there is no
-// asking it. Firmware has: ACPI's S5, or on arm64 PSCI's SYSTEM_OFF (Arm DEN0022),
-// which the device tree names if there is no ACPI.
+// canPowerOff guesses whether the kernel can cut the power, which it does not
+// say. It needs ACPI's S5, or on arm64 PSCI's SYSTEM_OFF (Arm DEN0022), which the
+// device tree names where there is no ACPI.
 func canPowerOff(sys string) bool {
 	for _, sign := range []string{"/firmware/acpi/tables", "/firmware/devicetree/base/psci"} {
 		if _, err := os.Stat(sys + sign); err == nil {
@@ -234,34 +218,4 @@ func canPowerOff(sys string) bool {
 		}
 	}
 	return false
-}
-
-type mountPoint struct {
-	path, fsType string
-	readOnly     bool
-}
-
-// mountPoints lists what is mounted, in the order of mounting, by
-// /proc/self/mountinfo (proc(5)), which writes blanks as octals.
-func mountPoints() ([]mountPoint, error) {
-	f, err := os.Open("/proc/self/mountinfo")
-	if err != nil {
-		return nil, fmt.Errorf("list the mount points: %w", err)
-	}
-	defer f.Close() //nolint:errcheck // only read from
-	var points []mountPoint
-	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
-	s := bufio.NewScanner(f)
-	for s.Scan() {
-		before, after, _ := strings.Cut(s.Text(), " - ")
-		fields, super := strings.Fields(before), strings.Fields(after)
-		if len(fields) < 6 || len(super) < 3 {
-			continue
-		}
-		points = append(points, mountPoint{
-			path: unescape.Replace(fields[4]), fsType: super[0],
-			readOnly: slices.Contains(strings.Split(super[2], ","), "ro"),
-		})
-	}
-	return points, s.Err()
 }

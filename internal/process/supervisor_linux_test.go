@@ -27,7 +27,7 @@ func newServices(t *testing.T) (s *Supervisor, waits chan time.Duration, uptime 
 	waits, uptime = make(chan time.Duration), new(atomic.Int64)
 	ended := make(chan struct{})
 	s = &Supervisor{
-		Reaper: &Reaper{}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Reaper: NewReaper(), Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Uptime:  func() time.Duration { return time.Duration(uptime.Load()) },
 		Changed: func() {},
 		After: func(d time.Duration) <-chan time.Time {
@@ -62,25 +62,24 @@ func program(name string, args ...string) Service {
 	return Service{Name: name, Command: Command{Path: args[0], Args: args, Dir: "/"}, Restart: Always}
 }
 
+// until waits for a condition. The time limit of go test ends it if that never
+// holds.
+func until(condition func() bool) {
+	for !condition() {
+		time.Sleep(time.Millisecond)
+	}
+}
+
 func TestServiceBacksOff(t *testing.T) {
 	s, waits, _ := newServices(t)
 	if _, err := s.Start(program("crasher", "/bin/sh", "-c", "exit 7")); err != nil {
 		t.Fatal(err)
 	}
-	next := func() time.Duration {
-		select {
-		case d := <-waits:
-			return d
-		case <-time.After(10 * time.Second):
-			t.Fatal("the service is not started again")
-			return 0
-		}
-	}
 	ms := time.Millisecond
 	want := []time.Duration{100 * ms, 200 * ms, 400 * ms, 800 * ms, 1600 * ms, 3200 * ms, 6400 * ms, 10000 * ms, 10000 * ms}
 	var got []time.Duration
 	for range want {
-		got = append(got, next())
+		got = append(got, <-waits)
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("waited %v, want %v", got, want)
@@ -99,16 +98,14 @@ func TestHealthyServiceStartsOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	// It never waits: each end comes after a healthy time.
-	for end := time.Now().Add(10 * time.Second); s.Status()[0].Starts < 5; time.Sleep(time.Millisecond) {
+	until(func() bool {
 		select {
 		case d := <-waits:
 			t.Fatalf("waited %v after a healthy run", d)
 		default:
 		}
-		if time.Now().After(end) {
-			t.Fatal("the service is not started again")
-		}
-	}
+		return s.Status()[0].Starts >= 5
+	})
 	go func() {
 		for range waits { // Stop's grace
 		}
@@ -144,16 +141,11 @@ func TestServiceThatIsNoProgram(t *testing.T) {
 }
 
 // untilUp waits for a program of a test to make a file.
-func untilUp(t *testing.T, path string) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		if _, err := os.Stat(path); err == nil {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("there is no %s", path)
-		}
-	}
+func untilUp(path string) {
+	until(func() bool {
+		_, err := os.Stat(path)
+		return err == nil
+	})
 }
 
 func TestStopIsInReverse(t *testing.T) {
@@ -164,7 +156,7 @@ func TestStopIsInReverse(t *testing.T) {
 		if _, err := s.Start(program(name, "/bin/sh", "-c", polite, "sh", name)); err != nil {
 			t.Fatal(err)
 		}
-		untilUp(t, dir+"/"+name)
+		untilUp(dir + "/" + name)
 	}
 	s.Stop(t.Context())
 	log, err := os.ReadFile(dir + "/log")
@@ -179,17 +171,18 @@ func TestStopIsInReverse(t *testing.T) {
 func TestStopKillsWhatStays(t *testing.T) {
 	s, waits, uptime := newServices(t)
 	s.Uptime = func() time.Duration { return time.Duration(uptime.Add(int64(5 * time.Second))) }
-	log := &lines{}
+	log := &lines{levels: true}
 	s.Log = slog.New(logs.NewHandler("test", slog.LevelDebug, log))
 	dir := t.TempDir()
 	if _, err := s.Start(program("deaf", "/bin/sh", "-c", "trap '' TERM; echo up > "+dir+"/deaf; while :; do sleep 0.02; done")); err != nil {
 		t.Fatal(err)
 	}
-	untilUp(t, dir+"/deaf")
+	untilUp(dir + "/deaf")
+	who := fmt.Sprintf("service=deaf pid=%d", s.Status()[0].PID)
 	ctx, cancel := context.WithCancel(t.Context())
 	stopped := make(chan struct{})
 	go func() { s.Stop(ctx); close(stopped) }()
-	for range 3 { // by then it has said something twice
+	for range 3 { // by the third, it has logged its progress twice
 		if d := <-waits; d != progress {
 			t.Errorf("waited %v, want %v", d, progress)
 		}
@@ -199,10 +192,15 @@ func TestStopKillsWhatStays(t *testing.T) {
 	if st := s.Status()[0]; st.LastEnd != "signal SIGKILL" {
 		t.Errorf("status is %+v", st)
 	}
-	for _, want := range []string{"test: waiting for service to stop service=deaf", "for=5s", "test: service killed: it did not stop in time service=deaf"} {
-		if !strings.Contains(log.String(), want) {
-			t.Errorf("no %q in\n%s", want, log)
+	var logged []string
+	for line := range strings.Lines(log.String()) {
+		if level, rest, _ := strings.Cut(line, " "); strings.Contains(rest, who) && level != "INFO" {
+			logged = append(logged, level)
 		}
+	}
+	notice := logs.LevelNotice.String()
+	if len(logged) < 3 || !slices.Equal(slices.Compact(logged), []string{notice, "WARN"}) {
+		t.Errorf("%s is logged with levels %v, want at least two of %s and a WARN, in\n%s", who, logged, notice, log)
 	}
 }
 
@@ -224,11 +222,7 @@ func TestRestartPolicy(t *testing.T) {
 			if tt.starts == 1 {
 				<-s.all[0].ended
 			}
-			for end := time.Now().Add(10 * time.Second); s.Status()[0].Starts < tt.starts; time.Sleep(time.Millisecond) {
-				if time.Now().After(end) {
-					t.Fatalf("status is %+v", s.Status()[0])
-				}
-			}
+			until(func() bool { return s.Status()[0].Starts >= tt.starts })
 			if st := s.Status()[0]; tt.starts == 1 && (st.Starts != 1 || st.Ends != 1 || st.LastEnd != "code "+tt.exit) {
 				t.Errorf("status is %+v", st)
 			}
@@ -279,10 +273,9 @@ func TestOutput(t *testing.T) {
 	}
 	<-waits // it has run twice
 	want := "talker: out\ntalker: err\ntalker: " + long[:maxOutput] + "\ntalker: xxxxxxxxxx\ntalker: unfinished\n"
-	for end := time.Now().Add(10 * time.Second); !strings.HasPrefix(log.String(), want+want); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("the log is\n%s\nwant, twice,\n%s", log, want)
-		}
+	until(func() bool { return len(log.String()) >= 2*len(want) })
+	if !strings.HasPrefix(log.String(), want+want) {
+		t.Errorf("the log is\n%s\nwant, twice,\n%s", log, want)
 	}
 }
 
@@ -322,7 +315,7 @@ func TestLastWords(t *testing.T) {
 	if _, err := s.Start(program("talker", "/bin/sh", "-c", "trap '"+say+"' TERM; echo up > "+dir+"/up; while :; do sleep 0.02; done")); err != nil {
 		t.Fatal(err)
 	}
-	untilUp(t, dir+"/up")
+	untilUp(dir + "/up")
 	s.Stop(t.Context())
 	s.finishOutput()
 	if got, want := log.String(), "talker: last\ntalker: words\ntalker: unfinished\n"; got != want {
@@ -337,13 +330,8 @@ func TestChildrenThatEndAtOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		select {
-		case status := <-exit:
-			if status.ExitStatus() != 9 {
-				t.Fatalf("ended with %s", describe(status))
-			}
-		case <-time.After(10 * time.Second):
-			t.Fatal("its end is lost")
+		if status := <-exit; status.ExitStatus() != 9 {
+			t.Fatalf("ended with %s", describe(status))
 		}
 	}
 }
@@ -351,43 +339,45 @@ func TestChildrenThatEndAtOnce(t *testing.T) {
 // TestProtect has this process be protected while it starts a child, and before
 // and after that.
 func TestProtect(t *testing.T) {
-	c := &Reaper{scoreFile: filepath.Join(t.TempDir(), "oom_score_adj")}
-	set := func(score string) {
-		if err := os.WriteFile(c.scoreFile, []byte(score), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	r := NewReaper()
+	r.scoreFile = filepath.Join(t.TempDir(), "oom_score_adj")
 	want := func(when, score string) {
 		t.Helper()
-		if got, err := os.ReadFile(c.scoreFile); err != nil || string(got) != score {
+		if got, err := os.ReadFile(r.scoreFile); err != nil || string(got) != score {
 			t.Errorf("%s the score is %q, %v, want %q", when, got, err, score)
 		}
 	}
 	protect := func(changed bool) {
 		t.Helper()
-		if got, err := c.Protect(); err != nil || got != changed {
+		if got, err := r.Protect(); err != nil || got != changed {
 			t.Errorf("Protect = %v, %v, want %v", got, err, changed)
 		}
 	}
-	set("5\n")
-	c.begin()
-	want("for the child", "0")
-	c.started(0, errors.ErrUnsupported)
-	want("as before", "5")
-	c.begin()
+	start := func() { r.begin() }
+	end := func() { r.started(0, errors.ErrUnsupported) }
+	start()
+	want("for the first child", "0")
+	end()
+	want("after it", "0")
+	start()
 	protect(true)
 	protect(false)
-	want("for the child still", "0")
-	c.started(0, errors.ErrUnsupported)
-	want("then", "-999")
-	c.begin()
+	want("for the next child", "0")
+	start()
+	end()
+	want("for the next child still", "0")
+	end()
+	want("after it", "-999")
+	start()
 	want("for another", "0")
-	c.started(0, errors.ErrUnsupported)
-	want("after that", "-999")
-	protect(false)
-	set("0\n")
-	protect(true)
+	end()
 	want("at last", "-999")
+
+	r = NewReaper()
+	r.scoreFile = filepath.Join(t.TempDir(), "oom_score_adj")
+	protect(true)
+	want("without a child", "-999")
+	protect(false)
 }
 
 func TestCanPowerOff(t *testing.T) {
@@ -403,18 +393,13 @@ func TestCanPowerOff(t *testing.T) {
 }
 
 func TestOrphansAreReaped(t *testing.T) {
-	s, _, _ := newServices(t)
+	newServices(t)
 	// A child that nobody asks about, as an orphan is.
 	pid, err := syscall.ForkExec("/bin/true", []string{"true"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(10 * time.Second); syscall.Kill(pid, 0) == nil; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("process %d is still there", pid)
-		}
-	}
-	_ = s
+	until(func() bool { return syscall.Kill(pid, 0) != nil })
 }
 
 func TestActionFor(t *testing.T) {

@@ -1,32 +1,27 @@
-// Package uevent tells of devices that come and go: the events that the kernel
-// sends to everyone who listens. It must not know what anyone does about them.
+// Package uevent listens to the kernel's events about devices that come and go. It
+// must not know what its callers do about them.
 package uevent
 
-import (
-	"fmt"
-	"strings"
-)
+import "strings"
 
-// Event is what the kernel says of one device.
+// Event is an event about one device.
 type Event struct {
-	Action string // add, remove, change, bind, ...
-	// DevPath is where the device is below /sys; it begins with a slash.
-	DevPath string
-	// Of the device's variables, those that are wanted here; each is empty
-	// where the device has none.
-	Subsystem string
-	ModAlias  string // what modprobe takes for the name of its driver
+	Action    string // add, remove, change, bind, ...
+	DevPath   string // the device's path below /sys, with a leading slash
+	Subsystem string // empty if the device has none
+	ModAlias  string // the alias of the module that is its driver; may be empty
 }
 
-// parse reads a message of the kernel's: ACTION@DEVPATH and variables NAME=value,
-// each ended by a zero byte (lib/kobject_uevent.c).
-func parse(message []byte) (Event, error) {
+// parse reads a message of the kernel: ACTION@DEVPATH and variables NAME=value,
+// each with a zero byte at its end (lib/kobject_uevent.c). ok is false for any
+// other message.
+func parse(message []byte) (e Event, ok bool) {
 	header, variables, _ := strings.Cut(string(message), "\x00")
 	action, path, ok := strings.Cut(header, "@")
 	if !ok || action == "" || !strings.HasPrefix(path, "/") {
-		return Event{}, fmt.Errorf("event of a device: %.100q is not ACTION@DEVPATH", header)
+		return Event{}, false
 	}
-	e := Event{Action: action, DevPath: path}
+	e = Event{Action: action, DevPath: path}
 	for v := range strings.SplitSeq(variables, "\x00") {
 		switch name, value, _ := strings.Cut(v, "="); name {
 		case "SUBSYSTEM":
@@ -35,5 +30,5 @@ func parse(message []byte) (Event, error) {
 			e.ModAlias = value
 		}
 	}
-	return e, nil
+	return e, true
 }

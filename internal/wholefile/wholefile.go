@@ -1,36 +1,29 @@
-// Package wholefile writes files that are never seen half written. It must not
-// know what is in them.
+// Package wholefile replaces files atomically. It must not know what is in them.
 package wholefile
 
 import (
-	"errors"
-	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/google/renameio/v2"
 )
 
-// Write puts data into the file path, with this mode whatever the umask:
-// whoever opens it finds the old file or the new one. A link in its place is
-// replaced, not followed. Missing directories are made.
-func Write(path string, data []byte, mode fs.FileMode) (err error) {
-	tmp := path + ".new"
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("write %s: %w", path, err)
-			if e := os.Remove(tmp); !errors.Is(e, fs.ErrNotExist) {
-				err = errors.Join(err, e)
-			}
-		}
-	}()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+// Write replaces the file path: whoever opens it finds the old data or the new data,
+// never a part. The file gets the permissions mode whatever the umask is. A link in its
+// place is replaced, not followed, and missing directories are made.
+func Write(path string, data []byte, mode os.FileMode) error {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	if err := os.WriteFile(tmp, data, mode); err != nil {
+	// renameio.WriteFile would keep the permissions of an existing file.
+	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithStaticPermissions(mode))
+	if err != nil {
 		return err
 	}
-	if err := os.Chmod(tmp, mode); err != nil {
+	defer f.Cleanup() //nolint:errcheck // removes the temporary file after an error
+	if _, err := f.Write(data); err != nil {
 		return err
 	}
-	return os.Rename(tmp, path)
+	return f.CloseAtomicallyReplace()
 }

@@ -10,48 +10,51 @@ import (
 	"strings"
 
 	"github.com/arcinit/arcinit/internal/binfmt"
+	"github.com/arcinit/arcinit/internal/mounts"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 	"golang.org/x/sys/unix"
 )
 
-// rosettaHandler runs x86-64 programs by Apple's Rosetta, on a share of the host's.
+// x8664Handler runs x86-64 programs by this interpreter.
+func x8664Handler(name, interpreter, flags string) *binfmt.Handler {
+	h := &binfmt.Handler{Name: name, Interpreter: interpreter, Flags: flags}
+	h.Magic, h.Mask = binfmt.Program(binfmt.X8664)
+	return h
+}
+
+// rosettaHandler is for Apple's Rosetta, which is on a share.
 func rosettaHandler() *binfmt.Handler {
-	h := &binfmt.Handler{Name: "rosetta", Interpreter: "/media/rosetta/rosetta", Flags: "CF"}
-	h.Magic, h.Mask = binfmt.Program(binfmt.X8664)
-	return h
+	return x8664Handler("rosetta", "/media/rosetta/rosetta", "CF")
 }
 
-// fexHandler runs them by FEX, which wants argv[0] kept and the program open.
+// fexHandler is for FEX, which needs the program's argv[0] (P) and the open program (O).
 func fexHandler() *binfmt.Handler {
-	h := &binfmt.Handler{Name: "FEX-x86_64", Interpreter: "/arcbox/runtime/bin/FEX", Flags: "POCF"}
-	h.Magic, h.Mask = binfmt.Program(binfmt.X8664)
-	return h
+	return x8664Handler("FEX-x86_64", "/arcbox/runtime/bin/FEX", "POCF")
 }
 
-// rosetta mounts the share that has Rosetta and registers it. The share is the
-// host's to offer; what is on it may be broken.
+// rosetta mounts the share with Rosetta and registers the handler.
 func (g *Guest) rosetta() (changed bool, err error) {
 	if g.machine() != binfmt.AArch64 {
 		return false, plan.Absent(errors.New("only arm64 needs it"))
 	}
 	h := rosettaHandler()
 	share := virtiofs("rosetta", filepath.Dir(h.Interpreter))
-	share.flags = unix.MS_RDONLY
+	share.Flags = unix.MS_RDONLY
 	mounted, err := g.optionalShare(share)
 	if err != nil {
 		return mounted, err
 	}
-	if _, err := os.Stat(g.path(h.Interpreter)); errors.Is(err, os.ErrNotExist) {
-		return mounted, plan.Fallback(fmt.Errorf("the share rosetta has no program %s: no x86-64 programs by it", filepath.Base(h.Interpreter)))
+	if !g.exists(h.Interpreter) {
+		return mounted, plan.Fallback(fmt.Errorf("the share rosetta has no program %s: it cannot run x86-64 programs", filepath.Base(h.Interpreter)))
 	}
 	registered, err := g.register(h)
 	return mounted || registered, err
 }
 
-// binfmt registers the other handlers: FEX where it is and Rosetta is not, then
-// what arcinit.toml names. Of two that take a program, the kernel asks the one that
-// was registered last.
-func (g *Guest) binfmt() (changed bool, err error) {
+// binfmt registers FEX, if it is there and Rosetta is not, then the handlers of
+// arcinit.toml. If two handlers match a program, the kernel takes the one that was
+// registered last.
+func (g *Guest) binfmt() (bool, error) {
 	handlers := g.Config.Handlers
 	if fex := fexHandler(); g.machine() == binfmt.AArch64 && g.exists(fex.Interpreter) && !g.exists(binfmtPath("rosetta")) {
 		handlers = append([]*binfmt.Handler{fex}, handlers...)
@@ -59,14 +62,14 @@ func (g *Guest) binfmt() (changed bool, err error) {
 	if len(handlers) == 0 {
 		return false, plan.Absent(errors.New("none here, and none configured"))
 	}
+	var r result
 	for _, h := range handlers {
-		c, e := g.register(h)
-		changed, err = changed || c, errors.Join(err, e)
+		r.add(g.register(h))
 	}
-	return changed, err
+	return r.changed, r.err
 }
 
-// machine is the guest's processor, as its programs name it.
+// machine returns the processor that the guest's own programs are for.
 func (g *Guest) machine() binfmt.Machine {
 	switch cmp.Or(g.Arch, runtime.GOARCH) {
 	case "amd64":
@@ -77,10 +80,11 @@ func (g *Guest) machine() binfmt.Machine {
 	return 0
 }
 
-// binfmtPath is where a file of binfmt_misc is: register, status, or a handler's.
+// binfmtPath returns the path of a file of binfmt_misc: register, status, or the name
+// of a handler.
 func binfmtPath(file string) string { return "/proc/sys/fs/binfmt_misc/" + file }
 
-// register has the kernel know a handler, as it is here, and heed it.
+// register makes the kernel use a handler, after a check of its interpreter.
 func (g *Guest) register(h *binfmt.Handler) (changed bool, err error) {
 	defer func() {
 		if err != nil {
@@ -95,22 +99,19 @@ func (g *Guest) register(h *binfmt.Handler) (changed bool, err error) {
 		if h.Has('F') {
 			return false, unfit
 		}
-		unfit = plan.Fallback(unfit) // without F it may come yet
+		unfit = plan.Fallback(unfit) // the interpreter may come later
 	}
-	mounted, err := g.mountMade(mountPoint{
-		device: "binfmt_misc", path: binfmtPath(""), fsType: "binfmt_misc", magic: unix.BINFMTFS_MAGIC,
-		flags: unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC,
-	})
-	if err != nil {
-		return mounted, errors.Join(unfit, err)
+	m := mounts.Point{Device: "binfmt_misc", Path: binfmtPath(""), FSType: "binfmt_misc", Magic: unix.BINFMTFS_MAGIC, Flags: mounts.Guarded}
+	mounted, err := m.CreateAndMount(g.Root)
+	if err == nil {
+		changed, err = g.writeEntry(h)
 	}
-	told, err := g.tellBinfmt(h)
-	return mounted || told, errors.Join(unfit, err)
+	return mounted || changed, errors.Join(unfit, err)
 }
 
-// checkInterpreter reports why a handler's interpreter cannot work. With flag F the
-// kernel opens its file once, and a process in a container has that file alone: one
-// that wants a dynamic loader would look for it among the container's files.
+// checkInterpreter returns why a handler's interpreter cannot work. With flag F the
+// kernel keeps the interpreter's file open, also for containers, which do not have
+// the dynamic loader that the file may need.
 func (g *Guest) checkInterpreter(h *binfmt.Handler) error {
 	file := g.path(h.Interpreter)
 	if st, err := os.Stat(file); err != nil {
@@ -132,35 +133,31 @@ func (g *Guest) checkInterpreter(h *binfmt.Handler) error {
 	return nil
 }
 
-// tellBinfmt makes the kernel's entry for a handler say what it should. An entry
-// cannot be changed, but for being enabled.
-func (g *Guest) tellBinfmt(h *binfmt.Handler) (changed bool, err error) {
-	tell := func(file, what string) error {
-		changed = true
-		return os.WriteFile(g.path(binfmtPath(file)), []byte(what), 0)
+// writeEntry gives the kernel a handler's entry, unless it has the entry. An entry
+// cannot be changed except by being enabled, so another one is replaced.
+func (g *Guest) writeEntry(h *binfmt.Handler) (bool, error) {
+	var r result
+	write := func(file, command string) {
+		r.add(true, os.WriteFile(g.path(binfmtPath(file)), []byte(command), 0))
 	}
-	if status, err := g.readFile(binfmtPath("status")); err != nil {
-		return changed, err
-	} else if strings.TrimSpace(status) == "disabled" {
-		if err := tell("status", "1"); err != nil {
-			return changed, err
+	status, err := g.readFile(binfmtPath("status"))
+	text, errEntry := g.readFile(binfmtPath(h.Name))
+	if err := errors.Join(err, errEntry); err != nil {
+		return false, err
+	}
+	if strings.TrimSpace(status) == "disabled" {
+		write("status", "1")
+	}
+	entry, enabled, err := binfmt.ParseEntry(h.Name, text)
+	if text != "" && err == nil && entry.Same(h) {
+		if !enabled {
+			write(h.Name, "1")
 		}
-	}
-	text, err := g.readFile(binfmtPath(h.Name))
-	if err != nil {
-		return changed, err
+		return r.changed, r.err
 	}
 	if text != "" {
-		there, enabled, err := binfmt.ParseEntry(h.Name, text)
-		if err == nil && there.Same(h) {
-			if !enabled {
-				err = tell(h.Name, "1")
-			}
-			return changed, err
-		}
-		if err := tell(h.Name, "-1"); err != nil {
-			return changed, err
-		}
+		write(h.Name, "-1")
 	}
-	return changed, tell("register", h.Registration())
+	write("register", h.Registration())
+	return r.changed, r.err
 }

@@ -2,45 +2,44 @@ package arcsetup
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 
+	"github.com/arcinit/arcinit/internal/mounts"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
+	"github.com/u-root/u-root/pkg/mount"
 	"golang.org/x/sys/unix"
 )
 
 // cachesPath has a directory for each cache of the first processor
-// (Documentation/ABI/testing/sysfs-devices-system-cpu), filledCaches those that
-// stand in for them.
+// (Documentation/ABI/testing/sysfs-devices-system-cpu). filledCaches has the
+// directories that are mounted over those.
 const (
 	cachesPath   = "/sys/devices/system/cpu/cpu0/cache"
 	filledCaches = "/run/arcbox/cache"
 )
 
-// cache fills in what the kernel does not know of the processor's caches: on
-// arm64 only the firmware could tell it. Firecracker's jailer gives up where it
-// cannot read these, whatever their values.
-func (g *Guest) cache() (changed bool, err error) {
+// cache adds the attributes of the processor's caches that the kernel does not know:
+// on arm64 only the firmware could tell. Firecracker's jailer must be able to read
+// them, whatever their values.
+func (g *Guest) cache() (bool, error) {
 	dirs, _ := filepath.Glob(g.path(cachesPath + "/index*"))
 	if len(dirs) == 0 {
-		return false, plan.Absent(errors.New("the kernel says nothing of CPU caches"))
+		return false, plan.Absent(errors.New("the kernel does not describe CPU caches"))
 	}
+	var r result
 	for _, dir := range dirs {
-		missing := missingAttributes(dir)
-		if len(missing) == 0 {
-			continue
+		if missing := missingAttributes(dir); len(missing) > 0 {
+			r.add(g.fillCache(dir, missing))
 		}
-		c, e := g.fillCache(dir, missing)
-		changed, err = changed || c, errors.Join(err, e)
 	}
-	return changed, err
+	return r.changed, r.err
 }
 
 type attribute struct{ name, value string }
 
-// missingAttributes lists those that the cache with this directory should have
-// and has not.
+// missingAttributes returns values for the attributes that the cache with this
+// directory lacks.
 func missingAttributes(dir string) (missing []attribute) {
 	size, sets := "8192K", "8192"
 	switch filepath.Base(dir) {
@@ -57,27 +56,25 @@ func missingAttributes(dir string) (missing []attribute) {
 	return missing
 }
 
-// fillCache covers the directory of a cache with one that has the missing
-// attributes beside its own. No file can be made in the directory itself.
-func (g *Guest) fillCache(dir string, missing []attribute) (changed bool, err error) {
+// fillCache mounts a directory with the cache's own attributes and the missing ones
+// over the cache's directory, where the kernel lets nobody make a file.
+func (g *Guest) fillCache(dir string, missing []attribute) (bool, error) {
+	var r result
 	filled := filledCaches + "/" + filepath.Base(dir)
 	attributes, err := readAttributes(dir)
+	r.add(false, err)
 	for _, a := range append(attributes, missing...) {
-		c, e := g.replaceFile(filled+"/"+a.name, a.value, 0o444)
-		changed, err = changed || c, errors.Join(err, e)
+		r.add(g.writeFile(filled+"/"+a.name, a.value, 0o444))
 	}
-	if isMountPoint(dir) {
-		return changed, err
+	if !mounts.IsMountPoint(dir) {
+		_, err := mount.Mount(g.path(filled), dir, "", "", unix.MS_BIND)
+		r.add(err == nil, err)
 	}
-	if e := unix.Mount(g.path(filled), dir, "", unix.MS_BIND, ""); e != nil {
-		return changed, errors.Join(err, fmt.Errorf("bind %s to %s: %w", filled, dir, e))
-	}
-	return true, err
+	return r.changed, r.err
 }
 
-// readAttributes reads the attributes of a device as they are now: its files,
-// since links and directories lead elsewhere. One that cannot be read is left out
-// with a warning.
+// readAttributes reads the regular files in a device's directory. It returns the
+// error of a file that cannot be read as a warning.
 func readAttributes(dir string) (attributes []attribute, err error) {
 	entries, err := os.ReadDir(dir)
 	for _, entry := range entries {

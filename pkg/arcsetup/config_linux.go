@@ -11,8 +11,8 @@ import (
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
-// readCommandLine takes over what the kernel command line says, so that it holds
-// from the first step on; the files are on mounts that are still to come.
+// readCommandLine applies the kernel command line. The configuration files come
+// later, from mounts that are not there yet.
 func (g *Guest) readCommandLine() error {
 	text, err := g.readFile("/proc/cmdline")
 	g.commandLine = config.ParseCommandLine(text)
@@ -27,9 +27,9 @@ func (g *Guest) setConfig(c config.Config) {
 	}
 }
 
-// maxConfig bounds a configuration file, in bytes. It is far more than anyone
-// writes, and too little for brackets nested so deep that the decoder's stack
-// overflows, of which no recover saves PID 1.
+// maxConfig is the largest configuration file, in bytes. It bounds the depth of
+// nested brackets: recover cannot stop the decoder from overflowing its stack, and
+// PID 1 would die of that.
 const maxConfig = 64 << 10
 
 func readAtMost(path string, limit int64) ([]byte, error) {
@@ -45,8 +45,8 @@ func readAtMost(path string, limit int64) ([]byte, error) {
 	return text, err
 }
 
-// configure reads all that the host has to say. All of it has a default, so what
-// is refused is a warning.
+// configure reads the configuration files. Each setting has a default, so an
+// invalid one is only a warning.
 func (g *Guest) configure() (bool, error) {
 	readFile := func(path string) ([]byte, error) { return readAtMost(g.path(path), maxConfig) }
 	c, errConfig := config.Load(g.commandLine, readFile)
@@ -59,8 +59,9 @@ func (g *Guest) configure() (bool, error) {
 	return false, nil
 }
 
-// vmmConfig is the path that the environment gives. Under another init the
-// kernel's parameters may not have reached this process's environment.
+// vmmConfig returns the path of the VMM's configuration from the environment. It
+// falls back to the kernel command line: another init may not pass on its
+// environment.
 func (g *Guest) vmmConfig() string {
 	for _, v := range g.Environ {
 		if path, ok := strings.CutPrefix(v, config.VMMConfigKey+"="); ok {

@@ -2,112 +2,72 @@ package arcsetup
 
 import (
 	"errors"
-	"fmt"
 	"os"
 
+	"github.com/arcinit/arcinit/internal/mounts"
 	"golang.org/x/sys/unix"
 )
 
 // early mounts what every other step reads and writes, and reads the kernel
 // command line.
 func (g *Guest) early() (bool, error) {
-	const guarded = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-	opened, err := g.openRoot()
-	changed, errMount := g.mountAll([]mountPoint{
-		{device: "proc", path: "/proc", fsType: "proc", magic: unix.PROC_SUPER_MAGIC, flags: guarded},
-		{device: "sysfs", path: "/sys", fsType: "sysfs", magic: unix.SYSFS_MAGIC, flags: guarded},
-		// A devtmpfs says in statfs that it is the tmpfs it is built on.
-		{device: "devtmpfs", path: "/dev", fsType: "devtmpfs", magic: unix.TMPFS_MAGIC, flags: unix.MS_NOSUID, mode: 0o755},
-	})
-	return opened || changed, errors.Join(err, errMount, g.readCommandLine())
+	var r result
+	r.add(g.openRoot())
+	for _, m := range []mounts.Point{
+		{Device: "proc", Path: "/proc", FSType: "proc", Magic: unix.PROC_SUPER_MAGIC, Flags: mounts.Guarded},
+		{Device: "sysfs", Path: "/sys", FSType: "sysfs", Magic: unix.SYSFS_MAGIC, Flags: mounts.Guarded},
+		// statfs(2) shows a devtmpfs as the tmpfs that it is made of.
+		{Device: "devtmpfs", Path: "/dev", FSType: "devtmpfs", Magic: unix.TMPFS_MAGIC, Flags: unix.MS_NOSUID, Mode: 0o755},
+	} {
+		r.add(m.Mount(g.Root))
+	}
+	r.add(false, g.readCommandLine())
+	return r.changed, r.err
 }
 
-// openRoot lets all users into /: mkuimage's images have it 0700. A root that is
-// read-only has the mode that its maker chose.
+// openRoot lets all users into /, which has mode 0700 in mkuimage's images. A
+// read-only root keeps its mode.
 func (g *Guest) openRoot() (changed bool, err error) {
-	changed, err = setMode(g.path("/"), 0o755)
+	changed, err = mounts.SetMode(g.path("/"), 0o755)
 	if errors.Is(err, unix.EROFS) {
 		return false, nil
 	}
 	return changed, err
 }
 
-// devLinks makes the links that devtmpfs, unlike udev, leaves out.
-func (g *Guest) devLinks() (changed bool, err error) {
-	for _, l := range [][2]string{
-		{"/proc/self/fd", "/dev/fd"},
-		{"/proc/self/fd/0", "/dev/stdin"},
-		{"/proc/self/fd/1", "/dev/stdout"},
-		{"/proc/self/fd/2", "/dev/stderr"},
+// devLinks makes the links that devtmpfs, unlike udev, does not make.
+func (g *Guest) devLinks() (bool, error) {
+	var r result
+	for path, target := range map[string]string{
+		"/dev/fd":     "/proc/self/fd",
+		"/dev/stdin":  "/proc/self/fd/0",
+		"/dev/stdout": "/proc/self/fd/1",
+		"/dev/stderr": "/proc/self/fd/2",
 	} {
-		c, e := g.symlink(l[0], l[1])
-		changed, err = changed || c, errors.Join(err, e)
+		r.add(g.symlink(target, path))
 	}
-	return changed, err
+	return r.changed, r.err
 }
 
 func (g *Guest) devpts() (bool, error) {
-	changed, err := g.mount(mountPoint{
-		device: "devpts", path: "/dev/pts", fsType: "devpts", magic: unix.DEVPTS_SUPER_MAGIC,
-		flags: unix.MS_NOSUID | unix.MS_NOEXEC,
-		// gid 5 is tty, in the group file that the step accounts ensures.
-		data: "gid=5,mode=0620,ptmxmode=0666",
-	})
-	// The kernel makes /dev/ptmx where it has Unix98 ptys; opening it finds
-	// the instance on /dev/pts (Documentation/filesystems/devpts.rst).
-	if _, e := os.Stat(g.path("/dev/ptmx")); e != nil {
-		c, e := g.symlink("pts/ptmx", "/dev/ptmx")
-		changed, err = changed || c, errors.Join(err, e)
+	m := mounts.Point{
+		Device: "devpts", Path: "/dev/pts", FSType: "devpts", Magic: unix.DEVPTS_SUPER_MAGIC,
+		Flags: unix.MS_NOSUID | unix.MS_NOEXEC,
+		// Group 5 is tty, which the step accounts makes.
+		Data: "gid=5,mode=0620,ptmxmode=0666",
 	}
-	return changed, err
+	var r result
+	r.add(m.Mount(g.Root))
+	// A kernel with Unix98 ptys makes /dev/ptmx, which belongs to the instance on
+	// /dev/pts (Documentation/filesystems/devpts.rst).
+	if !g.exists("/dev/ptmx") {
+		r.add(g.symlink("pts/ptmx", "/dev/ptmx"))
+	}
+	return r.changed, r.err
 }
 
 func (g *Guest) sharedMemory() (bool, error) {
-	return g.mount(mountPoint{
-		device: "shm", path: "/dev/shm", fsType: "tmpfs", magic: unix.TMPFS_MAGIC,
-		flags: unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, mode: 0o777 | os.ModeSticky,
-	})
-}
-
-// cgroup mounts the unified hierarchy. u-root's init has mounted the first
-// version there; a controller belongs to one version at a time.
-func (g *Guest) cgroup() (bool, error) {
-	const path = "/sys/fs/cgroup"
-	m := mountPoint{
-		device: "cgroup2", path: path, fsType: "cgroup2", magic: unix.CGROUP2_SUPER_MAGIC,
-		flags: unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC,
-		data:  "nsdelegate,memory_recursiveprot",
-	}
-	undone, err := g.unmountCgroup1(path)
-	changed, errMount := g.mount(m)
-	if errors.Is(errMount, unix.EINVAL) {
-		// Linux before 5.7 does not know memory_recursiveprot.
-		m.data = "nsdelegate"
-		changed, errMount = g.mount(m)
-	}
-	return undone || changed, errors.Join(err, errMount)
-}
-
-// unmountCgroup1 unmounts the tmpfs at path and the hierarchies mounted on its
-// directories.
-func (g *Guest) unmountCgroup1(path string) (changed bool, err error) {
-	tmpfs := mountPoint{path: path, magic: unix.TMPFS_MAGIC}
-	if _, mounted, err := tmpfs.mounted(g.Root); err != nil || !mounted {
-		return false, err
-	}
-	entries, err := os.ReadDir(g.path(path))
-	for _, e := range entries {
-		v1 := mountPoint{path: path + "/" + e.Name(), magic: unix.CGROUP_SUPER_MAGIC}
-		if _, mounted, _ := v1.mounted(g.Root); mounted {
-			err = errors.Join(err, unmount(g.path(v1.path)))
-		}
-	}
-	return true, errors.Join(err, unmount(g.path(path)))
-}
-
-func unmount(path string) error {
-	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil {
-		return fmt.Errorf("unmount %s: %w", path, err)
-	}
-	return nil
+	m := tmpfs("/dev/shm", 0o777|os.ModeSticky)
+	m.Device, m.Flags = "shm", mounts.Guarded
+	return m.Mount(g.Root)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
@@ -12,25 +13,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// resolvConf names the agent's own name server. What a DHCP server says of name
-// servers is for that one to use; it never comes here.
+// resolvConf names the agent's own DNS server, which forwards to the servers of the
+// leases: no lease changes this file.
 func (g *Guest) resolvConf() (bool, error) {
 	var text strings.Builder
 	for _, addr := range g.Config.Nameservers {
 		fmt.Fprintf(&text, "nameserver %s\n", addr)
 	}
-	return g.writeFile("/etc/resolv.conf", text.String())
+	return g.writeFile("/etc/resolv.conf", text.String(), 0o644)
 }
 
-// hostname gives the guest the configured name, or the fallback where the kernel
-// has none.
+// hostname sets the configured name, or the fallback if the kernel has no name.
 func (g *Guest) hostname() (changed bool, err error) {
 	now, err := os.Hostname()
 	if err != nil {
 		return false, fmt.Errorf("read the host name: %w", err)
 	}
 	name := cmp.Or(g.Config.Hostname, now)
-	// The kernel's name for no name (include/linux/uts.h) is no valid one.
+	// "(none)", the kernel's name at boot (include/linux/uts.h), is not valid.
 	if config.CheckHostname(name) != nil {
 		name = config.FallbackHostname
 	}
@@ -43,86 +43,62 @@ func (g *Guest) hostname() (changed bool, err error) {
 	return true, nil
 }
 
-// hosts writes /etc/hosts.
 func (g *Guest) hosts() (bool, error) {
 	name, err := os.Hostname()
 	if err != nil || config.CheckHostname(name) != nil {
 		name = config.FallbackHostname
 	}
 	old, errOld := g.readFile("/etc/hosts")
-	changed, errWrite := g.writeFile("/etc/hosts", hostsFile(old, name))
+	changed, errWrite := g.writeFile("/etc/hosts", hostsFile(old, name), 0o644)
 	return changed, errors.Join(errOld, errWrite)
 }
 
-// hostsFile is old with the guest's own lines first, and without other lines for
-// the addresses that those are about.
+// hostsFile returns old with the guest's own lines first. It drops other lines for
+// 127.0.1.1, and those that only say localhost.
 func hostsFile(old, name string) string {
-	own := []string{"127.0.0.1\tlocalhost", "::1\tlocalhost", "127.0.1.1\t" + name}
-	lines := own
+	lines := []string{"127.0.0.1\tlocalhost", "::1\tlocalhost", "127.0.1.1\t" + name}
 	for line := range strings.Lines(old) {
-		line = strings.TrimRight(line, "\n")
 		fields := strings.Fields(line)
-		if len(fields) > 0 && (fields[0] == "127.0.1.1" || isLocalhost(fields)) {
+		localhost := len(fields) == 2 && (fields[0] == "127.0.0.1" || fields[0] == "::1") && fields[1] == "localhost"
+		if localhost || len(fields) > 0 && fields[0] == "127.0.1.1" {
 			continue
 		}
-		lines = append(lines, line)
+		lines = append(lines, strings.TrimRight(line, "\n"))
 	}
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// isLocalhost reports whether a line says no more than that a loopback address
-// is localhost.
-func isLocalhost(fields []string) bool {
-	return (fields[0] == "127.0.0.1" || fields[0] == "::1") && len(fields) == 2 && fields[1] == "localhost"
-}
-
-// accounts adds the accounts that container engines look up to those that the
-// image has.
-func (g *Guest) accounts() (changed bool, err error) {
-	for _, f := range []struct {
-		path    string
-		entries []string
-	}{
-		{"/etc/passwd", []string{
-			"root:x:0:0:root:/root:/bin/sh",
-			"nobody:x:65534:65534:nobody:/:/sbin/nologin",
-		}},
-		{"/etc/group", []string{"root:x:0:", "tty:x:5:", "nobody:x:65534:"}},
+// accounts adds the accounts that container engines look up to those of the image.
+func (g *Guest) accounts() (bool, error) {
+	var r result
+	for path, entries := range map[string][]string{
+		"/etc/passwd": {"root:x:0:0:root:/root:/bin/sh", "nobody:x:65534:65534:nobody:/:/sbin/nologin"},
+		"/etc/group":  {"root:x:0:", "tty:x:5:", "nobody:x:65534:"},
 	} {
-		old, e := g.readFile(f.path)
-		if e == nil {
-			var c bool
-			c, e = g.writeFile(f.path, withEntries(old, f.entries))
-			changed = changed || c
+		old, err := g.readFile(path)
+		if err != nil {
+			r.add(false, err)
+			continue
 		}
-		err = errors.Join(err, e)
+		r.add(g.writeFile(path, withEntries(old, entries), 0o644))
 	}
-	return changed, err
+	return r.changed, r.err
 }
 
-// withEntries returns the passwd or group file old with each of the entries in
-// it. An entry that is there with the same name and id is left as it is; one of
-// that name with another id is replaced.
+// withEntries returns the passwd or group file old with these entries. It keeps an
+// entry of the same name and id, and replaces an entry of that name with another id.
 func withEntries(old string, entries []string) string {
-	var lines []string
-	for line := range strings.Lines(old) {
-		lines = append(lines, strings.TrimRight(line, "\n"))
-	}
+	lines := strings.FieldsFunc(old, func(r rune) bool { return r == '\n' })
 	for _, entry := range entries {
 		name, id := account(entry)
-		found := false
-		for i, line := range lines {
-			n, oldID := account(line)
-			if n != name {
-				continue
-			}
-			found = true
-			if oldID != id {
-				lines[i] = entry
-			}
-		}
-		if !found {
+		i := slices.IndexFunc(lines, func(line string) bool {
+			n, _ := account(line)
+			return n == name
+		})
+		if i < 0 {
 			lines = append(lines, entry)
+		} else if _, oldID := account(lines[i]); oldID != id {
+			lines[i] = entry
 		}
 	}
 	return strings.Join(lines, "\n") + "\n"
@@ -137,8 +113,8 @@ func account(line string) (name, id string) {
 	return fields[0], fields[2]
 }
 
-// certificates points TLS programs at the image's certificates, where it has
-// them apart from /etc.
+// certificates links to the image's own certificates, which are outside of /etc,
+// from where TLS programs look.
 func (g *Guest) certificates() (bool, error) {
 	const bundle = "/cacerts/ca-certificates.crt"
 	if _, err := os.Stat(g.path(bundle)); err != nil {

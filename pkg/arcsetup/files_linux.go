@@ -1,7 +1,6 @@
 package arcsetup
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,21 +12,30 @@ import (
 	"github.com/arcinit/arcinit/internal/wholefile"
 )
 
-// writeFile makes the file path, mode 0644, hold text and nothing else.
-func (g *Guest) writeFile(path, text string) (changed bool, err error) {
-	return g.replaceFile(path, text, 0o644)
+// result joins the results of a step's parts: each part runs, even if one before
+// it failed.
+type result struct {
+	changed bool
+	err     error
 }
 
-// replaceFile makes the file path have this mode and hold text and nothing else;
-// a file that does is left alone. A link in its place is replaced, not followed.
-func (g *Guest) replaceFile(path, text string, mode os.FileMode) (changed bool, err error) {
+func (r *result) add(changed bool, err error) {
+	r.changed, r.err = r.changed || changed, errors.Join(r.err, err)
+}
+
+// writeFile gives the file path this text and mode, unless it has them. Readers see
+// the old file or the new one. A link is replaced, not followed.
+func (g *Guest) writeFile(path, text string, mode os.FileMode) (changed bool, err error) {
 	path = g.path(path)
 	if st, err := os.Lstat(path); err == nil && st.Mode().IsRegular() && st.Mode().Perm() == mode {
-		if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, []byte(text)) {
+		if old, err := os.ReadFile(path); err == nil && string(old) == text {
 			return false, nil
 		}
 	}
-	return true, wholefile.Write(path, []byte(text), mode)
+	if err := wholefile.Write(path, []byte(text), mode); err != nil {
+		return false, fmt.Errorf("write %s: %w", path, err)
+	}
+	return true, nil
 }
 
 func ignoreMissing(err error) error {
@@ -42,60 +50,57 @@ func (g *Guest) exists(path string) bool {
 	return err == nil
 }
 
-// readFile reads a file of the guest; one that is not there is empty.
+// readFile reads a file of the guest. A missing file is empty.
 func (g *Guest) readFile(path string) (string, error) {
 	text, err := os.ReadFile(g.path(path))
 	return string(text), ignoreMissing(err)
 }
 
-// symlink makes path a link to target.
+// symlink makes path a link to target, in place of any other file there.
 func (g *Guest) symlink(target, path string) (changed bool, err error) {
 	path = g.path(path)
 	if old, err := os.Readlink(path); err == nil && old == target {
 		return false, nil
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return false, fmt.Errorf("link %s: %w", path, err)
-	}
-	if err := ignoreMissing(os.Remove(path)); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), ignoreMissing(os.Remove(path))); err != nil {
 		return false, fmt.Errorf("link %s: %w", path, err)
 	}
 	return true, os.Symlink(target, path)
 }
 
-// mkdir makes the directory path and what is missing above it.
-func (g *Guest) mkdir(path string) (changed bool, err error) {
+// setValue writes value to a file of /proc/sys or /sys, unless it has this value.
+func (g *Guest) setValue(path, value string) (changed bool, err error) {
 	path = g.path(path)
-	if st, err := os.Stat(path); err == nil && st.IsDir() {
-		return false, nil
-	}
-	return true, os.MkdirAll(path, 0o755)
-}
-
-// setSysctl gives the kernel parameter with this path below /proc/sys a value.
-func (g *Guest) setSysctl(name, value string) (changed bool, err error) {
-	path := g.path("/proc/sys/" + name)
 	old, err := os.ReadFile(path)
-	if err != nil {
-		return false, fmt.Errorf("sysctl %s: %w", name, err)
+	if err != nil || strings.TrimSpace(string(old)) == value {
+		return false, err
 	}
-	if strings.TrimSpace(string(old)) == value {
-		return false, nil
-	}
-	if err := os.WriteFile(path, []byte(value+"\n"), 0o644); err != nil {
-		return false, fmt.Errorf("sysctl %s = %s: %w", name, value, err)
+	if err := os.WriteFile(path, []byte(value+"\n"), 0); err != nil {
+		return false, fmt.Errorf("set to %s: %w", value, err)
 	}
 	return true, nil
 }
 
-// raiseSysctl writes value where the parameter is lower.
-func (g *Guest) raiseSysctl(name string, value uint64) (changed bool, err error) {
-	old, err := os.ReadFile(g.path("/proc/sys/" + name))
+// setSysctl sets the kernel parameter with this path below /proc/sys.
+func (g *Guest) setSysctl(name, value string) (changed bool, err error) {
+	changed, err = g.setValue("/proc/sys/"+name, value)
 	if err != nil {
-		return false, fmt.Errorf("sysctl %s: %w", name, err)
+		err = fmt.Errorf("sysctl %s: %w", name, err)
 	}
-	if n, err := strconv.ParseUint(strings.TrimSpace(string(old)), 10, 64); err == nil && n >= value {
+	return changed, err
+}
+
+// raiseSysctl sets a numeric kernel parameter, unless it is at least this value.
+func (g *Guest) raiseSysctl(name string, value uint64) (changed bool, err error) {
+	if readNumber(g.path("/proc/sys/"+name)) >= value {
 		return false, nil
 	}
 	return g.setSysctl(name, strconv.FormatUint(value, 10))
+}
+
+// readNumber reads the number in a file of /proc or /sys; zero without one.
+func readNumber(path string) uint64 {
+	text, _ := os.ReadFile(path)
+	n, _ := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 54)
+	return n
 }

@@ -5,49 +5,41 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/arcinit/arcinit/internal/kmod"
+	"github.com/arcinit/arcinit/internal/mounts"
 	"golang.org/x/sys/unix"
 )
 
-// initramfs is the root that the kernel unpacked, held while another one takes
-// its place. Its files are memory, which only their deletion gives back.
+// initramfs is the root that the kernel unpacked, kept open while another root
+// takes its place. Its files use memory until they are deleted.
 type initramfs struct {
 	dir *os.File
-	// modules is a mount of its /lib/modules, attached nowhere; nil if it has
-	// none.
+	// modules is a mount of its /lib/modules, not attached anywhere; nil without
+	// modules.
 	modules *os.File
 }
 
-// onInitramfs reports whether / is what the kernel unpacks an initramfs into:
-// a ramfs if there is a root=, else a tmpfs.
-func onInitramfs() (bool, error) {
-	var fs unix.Statfs_t
-	if err := unix.Statfs("/", &fs); err != nil {
-		return false, fmt.Errorf("statfs /: %w", err)
-	}
-	return fs.Type == unix.RAMFS_MAGIC || fs.Type == unix.TMPFS_MAGIC, nil
-}
-
-// openInitramfs takes hold of the initramfs that is / now.
+// openInitramfs opens the initramfs while it is /.
 func openInitramfs() (*initramfs, error) {
 	dir, err := os.Open("/")
 	if err != nil {
 		return nil, err
 	}
-	i := &initramfs{dir: dir}
 	const path = "/lib/modules"
 	fd, err := unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
-	if err == nil {
-		i.modules = os.NewFile(uintptr(fd), path)
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return nil, errors.Join(fmt.Errorf("hold %s: %w", path, err), dir.Close())
+	if errors.Is(err, fs.ErrNotExist) {
+		return &initramfs{dir: dir}, nil
 	}
-	return i, nil
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open_tree %s: %w", path, err), dir.Close())
+	}
+	return &initramfs{dir, os.NewFile(uintptr(fd), path)}, nil
 }
 
-// keepModules has the modules stay in keptInitramfs where the new root, which is
-// / now, has none for this kernel.
+// keepModules mounts the modules in keptInitramfs if the new root, which is / now,
+// has none for this kernel.
 func (i *initramfs) keepModules() error {
 	if i.modules == nil {
 		return nil
@@ -57,23 +49,22 @@ func (i *initramfs) keepModules() error {
 		i.modules = nil
 		return unneeded.Close()
 	}
-	return attach(int(i.modules.Fd()), keptInitramfs+"/lib/modules")
+	return mounts.Attach(int(i.modules.Fd()), keptInitramfs+"/lib/modules")
 }
 
-// free deletes all files but the modules, and lets go of the initramfs.
+// free deletes all files but the modules, and closes the initramfs.
 func (i *initramfs) free() error {
-	var keep unix.Stat_t
+	var keep os.FileInfo
 	var err error
 	if i.modules != nil {
-		err = unix.Fstat(int(i.modules.Fd()), &keep)
+		keep, err = i.modules.Stat()
 	}
 	if err == nil {
-		_, err = deleteBelow(i.dir, keep)
+		_, err = deleteBelow(fmt.Sprintf("/proc/self/fd/%d", i.dir.Fd()), keep)
 	}
 	return errors.Join(err, i.close())
 }
 
-// close lets go of the initramfs.
 func (i *initramfs) close() error {
 	err := i.dir.Close()
 	if i.modules != nil {
@@ -82,47 +73,27 @@ func (i *initramfs) close() error {
 	return err
 }
 
-// deleteBelow deletes what is in dir but the directory keep, and what is mounted
-// there. It returns whether all is gone, and does all it can.
-func deleteBelow(dir *os.File, keep unix.Stat_t) (empty bool, err error) {
-	entries, err := dir.ReadDir(-1)
+// deleteBelow deletes all that it can in the directory dir, except the directory
+// keep and what is mounted there. It reports whether dir is empty then.
+func deleteBelow(dir string, keep os.FileInfo) (empty bool, err error) {
+	entries, err := os.ReadDir(dir)
 	empty = err == nil
 	for _, e := range entries {
-		gone, e := deleteEntry(int(dir.Fd()), e, keep)
+		gone, e := deleteEntry(filepath.Join(dir, e.Name()), e.IsDir(), keep)
 		empty, err = empty && gone, errors.Join(err, e)
 	}
 	return empty, err
 }
 
-func deleteEntry(parent int, entry fs.DirEntry, keep unix.Stat_t) (gone bool, err error) {
-	name, flags := entry.Name(), 0
-	if entry.IsDir() {
-		fd, err := unix.Openat2(parent, name, &unix.OpenHow{
-			Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
-			Resolve: unix.RESOLVE_NO_XDEV,
-		})
-		if errors.Is(err, unix.EXDEV) {
-			return false, nil // something is mounted there
-		}
-		if err != nil {
-			return false, fmt.Errorf("open %s: %w", name, err)
-		}
-		dir := os.NewFile(uintptr(fd), name)
-		defer dir.Close() //nolint:errcheck // only read from
-		var st unix.Stat_t
-		if err := unix.Fstat(fd, &st); err != nil {
-			return false, fmt.Errorf("fstat %s: %w", name, err)
-		}
-		if st.Dev == keep.Dev && st.Ino == keep.Ino {
-			return false, nil
-		}
-		if empty, err := deleteBelow(dir, keep); err != nil || !empty {
+func deleteEntry(path string, isDir bool, keep os.FileInfo) (gone bool, err error) {
+	if isDir {
+		if st, err := os.Lstat(path); err != nil || os.SameFile(st, keep) || mounts.IsMountPoint(path) {
 			return false, err
 		}
-		flags = unix.AT_REMOVEDIR
+		if empty, err := deleteBelow(path, keep); err != nil || !empty {
+			return false, err
+		}
 	}
-	if err := unix.Unlinkat(parent, name, flags); err != nil {
-		return false, fmt.Errorf("delete %s: %w", name, err)
-	}
-	return true, nil
+	err = os.Remove(path)
+	return err == nil, err
 }

@@ -3,33 +3,54 @@ package arcsetup
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
+	"github.com/arcinit/arcinit/internal/mounts"
+	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
+	"github.com/u-root/u-root/pkg/mount"
 	"golang.org/x/sys/unix"
 )
 
-func tmpfs(path string, mode os.FileMode) mountPoint {
-	return mountPoint{
-		device: "tmpfs", path: path, fsType: "tmpfs", magic: unix.TMPFS_MAGIC,
-		flags: unix.MS_NOSUID | unix.MS_NODEV, mode: mode,
+func tmpfs(path string, mode os.FileMode) mounts.Point {
+	return mounts.Point{
+		Device: "tmpfs", Path: path, FSType: "tmpfs", Magic: unix.TMPFS_MAGIC,
+		Flags: unix.MS_NOSUID | unix.MS_NODEV, Mode: mode,
 	}
 }
 
-// run is apart from the other layers because they, and the daemons, need it.
-func (g *Guest) run() (bool, error) {
-	changed, err := g.mount(tmpfs("/run", 0o755))
-	bound, errBind := g.bindProgram()
-	return changed || bound, errors.Join(err, errBind)
+// emptyLayers hide what the image has there, unlike the layer on /etc.
+func emptyLayers() []mounts.Point {
+	return []mounts.Point{tmpfs("/var", 0o755), tmpfs("/tmp", 0o777|os.ModeSticky)}
 }
 
-// bindProgram mounts the program on ProgramPath. Unlike a link, a mount goes on
-// when the file is deleted with the initramfs; and u-root's busybox, which
-// resolves links to tell its commands apart, sees the name.
+// leadsInto reports whether a link leads path below dir.
+func (g *Guest) leadsInto(path, dir string) bool {
+	path, err := mounts.Resolve(g.Root, path)
+	dir, errDir := mounts.Resolve(g.Root, dir)
+	return err == nil && errDir == nil && strings.HasPrefix(path, dir+"/")
+}
+
+// run mounts the tmpfs that has this program and the state of the other steps. Where
+// a link leads /run into another layer, the layers come first, which would cover
+// /run later.
+func (g *Guest) run() (bool, error) {
+	var r result
+	if slices.ContainsFunc(emptyLayers(), func(m mounts.Point) bool { return g.leadsInto("/run", m.Path) }) {
+		r.add(g.layers())
+	}
+	r.add(tmpfs("/run", 0o755).Mount(g.Root))
+	r.add(g.bindProgram())
+	return r.changed, r.err
+}
+
+// bindProgram mounts this program on ProgramPath. Unlike a link, the mount keeps
+// working when the file is deleted with the initramfs. u-root's busybox, which
+// follows links to find its command's name, finds this name.
 func (g *Guest) bindProgram() (changed bool, err error) {
 	path := g.path(ProgramPath)
 	program, err := os.Stat(g.Program)
@@ -39,73 +60,75 @@ func (g *Guest) bindProgram() (changed bool, err error) {
 	if there, err := os.Stat(path); err == nil && os.SameFile(there, program) {
 		return false, nil
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return false, err
+	if !g.exists(ProgramPath) {
+		if _, err := g.writeFile(ProgramPath, "", 0o755); err != nil {
+			return false, err
+		}
 	}
-	f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0o755)
-	if err != nil {
-		return false, err
-	}
-	if err := f.Close(); err != nil {
-		return false, err
-	}
-	if err := unix.Mount(g.Program, path, "", unix.MS_BIND, ""); err != nil {
-		return false, fmt.Errorf("bind %s to %s: %w", g.Program, path, err)
-	}
-	return true, nil
+	_, err = mount.Mount(g.Program, path, "", "", unix.MS_BIND)
+	return err == nil, err
 }
 
 func (g *Guest) layers() (bool, error) {
-	changed, err := g.mountAll([]mountPoint{
-		tmpfs("/tmp", 0o777|os.ModeSticky),
-		tmpfs("/var", 0o755),
-	})
-	etc, errEtc := g.etc()
-	return changed || etc, errors.Join(err, errEtc)
+	var r result
+	mountEtc := g.copyEtc()
+	empty := emptyLayers()
+	if g.leadsInto(empty[0].Path, empty[1].Path) {
+		slices.Reverse(empty)
+	}
+	for _, m := range empty {
+		r.add(m.Mount(g.Root))
+	}
+	r.add(mountEtc())
+	return r.changed, r.err
 }
 
-// etc covers /etc with a tmpfs that holds what the image has there: Debian's
-// iptables, for one, is found through a link in /etc/alternatives. The copy is
-// made before the tmpfs is attached, so that /etc is never seen without it.
-func (g *Guest) etc() (changed bool, err error) {
+// copyEtc makes a tmpfs with what the image has in /etc, and returns the function
+// that mounts it there: Debian's iptables, for one, is found by a link in
+// /etc/alternatives. So /etc is never seen empty, and another layer may cover what
+// a link in place of /etc leads to.
+func (g *Guest) copyEtc() plan.Func {
 	m := tmpfs("/etc", 0o755)
-	if _, mounted, err := m.mounted(g.Root); err == nil && mounted {
-		return g.mount(m)
+	from, _, mounted, err := m.Find(g.Root)
+	if err != nil || mounted {
+		return func() (bool, error) { return m.Mount(g.Root) }
 	}
-	fd, err := m.detached()
+	fd, err := m.Create()
 	if err != nil {
-		return false, err
+		return func() (bool, error) { return false, err }
 	}
-	defer unix.Close(fd) //nolint:errcheck // attached by now, or of no use
-	// A file that cannot be copied is reported; a writable /etc without it
-	// is still better than a read-only one.
-	errCopy := copyTree(g.path(m.path), g.path(fmt.Sprintf("/proc/self/fd/%d", fd)))
-	err = attach(fd, g.path(m.path))
-	return err == nil, errors.Join(errCopy, err)
+	errCopy := copyTree(from, g.path(fmt.Sprintf("/proc/self/fd/%d", fd)))
+	return func() (bool, error) {
+		defer unix.Close(fd) //nolint:errcheck // the mount stays
+		// A writable /etc that lacks some of the image's files is still better
+		// than a read-only one.
+		path, err := mounts.Resolve(g.Root, m.Path)
+		if err == nil {
+			err = mounts.Attach(fd, path)
+		}
+		return err == nil, errors.Join(errCopy, err)
+	}
 }
 
-// copyTree copies what is below from, with modes, owners and links, to the
-// directory to. It copies all it can; a from that is not there is empty.
+// copyTree copies what is below from, with modes, owners and links, into the
+// directory to. It copies all that it can. Nothing is below a missing from.
 func copyTree(from, to string) error {
-	if _, err := os.Lstat(from); err != nil {
-		return ignoreMissing(err)
-	}
 	var errs []error
-	note := func(path string, err error) {
-		if err != nil {
-			errs = append(errs, fmt.Errorf("copy %s: %w", path, err))
-		}
-	}
-	note(from, filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && path != from {
+	_ = filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if path == from {
+			err = ignoreMissing(err)
+		} else if err == nil {
 			err = copyEntry(path, filepath.Join(to, strings.TrimPrefix(path, from)), d)
 		}
-		note(path, err)
-		if err != nil && d.IsDir() {
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, fmt.Errorf("copy %s: %w", path, err))
+		if d != nil && d.IsDir() {
 			return fs.SkipDir
 		}
 		return nil
-	}))
+	})
 	return errors.Join(errs...)
 }
 
@@ -116,61 +139,49 @@ func copyEntry(from, to string, d fs.DirEntry) error {
 	}
 	switch info.Mode().Type() {
 	case fs.ModeDir:
-		err = os.Mkdir(to, 0o755)
+		err = os.Mkdir(to, 0o700)
 	case fs.ModeSymlink:
 		var target string
 		if target, err = os.Readlink(from); err == nil {
 			err = os.Symlink(target, to)
 		}
 	case 0:
-		err = copyFile(from, to)
+		var data []byte
+		if data, err = os.ReadFile(from); err == nil {
+			err = os.WriteFile(to, data, 0o600)
+		}
 	default:
-		err = fmt.Errorf("a %s is not copied", info.Mode().Type())
+		err = fmt.Errorf("cannot copy a file of type %s", info.Mode().Type())
 	}
 	if err != nil {
 		return err
 	}
 	st := info.Sys().(*syscall.Stat_t)
-	if err := os.Lchown(to, int(st.Uid), int(st.Gid)); err != nil {
-		return err
+	err = os.Lchown(to, int(st.Uid), int(st.Gid))
+	if err == nil && info.Mode().Type() != fs.ModeSymlink {
+		err = os.Chmod(to, info.Mode())
 	}
-	if info.Mode().Type() == fs.ModeSymlink {
-		return nil
-	}
-	return os.Chmod(to, info.Mode())
+	return err
 }
 
-func copyFile(from, to string) error {
-	src, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer src.Close() //nolint:errcheck // only read from
-	dst, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(dst, src)
-	return errors.Join(err, dst.Close())
-}
-
-// jailer is where Firecracker's jailer makes the device node of its root disk,
-// which /var, like every layer, would not let it open.
+// jailer mounts a tmpfs that allows device nodes, unlike /var: Firecracker's jailer
+// makes the node of its root disk there.
 func (g *Guest) jailer() (bool, error) {
 	m := tmpfs("/var/lib/arcbox/jailer", 0o700)
-	m.flags = unix.MS_NOSUID
-	return g.mount(m)
+	m.Flags = unix.MS_NOSUID
+	return m.Mount(g.Root)
 }
 
-// directories makes what containerd and dockerd look for. /run/docker is
-// /var/run/docker by the link.
-func (g *Guest) directories() (changed bool, err error) {
-	if st, e := os.Lstat(g.path("/var/run")); e != nil || !st.IsDir() {
-		changed, err = g.symlink("/run", "/var/run")
+// directories makes the directories that containerd and dockerd look for.
+func (g *Guest) directories() (bool, error) {
+	var r result
+	if st, err := os.Lstat(g.path("/var/run")); err != nil || !st.IsDir() {
+		r.add(g.symlink("/run", "/var/run"))
 	}
 	for _, dir := range []string{"/var/lib/docker", "/var/run/docker", "/run/containerd"} {
-		c, e := g.mkdir(dir)
-		changed, err = changed || c, errors.Join(err, e)
+		if !g.exists(dir) {
+			r.add(true, os.MkdirAll(g.path(dir), 0o755))
+		}
 	}
-	return changed, err
+	return r.changed, r.err
 }

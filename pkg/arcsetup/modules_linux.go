@@ -1,6 +1,7 @@
 package arcsetup
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -8,66 +9,67 @@ import (
 	"strings"
 
 	"github.com/arcinit/arcinit/internal/kmod"
+	"github.com/arcinit/arcinit/internal/uevent"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 	"golang.org/x/sys/unix"
 )
 
-// modprobePath is where the kernel is sent for modules, in an image that has
-// none of its own programs for that.
+// modprobePath is the program that the kernel runs for modules, in an image without
+// modprobe.
 const modprobePath = "/run/arcbox/modprobe"
 
-// keptInitramfs is where the initramfs's modules are when it is the root no more.
+// keptInitramfs has the initramfs's modules after a change of root.
 const keptInitramfs = "/run/arcbox/initramfs"
 
-// modules loads the drivers of the devices that are there and that the boot waits
-// for. What is wanted later (a file system, a match of a firewall rule) the kernel
-// asks for itself.
-func (g *Guest) modules() (changed bool, err error) {
+// modules loads the drivers that the boot waits for. The kernel itself asks for
+// modules that are needed later, such as file systems.
+func (g *Guest) modules() (bool, error) {
 	loader, err := openModules(g.Root)
 	if err != nil {
 		return false, plan.Absent(err)
 	}
 	g.loader = loader
-	answered, errAnswer := g.answerModprobe()
-	changed, err = g.loadBootDrivers()
-	return answered || changed, errors.Join(errAnswer, err)
+	var r result
+	r.add(g.answerModprobe())
+	r.add(g.loadBootDrivers())
+	return r.changed, r.err
 }
 
-// loadBootDrivers loads the drivers of virtio devices, which appear once the
-// driver of their PCI or platform device is there. The boot waits for these
-// alone; others are hotplug's.
-func (g *Guest) loadBootDrivers() (changed bool, err error) {
+// loadBootDrivers loads the drivers of virtio devices, which appear once their PCI or
+// platform device has its driver. The boot waits for these only; the step hotplug
+// loads the others.
+func (g *Guest) loadBootDrivers() (bool, error) {
+	var r result
+	for _, bus := range []string{"pci", "platform", "virtio"} {
+		r.add(g.loadDrivers("/sys/bus/" + bus + "/devices/*/modalias"))
+	}
+	return r.changed, r.err
+}
+
+// loadDrivers loads the drivers of the devices whose alias is in a file that matches
+// pattern.
+func (g *Guest) loadDrivers(pattern string) (bool, error) {
 	if g.loader == nil {
 		return false, nil
 	}
-	for _, bus := range []string{"pci", "platform", "virtio"} {
-		c, e := g.loadDrivers("/sys/bus/" + bus + "/devices/*/modalias")
-		changed, err = changed || c, errors.Join(err, e)
-	}
-	return changed, err
-}
-
-// loadDrivers loads the drivers of the devices whose alias is in one of the files
-// that match pattern.
-func (g *Guest) loadDrivers(pattern string) (changed bool, err error) {
+	var r result
 	files, _ := filepath.Glob(g.path(pattern))
 	for _, file := range files {
-		alias, e := os.ReadFile(file)
-		if errors.Is(e, os.ErrNotExist) || errors.Is(e, unix.ENODEV) {
+		alias, err := os.ReadFile(file)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) {
 			continue // the device is gone again
 		}
-		if e != nil {
-			err = errors.Join(err, e)
+		if err != nil {
+			r.add(false, err)
 			continue
 		}
-		c, e := g.loadDriver(strings.TrimSpace(string(alias)))
-		changed, err = changed || c, errors.Join(err, e)
+		r.add(g.loadDriver(strings.TrimSpace(string(alias))))
 	}
-	return changed, err
+	return r.changed, r.err
 }
 
-// loadDriver loads the driver of a device by its alias. It is no error that there
-// is none, which may be built in.
+// loadDriver loads the driver of a device by its alias. A driver that is not among
+// the modules may be built in, so it is no error.
 func (g *Guest) loadDriver(alias string) (changed bool, err error) {
 	changed, err = g.loader.Load(alias)
 	if errors.Is(err, kmod.ErrNone) {
@@ -76,41 +78,62 @@ func (g *Guest) loadDriver(alias string) (changed bool, err error) {
 	return changed, err
 }
 
-// netfilter loads what the firewall's rules need. The kernel would ask for it, a
-// process for each module, while the agent waits. That something is not there is
-// for the steps that need it to say.
-func (g *Guest) netfilter() (changed bool, err error) {
+// LoadDrivers loads the drivers of the devices that are there, and of those that
+// appear, until ctx ends. It calls report with each error and continues.
+func (g *Guest) LoadDrivers(ctx context.Context, report func(error)) {
+	note := func(_ bool, err error) {
+		if err != nil {
+			report(err)
+		}
+	}
+	err := uevent.Watch(ctx,
+		func() {
+			// Input devices are on no bus.
+			note(g.loadDrivers("/sys/bus/*/devices/*/modalias"))
+			note(g.loadDrivers("/sys/class/input/input*/modalias"))
+		},
+		func(e uevent.Event) {
+			if e.Action == "add" && e.ModAlias != "" {
+				note(g.loadDriver(e.ModAlias))
+			}
+		})
+	note(false, err)
+}
+
+// netfilter loads the modules of the firewall's rules early. The kernel would ask for
+// each by a process of its own, while the agent waits. A step that needs a missing
+// module reports that.
+func (g *Guest) netfilter() (bool, error) {
 	if g.loader == nil {
 		return false, plan.Absent(errors.New("no modules for this kernel"))
 	}
+	var r result
 	for _, module := range []string{"nf_tables", "nft_compat", "xt_conntrack"} {
-		c, e := g.loader.Load(module)
-		if e != nil {
-			err = errors.Join(err, plan.Absent(e))
+		changed, err := g.loader.Load(module)
+		if err != nil {
+			err = plan.Absent(err)
 		}
-		changed = changed || c
+		r.add(changed, err)
 	}
-	return changed, err
+	return r.changed, r.err
 }
 
-// answerModprobe makes this program the one that the kernel runs when it lacks a
-// module (Documentation/admin-guide/sysctl/kernel.rst, modprobe). A script says
-// so, since the kernel passes no arguments of ours.
-func (g *Guest) answerModprobe() (changed bool, err error) {
+// answerModprobe makes this program the kernel's modprobe
+// (Documentation/admin-guide/sysctl/kernel.rst), by a script: the kernel cannot pass
+// our subcommand.
+func (g *Guest) answerModprobe() (bool, error) {
 	own, err := g.readFile("/proc/sys/kernel/modprobe")
-	if err != nil {
+	if err != nil || g.exists(strings.TrimSpace(own)) { // the image's own, or this script
 		return false, err
 	}
-	if _, err := os.Stat(g.path(strings.TrimSpace(own))); err == nil {
-		return false, nil // the image's own program, or this script already
-	}
-	changed, err = g.replaceFile(modprobePath, "#!"+ProgramPath+" modprobe\n", 0o755)
-	set, errSet := g.setSysctl("kernel/modprobe", modprobePath)
-	return changed || set, errors.Join(err, errSet)
+	var r result
+	r.add(g.writeFile(modprobePath, "#!"+ProgramPath+" modprobe\n", 0o755))
+	r.add(g.setSysctl("kernel/modprobe", modprobePath))
+	return r.changed, r.err
 }
 
-// Modprobe loads the modules that the image has for an alias or a module's name,
-// as the kernel asks for them.
+// Modprobe loads the modules for an alias or a module's name, on the kernel's
+// request.
 func Modprobe(name string) error {
 	loader, err := openModules("/")
 	if err != nil {
@@ -120,8 +143,8 @@ func Modprobe(name string) error {
 	return err
 }
 
-// openModules finds the modules of the running kernel in the guest's root, or
-// where those of the initramfs are when it is the root no more.
+// openModules opens the modules for the running kernel in the guest's root, else
+// those that the initramfs left.
 func openModules(root string) (*kmod.Loader, error) {
 	sys := filepath.Join(root, "/sys")
 	loader, err := kmod.Open(root, sys)

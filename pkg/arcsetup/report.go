@@ -15,33 +15,34 @@ import (
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
-// Report is what became of a boot, as it is kept in ReportPath. Times are since
-// the kernel's boot, in nanoseconds.
+// Report is the result of a boot, kept as JSON in ReportPath. Times are since the
+// kernel's boot, in nanoseconds.
 type Report struct {
 	Version string `json:"version"` // of arcinit
 	Kernel  string `json:"kernel"`  // release and architecture
-	// Role is "init" as PID 1, "uinit" under another init.
+	// Role is "init" as PID 1, "uinit" under another init, "repeat" for a set-up that
+	// was run again.
 	Role string `json:"role"`
 	// Start is when the program began. PlanEnded is when its last step had
 	// ended, AgentStarted when the agent was first started; both are zero
 	// until then.
-	Start        time.Duration `json:"start_ns"`
-	PlanEnded    time.Duration `json:"plan_ended_ns,omitempty"`
-	AgentStarted time.Duration `json:"agent_started_ns,omitempty"`
-	Steps    []plan.Result           `json:"steps"`
-	Services []process.ServiceStatus `json:"services,omitempty"`
+	Start        time.Duration           `json:"start_ns"`
+	PlanEnded    time.Duration           `json:"plan_ended_ns,omitempty"`
+	AgentStarted time.Duration           `json:"agent_started_ns,omitempty"`
+	Steps        []plan.Result           `json:"steps"`
+	Services     []process.ServiceStatus `json:"services,omitempty"`
 }
 
-// ParseReport reads a report that was written as JSON.
+// ParseReport parses a report from JSON.
 func ParseReport(data []byte) (Report, error) {
 	var r Report
 	if err := json.Unmarshal(data, &r); err != nil {
-		return r, fmt.Errorf("boot report: %w", err)
+		return r, fmt.Errorf("parse the boot report: %w", err)
 	}
 	return r, nil
 }
 
-// Count says how many steps ended in which way, failures by name.
+// Count counts the steps by outcome, and names those that failed.
 func (r Report) Count() string {
 	counts := map[plan.Outcome]int{}
 	var failed []string
@@ -63,13 +64,12 @@ func (r Report) Count() string {
 	return text
 }
 
-// columns is how wide the table may be: serial consoles and README files show as
-// much.
+// columns is the width of the table, which fits on serial consoles and README pages.
 const columns = 100
 
-// WriteTable prints the report for a reader: a line a step in the order in which
-// they began, with a bar on the time from /init to the end of the boot, and then
-// what is to be said of them.
+// WriteTable writes the report as text: a line for each step in the order of their
+// start, with a bar on the time axis from /init to the end of the boot, then the
+// steps' errors and the services.
 func (r Report) WriteTable(w io.Writer) error {
 	var b strings.Builder
 	wrap(&b, "", fmt.Sprintf("arcinit %s on Linux %s, as %s, started %s after the kernel",
@@ -105,7 +105,7 @@ func (r Report) WriteTable(w io.Writer) error {
 	return err
 }
 
-// ByStart returns the steps in the order in which they began.
+// ByStart returns the steps in the order of their start.
 func (r Report) ByStart() []plan.Result {
 	steps := slices.Clone(r.Steps)
 	sort.SliceStable(steps, func(i, j int) bool { return steps[i].Start < steps[j].Start })
@@ -121,13 +121,13 @@ func (r Report) End() time.Duration {
 	return end
 }
 
-// bars draws spans of time on an axis of so many characters.
+// bars draws time spans on an axis that is width characters long.
 type bars struct {
 	start, end time.Duration
 	width      int
 }
 
-// bar is the whole axis, blank but for the span. What takes no time is seen, too.
+// bar draws a span on the whole axis. A span of no time is one character long.
 func (b bars) bar(start, end time.Duration) string {
 	place := func(t time.Duration) float64 {
 		if b.end <= b.start {
@@ -141,8 +141,8 @@ func (b bars) bar(start, end time.Duration) string {
 	return strings.Repeat(" ", from) + strings.Repeat("#", to-from) + strings.Repeat(" ", b.width-to)
 }
 
-// wrap writes text behind a head, in lines that are no wider than the table where
-// its words allow it; those after the first are indented like it.
+// wrap writes head and text in lines as wide as the table, and indents all but the
+// first like the text.
 func wrap(b *strings.Builder, head, text string) {
 	b.WriteString(head)
 	at := len(head)

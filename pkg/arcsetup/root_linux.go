@@ -6,17 +6,18 @@ import (
 	"os"
 	"strings"
 
+	"github.com/u-root/u-root/pkg/mount"
 	"golang.org/x/sys/unix"
 )
 
-// moveRoot makes the initramfs a root like any other. It is the one mount that
-// has nothing below it, so before Linux 7.0 pivot_root(2), and with it every
-// container runtime, fails on it with EINVAL. Bound to a directory and moved over
-// itself it stays the same file system, on a mount that has a parent.
+// moveRoot makes the initramfs a root like any other. Nothing is mounted below it,
+// so before Linux 7.0 pivot_root(2) fails on it with EINVAL, and with that every
+// container runtime. moveRoot binds the initramfs to a directory and moves this
+// mount over /, so that it has a parent.
 //
-// Nothing may be mounted before: a mount made on the old one is out of sight.
+// It comes before all other mounts: one on the old root would be out of sight.
 func (g *Guest) moveRoot() (changed bool, err error) {
-	if initramfs, err := onInitramfs(); err != nil || !initramfs || !g.OwnRoot {
+	if initramfs, err := mount.IsTmpRamfs("/"); err != nil || !initramfs || !g.OwnRoot {
 		return false, err
 	}
 	const dir = "/.root"
@@ -24,24 +25,24 @@ func (g *Guest) moveRoot() (changed bool, err error) {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, os.Remove(dir)) }()
-	if err := unix.Mount("/", dir, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
-		return false, fmt.Errorf("bind / to %s: %w", dir, err)
+	if _, err := mount.Mount("/", dir, "", "", unix.MS_BIND|unix.MS_REC); err != nil {
+		return false, err
 	}
 	if err := becomeRoot(dir); err != nil {
-		return false, errors.Join(err, unmount(dir))
+		return false, errors.Join(err, mount.Unmount(dir, false, true))
 	}
 	return true, nil
 }
 
-// becomeRoot makes what is mounted on dir the root of this process. The threads
-// of a process share their root, and PID 1 shares it with the kernel's own, which
+// becomeRoot makes what is mounted on dir the root of this process. All threads of
+// a process share their root. PID 1 shares it with the kernel's threads too, which
 // look there for modprobe.
 func becomeRoot(dir string) error {
 	if err := os.Chdir(dir); err != nil {
 		return err
 	}
-	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
-		return errors.Join(fmt.Errorf("move the mount %s over /: %w", dir, err), os.Chdir("/"))
+	if err := mount.MoveMount(".", "/"); err != nil {
+		return errors.Join(fmt.Errorf("move the mount %s to /: %w", dir, err), os.Chdir("/"))
 	}
 	if err := unix.Chroot("."); err != nil {
 		return fmt.Errorf("chroot to the moved root: %w", err)
@@ -49,10 +50,10 @@ func becomeRoot(dir string) error {
 	return os.Chdir("/")
 }
 
-// share makes / and all that is mounted below it shared, as systemd does:
-// kubelet, and docker's rshared volumes, refuse what is not
-// (Documentation/filesystems/sharedsubtree.rst). It does so once: what is mounted
-// below a shared mount is shared, too, and what is not by then is so on purpose.
+// share makes / and all mounts below it shared, as systemd does: kubelet and
+// docker's rshared volumes require it (Documentation/filesystems/sharedsubtree.rst).
+// It leaves a shared / alone: later mounts below it are shared, or private on
+// purpose.
 func (g *Guest) share() (changed bool, err error) {
 	mounts, err := g.readFile("/proc/self/mountinfo")
 	if err != nil {
@@ -63,8 +64,8 @@ func (g *Guest) share() (changed bool, err error) {
 			return false, nil
 		}
 	}
-	if err := unix.Mount("", g.path("/"), "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
-		return false, fmt.Errorf("make / and all below it shared: %w", err)
+	if _, err := mount.Mount("", g.path("/"), "", "", unix.MS_REC|unix.MS_SHARED); err != nil {
+		return false, fmt.Errorf("make all mounts shared: %w", err)
 	}
 	return true, nil
 }

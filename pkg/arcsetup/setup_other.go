@@ -10,8 +10,7 @@ import (
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
-// Plan is a plan of one step, which says that a guest can only be set up where
-// it runs: on Linux.
+// Plan returns a plan whose only step fails: arcinit only works on Linux.
 func Plan(*Guest) []plan.Step {
 	return []plan.Step{{
 		Name: "elsewhere",
@@ -21,6 +20,3 @@ func Plan(*Guest) []plan.Step {
 		},
 	}}
 }
-
-// Lacks is for what the steps want of Linux.
-func Lacks(string) error { return errors.ErrUnsupported }

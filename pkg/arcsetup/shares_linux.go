@@ -9,41 +9,41 @@ import (
 	"strings"
 	"time"
 
+	"github.com/arcinit/arcinit/internal/mounts"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 	"golang.org/x/sys/unix"
 )
 
-// fuseMagic is what statfs(2) says of virtiofs (FUSE_SUPER_MAGIC, linux/magic.h).
+// fuseMagic is the type of virtiofs in statfs(2) (FUSE_SUPER_MAGIC, linux/magic.h).
 const fuseMagic = 0x65735546
 
-func virtiofs(tag, path string) mountPoint {
-	return mountPoint{device: tag, path: path, fsType: "virtiofs", magic: fuseMagic}
+func virtiofs(tag, path string) mounts.Point {
+	return mounts.Point{Device: tag, Path: path, FSType: "virtiofs", Magic: fuseMagic}
 }
 
-// The main share is looked for shareTries times, first shareWait apart, then
-// twice as long each time: 2.5 s in all. A device that is there has been found by
-// then; without the share the rest of the guest is worth having.
+// mainShare tries shareTries times to mount the main share. It waits shareWait
+// after the first try and doubles the wait after each, which is 2.5 s in all. By
+// then the kernel has found the share's device, if there is one. The guest goes on
+// without the share.
 const (
 	shareTries = 9
 	shareWait  = 10 * time.Millisecond
 )
 
-// mainShare mounts the share that everything else of the host is on. Its device
-// can appear after init has started, so one look is not enough.
 func (g *Guest) mainShare() (bool, error) {
 	m := virtiofs("arcbox", "/arcbox")
-	changed, err := g.retryShare(func() (bool, error) { return g.mountMade(m) })
+	changed, err := g.retryShare(func() (bool, error) { return m.CreateAndMount(g.Root) })
 	if err != nil {
-		return false, fmt.Errorf("share arcbox not mounted on /arcbox: %w", g.whyNoShare(m, err))
+		return false, fmt.Errorf("share arcbox not mounted on /arcbox: %w", g.explainNoShare(m, err))
 	}
 	return changed, nil
 }
 
-// retryShare calls mount until it finds its share, for as long as that may take.
+// retryShare calls mount until it finds the share, or for the last time.
 func (g *Guest) retryShare(mount plan.Func) (changed bool, err error) {
 	wait := shareWait
 	for range shareTries - 1 {
-		if changed, err = mount(); !shareMissing(err) {
+		if changed, err = mount(); !noShare(err) {
 			return changed, err
 		}
 		<-g.After(wait)
@@ -52,10 +52,11 @@ func (g *Guest) retryShare(mount plan.Func) (changed bool, err error) {
 	return mount()
 }
 
-// HasShare reports whether something is mounted on /arcbox: without it, what
-// would go to the host would fill the guest's memory.
+// HasShare reports whether something is mounted on /arcbox. Without that, files for
+// the host would fill the guest's memory.
 func (g *Guest) HasShare() bool {
-	return isMountPoint(g.path("/arcbox"))
+	path, err := mounts.Resolve(g.Root, "/arcbox")
+	return err == nil && mounts.IsMountPoint(path)
 }
 
 func (g *Guest) privateShare() (bool, error) {
@@ -66,35 +67,35 @@ func (g *Guest) usersShare() (bool, error) {
 	return g.optionalShare(virtiofs("users", "/Users"))
 }
 
-// daxShare exists to exercise the DAX path, so it is not mounted without. Any
-// further option, cache= too, makes virtiofs refuse the mount.
+// daxShare mounts the share that exists to exercise DAX, so never without it. With
+// any other option, such as cache=, virtiofs refuses the mount.
 func (g *Guest) daxShare() (bool, error) {
 	m := virtiofs("arcbox-dax", "/run/arcbox-dax")
-	m.data = "dax=always"
+	m.Data = "dax=always"
 	return g.optionalShare(m)
 }
 
-func (g *Guest) optionalShare(m mountPoint) (bool, error) {
-	changed, err := g.mountMade(m)
-	if shareMissing(err) {
-		err = plan.Absent(g.whyNoShare(m, err))
+func (g *Guest) optionalShare(m mounts.Point) (bool, error) {
+	changed, err := m.CreateAndMount(g.Root)
+	if noShare(err) {
+		err = plan.Absent(g.explainNoShare(m, err))
 	}
 	return changed, err
 }
 
-// shareMissing reports whether a mount of virtiofs failed because the host does
-// not offer the share: EINVAL, which also answers a dax=always that it cannot
-// give, or ENODEV from a kernel without virtiofs.
-func shareMissing(err error) bool {
+// noShare reports whether a mount of virtiofs failed because the host does not
+// offer the share, or not with dax=always (both EINVAL), or because the kernel has
+// no virtiofs (ENODEV).
+func noShare(err error) bool {
 	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENODEV)
 }
 
-// whyNoShare says in words what the error number of a failed mount means.
-func (g *Guest) whyNoShare(m mountPoint, err error) error {
+// explainNoShare adds to the error of a failed mount what the kernel knows of it.
+func (g *Guest) explainNoShare(m mounts.Point, err error) error {
 	if !errors.Is(err, unix.EINVAL) {
 		return err
 	}
-	// Linux 6.9 and later list the tags (Documentation/ABI/testing/sysfs-fs-virtiofs).
+	// Since Linux 6.9 (Documentation/ABI/testing/sysfs-fs-virtiofs).
 	files, _ := filepath.Glob(g.path("/sys/fs/virtiofs/*/tag"))
 	var tags []string
 	for _, f := range files {
@@ -102,19 +103,11 @@ func (g *Guest) whyNoShare(m mountPoint, err error) error {
 			tags = append(tags, strings.TrimSpace(string(tag)))
 		}
 	}
-	if len(tags) > 0 && !slices.Contains(tags, m.device) {
-		return fmt.Errorf("virtiofs shares here are %s: %w", strings.Join(tags, ", "), err)
-	}
-	if m.data != "" {
-		if said := kernelSaid("virtio-fs: dax"); said != "" {
-			return fmt.Errorf("not with %s: the kernel says %q: %w", m.data, said, err)
-		}
-	}
 	switch {
-	case len(tags) > 0:
-		return fmt.Errorf("the host offers it, but not with %s: %w", m.data, err)
-	case m.data != "":
-		return fmt.Errorf("no virtiofs device with this tag, or not with %s: %w", m.data, err)
+	case len(tags) > 0 && !slices.Contains(tags, m.Device):
+		return fmt.Errorf("virtiofs shares here are %s: %w", strings.Join(tags, ", "), err)
+	case m.Data != "":
+		return fmt.Errorf("no virtiofs device with this tag, or not with %s (the kernel log says why): %w", m.Data, err)
 	}
 	return fmt.Errorf("no virtiofs device with this tag: %w", err)
 }

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SetClock sets the wall clock forward by so much, or back.
+// SetClock moves the wall clock forward, or back if by is negative.
 func (g *Guest) SetClock(by time.Duration, _ *struct{}) error {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_REALTIME, &now); err != nil {

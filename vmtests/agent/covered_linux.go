@@ -13,15 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RunWithout runs a program in a mount name space of its own in which a mount is
-// not there.
+// RunWithout runs a program in a mount name space of its own, without one mount.
 func (g *Guest) RunWithout(w probe.Without, reply *probe.Result) error {
 	cmd := exec.Command("/proc/self/exe", append([]string{"without", w.Mount}, w.Argv...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
 	return run(cmd, reply)
 }
 
-// without takes a mount away and becomes another program.
+// without unmounts a mount and executes another program.
 func without(mount string, argv []string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make the mounts private: %w", err)
@@ -32,7 +31,8 @@ func without(mount string, argv []string) error {
 	return fmt.Errorf("run %s: %w", argv[0], unix.Exec(argv[0], argv, os.Environ()))
 }
 
-// Files reads the files of a directory, by name; those that can be.
+// Files returns the content of a directory's files, by name, and joins the errors of
+// the rest.
 func (g *Guest) Files(dir string, reply *map[string]string) error {
 	paths, err := filepath.Glob(dir + "/*")
 	*reply = map[string]string{}
@@ -49,7 +49,7 @@ func (g *Guest) Files(dir string, reply *map[string]string) error {
 	return err
 }
 
-// printFiles prints what Files says of a directory.
+// printFiles prints the result of Files as JSON.
 func printFiles(dir string) error {
 	var files map[string]string
 	if err := (&Guest{}).Files(dir, &files); err != nil {

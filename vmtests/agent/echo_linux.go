@@ -6,7 +6,7 @@ import (
 	"net"
 )
 
-// Echo answers each line that comes over TCP to an address, until the agent ends.
+// Echo listens on a TCP address and answers each line, until the agent ends.
 func (g *Guest) Echo(address string, _ *struct{}) error {
 	l, err := net.Listen("tcp", address)
 	if err != nil {

@@ -15,14 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// caches has what a VMM tells its guest of the processor's caches.
+// caches describes the processor's caches.
 const caches = "/sys/devices/system/cpu/cpu0/cache"
 
-// jailUser is whom a VMM runs as.
+// jailUser is the user and group that a VMM runs as.
 const jailUser = 1234
 
-// Jail has a process do as Firecracker's jailer does, in this directory, and then
-// what the VMM does.
+// Jail runs a process that does what Firecracker's jailer does in this directory, and
+// then what the VMM does.
 func (g *Guest) Jail(dir string, reply *probe.Jailed) error {
 	cmd := exec.Command("/proc/self/exe", "jail", dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
@@ -36,13 +36,13 @@ func (g *Guest) Jail(dir string, reply *probe.Jailed) error {
 	return json.Unmarshal([]byte(r.Stdout), reply)
 }
 
-// device is a node that the jailer makes.
+// device is a device node that the jailer creates.
 type device struct {
 	path         string
 	major, minor uint32
 }
 
-// jail is that process. It says on standard output what it saw, in JSON.
+// jail is that process. It prints a probe.Jailed as JSON.
 func jail(dir string) error {
 	if err := buildJail(dir); err != nil {
 		return err
@@ -96,15 +96,15 @@ func jail(dir string) error {
 	return json.NewEncoder(os.Stdout).Encode(saw)
 }
 
-// buildJail makes what is to be in the jail: the caches' attributes, without any
-// of which Firecracker's gives up, and devices.
+// buildJail copies the caches' attributes into the jail and creates devices.
+// Firecracker's jailer fails if an attribute is missing.
 func buildJail(dir string) error {
 	if err := os.MkdirAll(filepath.Join(dir, "dev", "net"), 0o755); err != nil {
 		return err
 	}
 	indexes, err := filepath.Glob(caches + "/index*")
 	if err != nil || len(indexes) == 0 {
-		return fmt.Errorf("the kernel says nothing of caches: %w", errors.Join(err, os.ErrNotExist))
+		return fmt.Errorf("the kernel does not describe its caches: %w", errors.Join(err, os.ErrNotExist))
 	}
 	for _, index := range indexes {
 		if err := os.MkdirAll(filepath.Join(dir, index), 0o755); err != nil {
@@ -132,10 +132,10 @@ func buildJail(dir string) error {
 	return nil
 }
 
-// enterJail makes the directory the root of this process, which ceases to be root.
+// enterJail makes the directory the root of this process and drops its privileges.
 func enterJail(dir string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
-		return fmt.Errorf("keep the mounts to this process: %w", err)
+		return fmt.Errorf("make the mounts private: %w", err)
 	}
 	if err := unix.Mount(dir, dir, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("bind %s to itself: %w", dir, err)

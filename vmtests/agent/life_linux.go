@@ -2,11 +2,13 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -19,24 +21,48 @@ func (g *Guest) Kill(s probe.Signal, _ *struct{}) error {
 	return syscall.Kill(s.PID, syscall.Signal(s.Number))
 }
 
-// OnTerm has the agent do something when it is asked to end.
+// OnTerm prepares for SIGTERM.
 func (g *Guest) OnTerm(o probe.OnTerm, _ *struct{}) error {
-	if o.Ignore {
-		signal.Ignore(syscall.SIGTERM)
-		return nil
-	}
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, syscall.SIGTERM)
 	go func() {
 		<-term
 		for _, file := range o.Files {
-			if err := os.WriteFile(file, o.Data, 0o644); err != nil {
+			err := os.WriteFile(file, o.Data, 0o644)
+			if o.Stay {
+				err = errors.Join(err, noteTimes(file))
+			}
+			if err != nil {
 				fmt.Fprintln(os.Stderr, "on SIGTERM:", err)
 			}
 		}
 		os.Exit(0)
 	}()
 	return nil
+}
+
+// noteTimes adds the time to a file ten times a second. It returns only on an error.
+func noteTimes(file string) error {
+	for {
+		if err := noteTime(file); err != nil {
+			return err
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// noteTime adds a line to a file: the time since the kernel's boot, in nanoseconds.
+func noteTime(file string) error {
+	now, err := uptime()
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(f, now.Nanoseconds())
+	return errors.Join(err, f.Close())
 }
 
 // Mount mounts a file system.
@@ -55,21 +81,21 @@ func (g *Guest) Mount(m probe.MountRequest, _ *struct{}) error {
 	return err
 }
 
-// Say writes to standard output, and to standard error.
+// Say writes one line to standard output and one to standard error.
 func (g *Guest) Say(text [2]string, _ *struct{}) error {
 	_, err := fmt.Fprintln(os.Stdout, text[0])
 	fmt.Fprintln(os.Stderr, text[1])
 	return err
 }
 
-// Session is the agent's session, and its process group.
+// Session returns the agent's session and process group.
 func (g *Guest) Session(_ struct{}, reply *[2]int) (err error) {
 	reply[0], err = unix.Getsid(0)
 	reply[1] = unix.Getpgrp()
 	return err
 }
 
-// Fill writes to a file until there is no room left.
+// Fill writes to a file until its file system is full.
 func (g *Guest) Fill(path string, _ *struct{}) error {
 	f, err := os.Create(path)
 	if err != nil {
@@ -78,7 +104,7 @@ func (g *Guest) Fill(path string, _ *struct{}) error {
 	defer f.Close() //nolint:errcheck // it is full
 	for block := make([]byte, 1<<20); len(block) > 0; {
 		if _, err := f.Write(block); err != nil {
-			block = block[:len(block)/2] // the last bytes count too
+			block = block[:len(block)/2] // down to the last byte
 		}
 	}
 	return nil
@@ -87,8 +113,8 @@ func (g *Guest) Fill(path string, _ *struct{}) error {
 // Remove deletes a file.
 func (g *Guest) Remove(path string, _ *struct{}) error { return os.Remove(path) }
 
-// Storm starts a program that makes n orphans and kills the agent in their midst,
-// and writes what became of it to the file. It returns at once.
+// Storm starts a program that makes n orphans and, when a tenth of them exist, kills
+// the agent. The program writes the result to the file. Storm returns at once.
 func (g *Guest) Storm(request struct {
 	N    int
 	File string
@@ -99,7 +125,7 @@ func (g *Guest) Storm(request struct {
 	return storm.Start()
 }
 
-// storm is that program.
+// storm is the program that Storm starts.
 func storm(number, file, agent string) error {
 	n, err := strconv.Atoi(number)
 	if err != nil {
@@ -109,19 +135,29 @@ func storm(number, file, agent string) error {
 	if err != nil {
 		return err
 	}
-	var result probe.Storm
-	made := make(chan error, 1)
-	if n > 0 {
-		go func() {
-			var err error
-			result.Took, err = makeOrphans(n)
-			made <- err
-		}()
-	} else {
-		made <- nil
+	forked, err := forks()
+	if err != nil {
+		return err
 	}
-	// The storm is under way by then.
-	time.Sleep(300 * time.Millisecond)
+	began, err := uptime()
+	if err != nil {
+		return err
+	}
+	result := probe.Storm{Began: began}
+	made := make(chan error, 1)
+	go func() {
+		var err error
+		if n > 0 {
+			result.Took, err = makeOrphans(n)
+		}
+		made <- err
+	}()
+	for enough := forked + n/10; forked < enough; {
+		time.Sleep(10 * time.Millisecond)
+		if forked, err = forks(); err != nil {
+			return err
+		}
+	}
 	killed, err := uptime()
 	if err != nil {
 		return err
@@ -143,29 +179,35 @@ func storm(number, file, agent string) error {
 	return os.Rename(file+".new", file)
 }
 
-// uptime is the time since the kernel's boot.
+// forks counts the processes and threads that the kernel has made (proc_stat(5)).
+func forks() (n int, err error) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(text), "\nprocesses ")
+	if _, err := fmt.Sscan(rest, &n); err != nil {
+		return 0, fmt.Errorf("count of processes in /proc/stat: %w", err)
+	}
+	return n, nil
+}
+
+// uptime returns the time since the kernel's boot.
 func uptime() (time.Duration, error) {
 	var now unix.Timespec
 	err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now)
 	return time.Duration(now.Nano()), err
 }
 
-// note adds a line to a file and ends with a code: a service that can be seen to
-// have run.
-func note(file, line, code string) error {
-	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+// note is a service: it adds the time to a file and ends with an exit code.
+func note(file, code string) error {
+	n, err := strconv.Atoi(code)
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintln(f, line); err != nil {
+	if err := noteTime(file); err != nil {
 		return err
 	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	n, err := strconv.Atoi(code)
-	if err == nil {
-		os.Exit(n)
-	}
-	return err
+	os.Exit(n)
+	return nil
 }

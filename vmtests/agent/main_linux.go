@@ -47,7 +47,7 @@ func main() {
 	server.ServeCodec(jsonrpc.NewServerCodec(p))
 }
 
-// mode is what else than the agent the arguments make of this program.
+// mode returns the role that the arguments give this program; nil: it is the agent.
 func mode(args []string) func() error {
 	switch {
 	case len(args) == 2 && args[1] == "pivot":
@@ -62,8 +62,8 @@ func mode(args []string) func() error {
 		return func() error { return orphans(args[2]) }
 	case len(args) == 5 && args[1] == "storm":
 		return func() error { return storm(args[2], args[3], args[4]) }
-	case len(args) == 5 && args[1] == "note":
-		return func() error { return note(args[2], args[3], args[4]) }
+	case len(args) == 4 && args[1] == "note":
+		return func() error { return note(args[2], args[3]) }
 	}
 	return nil
 }
@@ -74,7 +74,7 @@ type Guest struct {
 	open  []*os.File // kept open
 }
 
-// see notes what there is before the agent changes anything.
+// see records what the agent finds before it changes anything.
 func (g *Guest) see() error {
 	now, err := uptime()
 	if err != nil {
@@ -89,17 +89,18 @@ func (g *Guest) see() error {
 		return fmt.Errorf("limits of a child: %w", err)
 	}
 	report, _ := os.ReadFile("/run/arcbox/boot.json")
+	expedited, _ := os.ReadFile("/sys/kernel/rcu_expedited")
 	g.start = probe.AtStart{
 		Uptime: now, Clock: time.Now(), PID: os.Getpid(), PPID: os.Getppid(),
 		Environ: os.Environ(), Report: report,
-		NOFILE: openFiles(inherited), ParentNOFILE: openFiles(string(limits)),
+		NOFILE: openFiles(inherited), ParentNOFILE: openFiles(string(limits)), RCUExpedited: string(expedited),
 	}
 	return errors.Join(g.Mounts(struct{}{}, &g.start.Mounts), g.Links(struct{}{}, &g.start.Links))
 }
 
-// inheritedLimits is the /proc/PID/limits of a child that has not run an
-// instruction yet. A Go program's own are of no use: package os raises the soft
-// limit before main, and gives children the one it found.
+// inheritedLimits returns /proc/PID/limits of a child that has not run an
+// instruction yet. A Go program cannot use its own: package os raises the soft
+// limit before main, and restores the old one in children.
 func inheritedLimits() (string, error) {
 	runtime.LockOSThread() // ptrace knows the thread that started the child
 	defer runtime.UnlockOSThread()
@@ -119,7 +120,7 @@ func inheritedLimits() (string, error) {
 	return string(limits), err
 }
 
-// openFiles is the soft and the hard limit in the line of that name.
+// openFiles returns the soft and the hard limit of open files.
 func openFiles(limits string) [2]string {
 	for line := range strings.Lines(limits) {
 		if rest, ok := strings.CutPrefix(line, "Max open files"); ok {
@@ -131,7 +132,7 @@ func openFiles(limits string) [2]string {
 	return [2]string{}
 }
 
-// AtStart returns what the agent saw first.
+// AtStart returns what the agent found when it started.
 func (g *Guest) AtStart(_ struct{}, reply *probe.AtStart) error {
 	*reply = g.start
 	return nil
@@ -217,7 +218,7 @@ func run(cmd *exec.Cmd, reply *probe.Result) error {
 	return err
 }
 
-// KernelLog reads the kernel log as it is.
+// KernelLog returns the records of the kernel log.
 func (g *Guest) KernelLog(_ struct{}, reply *[]probe.Record) error {
 	fd, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -246,7 +247,7 @@ func (g *Guest) KernelLog(_ struct{}, reply *[]probe.Record) error {
 	}
 }
 
-// whole lists again what has changed while it was listed, until it has not.
+// whole repeats a list that changed while the kernel sent it.
 func whole[T any](list func() ([]T, error)) (all []T, err error) {
 	for {
 		all, err = list()
@@ -301,7 +302,7 @@ func (g *Guest) Routes(_ struct{}, reply *[]probe.Route) error {
 	return nil
 }
 
-// Pty opens a pseudo-terminal and returns what its other end is.
+// Pty opens a pseudo-terminal and returns the file of its other end.
 func (g *Guest) Pty(_ struct{}, reply *probe.Stat) error {
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
@@ -337,8 +338,8 @@ func (g *Guest) MakeNode(n probe.Node, _ *struct{}) error {
 	return errors.Join(err, os.Remove(path))
 }
 
-// Pivot has a process do what a container runtime does, in a mount name space of
-// its own and, if that is asked for, a user name space.
+// Pivot runs a process that changes its root as a container runtime does, in a mount
+// name space of its own and, if user is set, a user name space.
 func (g *Guest) Pivot(user bool, reply *string) error {
 	cmd := exec.Command("/proc/self/exe", "pivot")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
@@ -355,7 +356,7 @@ func (g *Guest) Pivot(user bool, reply *string) error {
 	return nil
 }
 
-// pivot changes the root to a tmpfs and says what is in it.
+// pivot changes the root to a tmpfs and prints what is in it.
 func pivot() error {
 	const root = "/tmp/container"
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
@@ -398,8 +399,8 @@ func (g *Guest) Dial(address string, reply *string) error {
 	return err
 }
 
-// Exit ends the agent with this code, after it has answered.
+// Exit ends the agent with this exit code, without an answer.
 func (g *Guest) Exit(code int, _ *struct{}) error {
-	time.AfterFunc(100*time.Millisecond, func() { os.Exit(code) })
+	os.Exit(code)
 	return nil
 }

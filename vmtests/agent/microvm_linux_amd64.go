@@ -31,8 +31,8 @@ type kvmMemory struct {
 	guestAddr, size, memory uint64
 }
 
-// microVM makes a virtual machine that writes to its serial port in real mode and
-// halts, and returns what it wrote.
+// microVM runs a virtual machine that writes to its serial port, in real mode, and
+// halts. It returns that output.
 func microVM(kvm *os.File) (wrote string, err error) {
 	const start = 0x1000
 	program := []byte{
@@ -104,8 +104,8 @@ func microVM(kvm *os.File) (wrote string, err error) {
 		if _, err := request(vcpu, "KVM_RUN", kvmRun, 0); err != nil {
 			return wrote, err
 		}
-		// struct kvm_run has the reason at 8, and of an exit for output the port at
-		// 34 and where the data are at 40.
+		// struct kvm_run has the exit's reason at 8. For output it has the port at 34
+		// and the place of the data at 40.
 		switch reason := binary.LittleEndian.Uint32(state[8:]); reason {
 		case kvmExitIO:
 			if port := binary.LittleEndian.Uint16(state[34:]); port != 0x3f8 {
@@ -115,7 +115,7 @@ func microVM(kvm *os.File) (wrote string, err error) {
 		case kvmExitHLT:
 			return wrote, nil
 		default:
-			return wrote, fmt.Errorf("it ended for reason %d, having written %q", reason, wrote)
+			return wrote, fmt.Errorf("the VM exited for reason %d after it wrote %q", reason, wrote)
 		}
 	}
 }

@@ -5,8 +5,7 @@ import (
 	"os"
 )
 
-// microVM is only known for amd64: QEMU's arm64 machine has no KVM in its guests
-// unless it is asked for.
+// microVM exists for amd64 only: guests of QEMU's arm64 machine have no KVM by default.
 func microVM(*os.File) (string, error) {
 	return "", errors.ErrUnsupported
 }

@@ -17,12 +17,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// in calls f in the network namespace of that name, where the sockets that it
-// opens stay.
+// in calls f in a network namespace. The sockets that f opens stay there.
 func in(namespace string, f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		// Not unlocked: the thread ends with this goroutine.
+		// The thread stays locked, so that it ends with this goroutine.
 		runtime.LockOSThread()
 		done <- enter(namespace, f)
 	}()
@@ -41,7 +40,7 @@ func enter(namespace string, f func() error) error {
 	return f()
 }
 
-// Serve listens for TCP connections from now on, and sends back what comes.
+// Serve listens for TCP connections and echoes what it receives.
 func (g *Guest) Serve(e probe.Endpoint, _ *struct{}) error {
 	return in(e.Namespace, func() error {
 		l, err := net.Listen("tcp", e.Address)
@@ -65,7 +64,7 @@ func (g *Guest) Serve(e probe.Endpoint, _ *struct{}) error {
 	})
 }
 
-// Talk connects to an address, sends a line and returns the one that comes back.
+// Talk connects to an address, sends a line and returns the answer.
 func (g *Guest) Talk(e probe.Endpoint, reply *string) error {
 	return in(e.Namespace, func() error {
 		conn, err := net.DialTimeout("tcp", e.Address, e.Timeout)
@@ -91,7 +90,7 @@ func (g *Guest) Ping(e probe.Endpoint, _ *struct{}) error {
 		if err != nil {
 			return err
 		}
-		// A socket for which the kernel fills in the header needs leave (icmp(7)).
+		// An unprivileged ICMP socket needs a permission (icmp(7)).
 		if err := os.WriteFile("/proc/sys/net/ipv4/ping_group_range", []byte("0 0\n"), 0o644); err != nil {
 			return err
 		}

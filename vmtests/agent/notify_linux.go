@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Listen listens for what arcinit tells a host, until the agent ends, and adds
-// each message to a file: a line of JSON, a probe.Heard.
+// Listen receives arcinit's notifications until the agent ends. It adds each message
+// to a file, as a line of JSON: a probe.Heard.
 func (g *Guest) Listen(l probe.Listen, _ *struct{}) error {
 	f, err := os.OpenFile(l.File, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -43,8 +43,8 @@ func listenUnix(path string, heard func([]byte, uint32)) error {
 	if err != nil {
 		return err
 	}
-	// What was sent before the agent is asked to end is read all the same: the
-	// agent sends itself the last datagram, and ends when that comes.
+	// Messages that were sent before SIGTERM must still be read, so the agent sends
+	// itself a last datagram and ends when that arrives.
 	const end = "the end"
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, unix.SIGTERM)
@@ -70,7 +70,7 @@ func listenUnix(path string, heard func([]byte, uint32)) error {
 	return nil
 }
 
-// listenVsock takes a connection for each message.
+// listenVsock accepts one connection for each message.
 func listenVsock(port uint32, heard func([]byte, uint32)) error {
 	fd, err := unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -90,8 +90,8 @@ func listenVsock(port uint32, heard func([]byte, uint32)) error {
 			}
 			f := os.NewFile(uintptr(conn), "vsock")
 			message, _ := io.ReadAll(f)
-			// What has been heard is written down before the sender knows
-			// of it: the agent may be ended at once then.
+			// Write the message before the sender sees that it was read: the
+			// agent may be ended at that moment.
 			heard(message, from.(*unix.SockaddrVM).Port)
 			_ = f.Close()
 		}

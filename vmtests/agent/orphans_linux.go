@@ -16,9 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Orphans makes n orphans as fast as the kernel can, and returns when the last
-// of them has ended. They come from a program of its own: what the agent does
-// beside it shall not be theirs.
+// Orphans makes n orphans as fast as the kernel can, and returns when the last one
+// has ended. A separate program makes them, so that they share nothing with the agent.
 func (g *Guest) Orphans(n int, reply *probe.Orphans) error {
 	out, err := exec.Command("/proc/self/exe", "orphans", strconv.Itoa(n)).Output()
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
@@ -32,7 +31,7 @@ func (g *Guest) Orphans(n int, reply *probe.Orphans) error {
 	return err
 }
 
-// orphans is the program that makes them. It prints how long it took, in
+// orphans is the program that makes orphans. It prints how long that took, in
 // nanoseconds.
 func orphans(number string) error {
 	n, err := strconv.Atoi(number)
@@ -47,8 +46,8 @@ func orphans(number string) error {
 }
 
 // makeOrphans starts a chain of processes: each forks the next and ends, so that
-// all but the first of n+1 lose their parent. All of them have the writing end of
-// a pipe, whose end is thus the end of the last one.
+// all but the first of n+1 lose their parent. All inherit the writing end of a pipe,
+// so the pipe ends with the last of them.
 func makeOrphans(n int) (time.Duration, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -58,8 +57,8 @@ func makeOrphans(n int) (time.Duration, error) {
 	const end = 'e'
 	mark := byte(end)
 	start := time.Now()
-	// A process of the chain hears of the end of the one that it forked; a
-	// handler would run Go on the stack of all.
+	// A process of the chain gets SIGCHLD for the next one. Go's handler must not run
+	// on the stack that all of them share.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var all, before unix.Sigset_t
@@ -91,11 +90,11 @@ func makeOrphans(n int) (time.Duration, error) {
 
 // forkChain clones a process that clones the next and ends, and so on, n times
 // after the first; the last writes the byte end to the file w. It returns the
-// first one's process id, or an error number below zero.
+// process ID of the first, or a negative error number.
 //
-// It is in assembly since a child must not enter Go's runtime, and since the
-// processes share their memory, stack included, which none of them touches: to
-// copy the page tables of a Go program is most of what a fork of it costs.
+// It is assembly because a child must not enter Go's runtime. The processes share all
+// memory and touch none of it, since copying a Go program's page tables is most of the
+// cost of a fork.
 //
 //go:noescape
 func forkChain(n int, w uintptr, end *byte) (result int)

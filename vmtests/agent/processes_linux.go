@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Processes lists the processes that there are, kernel threads among them.
+// Processes lists all processes, with kernel threads.
 func (g *Guest) Processes(_ struct{}, reply *[]probe.Process) error {
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
@@ -23,7 +23,7 @@ func (g *Guest) Processes(_ struct{}, reply *[]probe.Process) error {
 	for _, dir := range dirs {
 		p, err := process(dir)
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
-			continue // it has gone meanwhile
+			continue // the process has ended
 		}
 		if err != nil {
 			return err

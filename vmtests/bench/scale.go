@@ -20,7 +20,7 @@ import (
 // scale boots many guests at once, and guests with much, writes scale.md, and says where a boot costs more than in proportion.
 func scale(ctx context.Context, b *bench, docs string) error {
 	var page strings.Builder
-	fmt.Fprintf(&page, "# How the boot grows\n\n`make bench-scale` wrote this on %s. It fails where time grows more than in proportion.\n",
+	fmt.Fprintf(&page, "# How the boot grows\n\n`make bench-scale` measured this on %s. The command fails if the time grows more than in proportion.\n",
 		time.Now().UTC().Format(time.DateOnly))
 	var complaints []error
 	for _, part := range []func(context.Context, *bench, *strings.Builder) error{scaleDevices, scaleCommandLine, scaleGuests} {
@@ -50,9 +50,9 @@ func (e superlinearError) Error() string { return e.what + ": grows more than in
 // scaleGuests boots some guests at once, by the host's clock: they share the processors, so twice as many take twice as long,
 // and more.
 func scaleGuests(ctx context.Context, b *bench, page *strings.Builder) error {
-	fmt.Fprintf(page, "\n## Guests at once\n\nEmulated on %d processors, of one processor and 512 MiB each; from the start of the first to the slowest one's agent. Memory is the\n"+
-		"host's, for QEMU and the daemons of three shares, what they share counted once. A guest that waits for its processor is owed a tick for\n"+
-		"each millisecond, so the longer all take, the more of that time ticks take: twice as many guests may take up to three times as long.\n\n| guests | to the agent | memory a guest |\n|---|---|---|\n", runtime.NumCPU())
+	fmt.Fprintf(page, "\n## Guests at once\n\nEmulated on %d processors. Each guest has one processor and 512 MiB. The time is from the start of the first guest to the agent of the slowest.\n"+
+		"Memory is the host's, for QEMU and the daemons of three shares, with shared pages counted once. While a guest waits for its processor, timer ticks\n"+
+		"add up, one a millisecond, and it has to handle them later. So twice as many guests may take up to three times as long.\n\n| guests | to the agent | memory a guest |\n|---|---|---|\n", runtime.NumCPU())
 	var before time.Duration
 	var complaints []error
 	for _, n := range []int{1, 2, 4, 8, 16} {
@@ -231,8 +231,8 @@ func (b *bench) devices(shares, nics int) (guest.Config, map[string]string) {
 
 // scaleDevices boots guests with more and more shares, more and more NICs, and the most of both.
 func scaleDevices(ctx context.Context, b *bench, page *strings.Builder) error {
-	page.WriteString("\n## Shares and NICs in one guest\n\nCounted in instructions, the least of two boots, until the agent and all networks are there. The shares are there, and those that the\n" +
-		"set-up knows are mounted.\n\n| shares | NICs | from kernel start |\n|---|---|---|\n")
+	page.WriteString("\n## Shares and NICs in one guest\n\nCounted in instructions, the least of two boots, until the agent runs and all networks are up. The guest mounts those of the shares\n" +
+		"that the set-up knows.\n\n| shares | NICs | from kernel start |\n|---|---|---|\n")
 	took := func(shares, nics int) (time.Duration, error) {
 		config, files := b.devices(shares, nics)
 		t, _, err := b.least(ctx, config, files, nics)
@@ -275,7 +275,7 @@ func scaleDevices(ctx context.Context, b *bench, page *strings.Builder) error {
 // scaleCommandLine boots guests with a longer and longer command line. The kernel takes 2 KiB of it from the VMM, so the rest
 // comes as boot configuration at the end of the initramfs (Documentation/admin-guide/bootconfig.rst).
 func scaleCommandLine(ctx context.Context, b *bench, page *strings.Builder) error {
-	page.WriteString("\n## Command line\n\nAs before, three shares and two NICs.\n\n| bytes | from kernel start |\n|---|---|\n")
+	page.WriteString("\n## Command line\n\nCounted in the same way, with three shares and two NICs.\n\n| bytes | from kernel start |\n|---|---|\n")
 	image, err := os.ReadFile(b.built("initramfs.cpio"))
 	if err != nil {
 		return fmt.Errorf("read the image: %w", err)

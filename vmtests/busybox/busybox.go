@@ -9,12 +9,12 @@ import (
 	"strings"
 )
 
-// commands are those of busybox that the image has links for.
+// commands are the busybox commands that the image has links for.
 const commands = `sh cat cp dd df echo env free grep head hostname httpd id ip kill ls mkdir mount mv nc netstat nslookup ping
 ps pwd rm sed sleep sort stat tail timeout top touch tr tty umount uname vi wc wget`
 
-// WriteImage writes the root file system of a container, as docker import takes it: the program busybox, which has to be
-// static, and links to it.
+// WriteImage writes a container's root file system for docker import: the program busybox, which must be static, and links
+// to it.
 func WriteImage(path, program string) (err error) {
 	content, err := os.ReadFile(program)
 	if err != nil {

@@ -1,4 +1,4 @@
-// Command crasher is an agent that ends at once: with a code, or by a signal.
+// Command crasher is an agent that ends at once, with an exit code or by a signal.
 package main
 
 import (

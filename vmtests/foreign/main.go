@@ -1,6 +1,6 @@
-// Command foreign says for which processor it was built, its arguments, and what
-// has become of the file that is the last of them. It is the program that a guest
-// runs by an interpreter, and such an interpreter.
+// Command foreign prints the processor that it was built for, its arguments, and the
+// error of a stat of the last argument. Guests run it through an interpreter, and as
+// an interpreter.
 package main
 
 import (

@@ -28,30 +28,30 @@ const (
 	Counted Accel = "counted"
 )
 
-// args are the QEMU arguments for it, with so many processors.
+// args returns the QEMU arguments for the accelerator with this number of processors.
 func (a Accel) args(m machine, cpus int) []string {
 	switch a {
 	case KVM:
 		return []string{"-accel", "kvm", "-cpu", "host"}
 	case Counted:
-		// sleep=off has an idle guest go on to its next timer at once.
+		// With sleep=off an idle guest's clock jumps to its next timer.
 		return []string{"-accel", "tcg,thread=single", "-cpu", m.cpu, "-icount", "shift=0,sleep=off", "-rtc", "base=2030-01-01,clock=vm"}
 	}
 	accel := "tcg"
 	if cpus > 1 {
-		// With a thread for each, QEMU 7.2 may keep for ever what one has translated while another one changed it: the
-		// breakpoints by which Linux patches itself while it runs. Then the kernel dies of "Oops: int3".
+		// With one thread for each processor, QEMU 7.2 may keep a stale translation of code that another processor has
+		// changed, such as the breakpoints by which Linux patches itself. Then the kernel dies with "Oops: int3".
 		accel = "tcg,thread=single"
 	}
 	return []string{"-accel", accel, "-cpu", m.cpu + m.without}
 }
 
-// probeTime is how long a kernel may take to its first line under KVM. It is well under a second where KVM works.
+// probeTime is the time limit for a kernel's first line under KVM. With a working KVM it takes well under a second.
 const probeTime = 5 * time.Second
 
-// chooseAccel settles Auto. That /dev/kvm can be opened proves nothing, since an ordinary kernel may hang on it all the
-// same; so the guest's kernel is booted as far as its first line. The outcome holds for this boot of the host, this
-// kernel and this QEMU, and is kept in the cache directory.
+// chooseAccel chooses the accelerator for Auto. A guest may hang under KVM even if /dev/kvm can be opened, so this boots
+// the guest's kernel to its first line. The cache directory keeps the result for this boot of the host, this kernel and
+// this QEMU.
 func chooseAccel(ctx context.Context, config Config, m machine) (Accel, error) {
 	accel := config.Accel
 	if accel == Auto {
@@ -62,7 +62,7 @@ func chooseAccel(ctx context.Context, config Config, m machine) (Accel, error) {
 		return accel, nil
 	case Auto:
 	default:
-		return "", fmt.Errorf("accelerator %q: only kvm, tcg and counted are known", accel)
+		return "", fmt.Errorf("accelerator %q: want kvm, tcg or counted", accel)
 	}
 	if config.Arch != runtime.GOARCH {
 		return TCG, nil
@@ -86,14 +86,14 @@ func chooseAccel(ctx context.Context, config Config, m machine) (Accel, error) {
 	if err := ctx.Err(); err != nil {
 		return "", context.Cause(ctx)
 	}
-	// Without a note the next guest probes again, no more.
+	// If the note cannot be written, the next guest probes again.
 	if note != "" && os.MkdirAll(filepath.Dir(note), 0o755) == nil {
 		_ = os.WriteFile(note, []byte(accel), 0o644)
 	}
 	return accel, nil
 }
 
-// bootsUnderKVM says whether the kernel writes its first line.
+// bootsUnderKVM reports whether the kernel writes its first line under KVM.
 func bootsUnderKVM(ctx context.Context, kernel string, m machine) bool {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
@@ -116,7 +116,7 @@ func bootsUnderKVM(ctx context.Context, kernel string, m machine) bool {
 	return found
 }
 
-// probeNote names the file that keeps a probe's outcome, or nothing where it cannot be told whether it would still hold.
+// probeNote returns the file that keeps a probe's result, or "" if a later run could not tell whether it is still valid.
 func probeNote(kernel, qemu string) string {
 	key := sha256.New()
 	bootID, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
@@ -142,7 +142,7 @@ func probeNote(kernel, qemu string) string {
 	return filepath.Join(cache, "accel", fmt.Sprintf("%x", key.Sum(nil)[:16]))
 }
 
-// cacheDir is where this project keeps what it need not make twice. The scripts say the same.
+// cacheDir returns this project's cache directory, the same as scripts/lib.sh.
 func cacheDir() (string, error) {
 	if dir := os.Getenv("ARCINIT_CACHE"); dir != "" {
 		return dir, nil

@@ -18,12 +18,12 @@ import (
 	"github.com/u-root/mkuimage/cpio"
 )
 
-// arch is the guests' architecture.
+// arch returns the guests' architecture.
 func arch() string {
 	return cmp.Or(os.Getenv("ARCH"), runtime.GOARCH)
 }
 
-// image builds an initramfs of testdata/init alone.
+// image builds an initramfs with testdata/init as its only file.
 func image(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -64,7 +64,7 @@ func testConfig(t *testing.T) Config {
 	return Config{Arch: arch(), Kernel: kernel, Initrd: image(t), Cmdline: []string{"quiet"}}
 }
 
-// assertNothingLeft fails the test if a program that works for the directory still runs, or a socket is still there.
+// assertNothingLeft fails the test if the guest's sockets, or programs that use them, are left.
 func assertNothingLeft(t *testing.T, vm *VM) {
 	t.Helper()
 	dir := filepath.Dir(vm.qmp.listener.Addr().String())
@@ -176,7 +176,7 @@ func TestGuestThatHangs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// The timeout counts from the start, however far the guest got by then.
+			// The timeout counts from the start of the guest.
 			if test.timeout == 0 {
 				if err := vm.WaitConsole(t.Context(), "hanging"); err != nil {
 					t.Fatal(err)

@@ -13,26 +13,26 @@ type Config struct {
 	Arch string
 	// Kernel and Initrd are files on the host.
 	Kernel, Initrd string
-	// Cmdline is added to the kernel command line, after what the console and a panic need.
+	// Cmdline is added to the kernel command line, after the options for the console and for panics.
 	Cmdline []string
 	// MemoryMiB is 512 and CPUs is 1 by default.
 	MemoryMiB, CPUs int
 
 	// Shares are the virtiofs shares.
 	Shares []Share
-	// NICs are virtio network cards. In the guest they appear in this order, so the first is eth0.
+	// NICs are virtio network cards, in the guest's order: the first is eth0.
 	NICs []NIC
-	// Disks are attached in this order, so the first is /dev/vda.
+	// Disks are in the guest's order: the first is /dev/vda.
 	Disks []Disk
 	// Ports are virtio-serial ports on which the guest reports to the host.
 	Ports []Port
 
-	// Console, if any, is sent what the guest writes on its console, as it comes. The VM keeps a copy in any case.
+	// Console, if not nil, receives the guest's console output. The VM keeps a copy in any case.
 	Console io.Writer
-	// VirtioConsole has the console be a virtio device, hvc0, in place of a serial port: so it is on hypervisors that have
-	// virtio devices alone. What the kernel says before that device's driver is there is not shown.
+	// VirtioConsole makes the console a virtio device, hvc0, and not a serial port, as on hypervisors that only have virtio
+	// devices. Kernel messages from before the driver is loaded are lost.
 	VirtioConsole bool
-	// Input, if any, is what is typed on the console.
+	// Input, if not nil, is typed on the console.
 	Input io.Reader
 
 	// Accel is the accelerator; by default it is chosen by a probe boot.
@@ -57,8 +57,8 @@ type Disk struct {
 
 // NIC is a virtio network card.
 type NIC struct {
-	// Netdev is the QEMU network backend without its id, such as "user,net=10.0.2.0/24". An empty one is a cable that
-	// leads nowhere: the link is up and nobody answers.
+	// Netdev is the QEMU network backend without its id, such as "user,net=10.0.2.0/24". With an empty one the link is up
+	// but nobody answers.
 	Netdev string
 	// MAC is the address, by default 52:54:00:00:00:01 for the first card, :02 for the second and so on.
 	MAC string
@@ -79,17 +79,16 @@ func SilentNIC() NIC {
 	return NIC{}
 }
 
-// Port is a virtio-serial port. The guest opens it by name (package port does that), writes lines, and reads what
-// VM.Send sent. When Wait returns, every line has been handed over; a guest that powers off without closing the port is
-// fine.
+// Port is a virtio-serial port. The guest opens it by name (see package port), writes lines, and reads the lines that
+// VM.Send sends. When Wait returns, Line has been called with every line, even if the guest never closed the port.
 type Port struct {
 	Name string
-	// Line, if any, is called with each line that the guest writes, without its end, in the order of writing. The next
-	// line waits until it returns.
+	// Line, if not nil, is called with each line from the guest, in order and without the newline. The next line waits until
+	// Line returns.
 	Line func(line []byte)
 }
 
-// withDefaults returns the configuration with its defaults filled in, or what is wrong with it.
+// withDefaults returns the configuration with its defaults filled in, or an error if it is not valid.
 func (c Config) withDefaults(hostArch string) (Config, error) {
 	if c.Arch == "" {
 		c.Arch = hostArch
@@ -112,30 +111,30 @@ func (c Config) withDefaults(hostArch string) (Config, error) {
 	return c, nil
 }
 
-// machine is what differs between architectures.
+// machine is the part of a configuration that differs between architectures.
 type machine struct {
 	qemu, machine, serial string
-	// cpu is the processor that TCG emulates; without is what it does wrong when the host is busy, and is counted all
-	// the same, since processors have it.
+	// cpu is the processor that TCG emulates. without removes features that QEMU emulates wrongly when the host is busy;
+	// the accelerator Counted keeps them, because real processors have them.
 	cpu, without string
 }
 
 func machineFor(arch string) (machine, error) {
 	switch arch {
 	case "amd64":
-		// Without graphics=on the firmware takes the serial console for its own display, and clears the screen.
-		// And without CMPXCHG16B no kernel crashes: QEMU 7.2 has garbage in the flags behind one until the next
-		// instruction sets them, which an interrupt between saves, and returns with.
+		// Without graphics=on the firmware uses the serial console as its display and clears the screen.
+		// CMPXCHG16B is off because kernels crash with it: QEMU 7.2 leaves garbage in the flags until the next
+		// instruction sets them, and an interrupt in between saves and restores the garbage.
 		return machine{qemu: "qemu-system-x86_64", machine: "q35,graphics=on", serial: "ttyS0", cpu: "max", without: ",-cx16"}, nil
 	case "arm64":
 		// QARMA, the architected pointer authentication, is slow to emulate.
 		return machine{qemu: "qemu-system-aarch64", machine: "virt", serial: "ttyAMA0", cpu: "max,pauth-impdef=on"}, nil
 	default:
-		return machine{}, fmt.Errorf("guest architecture %q: only amd64 and arm64 are known", arch)
+		return machine{}, fmt.Errorf("guest architecture %q: want amd64 or arm64", arch)
 	}
 }
 
-// console is the guest's name of the console.
+// console returns the guest's name for the console device.
 func (c Config) console(m machine) string {
 	if c.VirtioConsole {
 		return "hvc0"
@@ -143,7 +142,7 @@ func (c Config) console(m machine) string {
 	return m.serial
 }
 
-// sockets are the paths that QEMU connects to, the launcher being the listener: so nothing need wait for QEMU to listen.
+// sockets names the sockets that QEMU connects to. This process listens on them, so it never waits for QEMU to listen.
 type sockets struct {
 	dir string
 }
@@ -152,12 +151,12 @@ func (s sockets) qmp() string        { return s.dir + "/qmp" }
 func (s sockets) share(i int) string { return s.dir + "/share" + strconv.Itoa(i) }
 func (s sockets) port(i int) string  { return s.dir + "/port" + strconv.Itoa(i) }
 
-// qemuArgs are the QEMU arguments for a configuration with its defaults filled in; the kernel, the initramfs and the
-// kernel command line are vmtest's to add.
+// qemuArgs returns the QEMU arguments for a configuration with defaults. vmtest adds the kernel, the initramfs and the
+// kernel command line.
 func (c Config) qemuArgs(m machine, accel Accel, s sockets) []string {
 	memory := strconv.Itoa(c.MemoryMiB) + "M"
 	args := []string{
-		// No default devices: each one costs the firmware time.
+		// The firmware spends time on each default device.
 		"-nodefaults",
 		"-machine", m.machine,
 		"-m", memory,
@@ -165,7 +164,7 @@ func (c Config) qemuArgs(m machine, accel Accel, s sockets) []string {
 	}
 	args = append(args, accel.args(m, c.CPUs)...)
 	args = append(args,
-		// signal=off: control-C is the guest's.
+		// signal=off passes control-C to the guest.
 		"-chardev", "stdio,id=console,signal=off",
 		"-chardev", "socket,id=qmp,path="+s.qmp(),
 		"-mon", "chardev=qmp,mode=control",
@@ -203,7 +202,7 @@ func (c Config) qemuArgs(m machine, accel Accel, s sockets) []string {
 		}
 		args = append(args,
 			"-netdev", netdev+",id="+id,
-			// No romfile: the firmware shall not look for something to boot from the network.
+			// Without a romfile the firmware does not try to boot from the network.
 			"-device", "virtio-net-pci,romfile=,netdev="+id+",mac="+mac)
 	}
 

@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// console keeps everything that the guest wrote and lets others wait for more. Writing never blocks on a reader.
+// console keeps the guest's output and lets readers wait for more. A write never blocks on a reader.
 type console struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -27,7 +27,7 @@ func (c *console) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Close makes the console an io.WriteCloser, as vmtest asks; there is nothing to close.
+// Close does nothing. vmtest needs an io.WriteCloser.
 func (c *console) Close() error { return nil }
 
 // snapshot returns the text so far and a channel that is closed when there is more.
@@ -40,7 +40,7 @@ func (c *console) snapshot() (string, <-chan struct{}) {
 // wait returns the first match of re and its groups, or an error once ended is closed or the context is done.
 func (c *console) wait(ctx context.Context, re *regexp.Regexp, ended <-chan struct{}) ([]string, error) {
 	for {
-		// Look at ended before the text: what was written before the end must still be found.
+		// Check ended before the text, so that output from just before the end is still found.
 		over := false
 		select {
 		case <-ended:
@@ -69,7 +69,7 @@ func lastLines(text string, n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
-// firstLine returns the text up to the first line's end.
+// firstLine returns the first line of a text.
 func firstLine(text string) string {
 	line, _, _ := strings.Cut(text, "\n")
 	return strings.TrimRight(line, "\r")

@@ -41,8 +41,8 @@ type VM struct {
 }
 
 // Start boots a guest. It runs until it powers off, reboots or panics, until Kill or Stop, until the context is done or
-// until its time is up; each way all that was started for it is cleaned up, and Wait says how it ended. Nothing is left
-// behind when Start returns an error, either.
+// until Config.Timeout. Then everything that was started for it is cleaned up, and Wait returns how it ended. If Start
+// returns an error, it has cleaned up too.
 func Start(ctx context.Context, config Config, extra ...qemu.Fn) (_ *VM, err error) {
 	config, err = config.withDefaults(runtime.GOARCH)
 	if err != nil {
@@ -61,14 +61,14 @@ func Start(ctx context.Context, config Config, extra ...qemu.Fn) (_ *VM, err err
 		return nil, fmt.Errorf("find QEMU: %w", err)
 	}
 
-	// A short path: a socket's has room for 107 bytes.
+	// The path must be short: a socket's has at most 107 bytes (unix(7)).
 	dir, err := os.MkdirTemp("/tmp", "arcinit-vm-")
 	if err != nil {
 		return nil, fmt.Errorf("make a directory for a guest's sockets: %w", err)
 	}
 	sockets := sockets{dir: dir}
 
-	// Whatever is started below goes on this list, and is undone in the opposite order when QEMU has ended.
+	// cleanups undo, in reverse order, everything that is started below.
 	var cleanups []func()
 	cleanup := func() {
 		for i := len(cleanups) - 1; i >= 0; i-- {
@@ -124,13 +124,13 @@ func Start(ctx context.Context, config Config, extra ...qemu.Fn) (_ *VM, err err
 		return nil, fmt.Errorf("start QEMU: %w", err)
 	}
 	if config.Input != nil {
-		// Ends when either side is closed; a terminal's never is, and a read of it cannot be cut short.
+		// This ends when either side is closed. A read from a terminal cannot be interrupted, so nothing waits for it.
 		go func() { _, _ = io.Copy(vm.vm.Console, config.Input) }()
 	}
 
 	go func() {
 		defer close(vm.ended)
-		// Waiting also drains the console, without which the guest would stop when the pipe is full.
+		// Wait also drains the console; otherwise the guest would block on a full pipe.
 		qemuErr := vm.vm.Wait()
 		cause := context.Cause(ctx)
 		cleanup()
@@ -139,14 +139,14 @@ func Start(ctx context.Context, config Config, extra ...qemu.Fn) (_ *VM, err err
 	return vm, nil
 }
 
-// panicMark is what the kernel writes when it panics.
+// panicMark starts the kernel's message about a panic.
 const panicMark = "Kernel panic - not syncing"
 
-// verdict says how the guest ended: nil if as it should.
+// verdict returns why the guest ended: nil if it powered off or was stopped.
 func (vm *VM) verdict(cause, qemuErr error, daemons []*daemon) error {
 	text := vm.ConsoleText()
 	if before, after, panicked := strings.Cut(text, panicMark); panicked {
-		// Why comes before and in the line; a long trace of calls comes after.
+		// The reason is in this line and before it. After it comes a long backtrace.
 		return fmt.Errorf("%w:\n%s%s%s", ErrPanic, lastLines(before, 15), panicMark, firstLine(after))
 	}
 	var err error
@@ -166,32 +166,32 @@ func (vm *VM) verdict(cause, qemuErr error, daemons []*daemon) error {
 	return fmt.Errorf("%w; last lines of the console:\n%s", err, lastLines(text, 25))
 }
 
-// Wait waits until the guest has ended and everything of it is cleaned up. It returns nil if the guest ended itself or
-// by Stop, else why it ended and the last lines of its console. It can be called more than once.
+// Wait waits until the guest has ended and everything is cleaned up. It returns nil if the guest ended itself or by Stop,
+// else an error with the reason and the console's last lines. It can be called more than once.
 func (vm *VM) Wait() error {
 	<-vm.ended
 	return vm.err
 }
 
-// Ended is closed when the guest has ended and Wait returns at once.
+// Ended is closed when the guest has ended and everything is cleaned up.
 func (vm *VM) Ended() <-chan struct{} {
 	return vm.ended
 }
 
-// ShutdownReason is QEMU's word for how the guest ended, such as guest-shutdown, guest-reset or host-qmp-quit; empty
-// when QEMU was killed. It is known once Wait has returned.
+// ShutdownReason waits for the end and returns QEMU's name for its reason, such as guest-shutdown, guest-reset or
+// host-qmp-quit. It is empty if QEMU was killed.
 func (vm *VM) ShutdownReason() string {
 	<-vm.ended
 	return vm.qmp.reason
 }
 
-// ConsoleText is everything that the guest has written on its console so far.
+// ConsoleText returns the guest's console output so far.
 func (vm *VM) ConsoleText() string {
 	text, _ := vm.console.snapshot()
 	return text
 }
 
-// WaitConsole waits until the guest has written the text on its console, from the start of its life on.
+// WaitConsole waits until the console output, from the guest's start on, contains the text.
 func (vm *VM) WaitConsole(ctx context.Context, text string) error {
 	_, err := vm.console.wait(ctx, regexp.MustCompile(regexp.QuoteMeta(text)), vm.ended)
 	if err != nil {
@@ -200,7 +200,7 @@ func (vm *VM) WaitConsole(ctx context.Context, text string) error {
 	return nil
 }
 
-// WaitMatch is WaitConsole for a regular expression; it returns the match and its groups.
+// WaitMatch is WaitConsole with a regular expression. It returns the match and its groups.
 func (vm *VM) WaitMatch(ctx context.Context, re *regexp.Regexp) ([]string, error) {
 	m, err := vm.console.wait(ctx, re, vm.ended)
 	if err != nil {
@@ -209,7 +209,7 @@ func (vm *VM) WaitMatch(ctx context.Context, re *regexp.Regexp) ([]string, error
 	return m, nil
 }
 
-// why replaces "has ended" by the reason for the end, where there is one.
+// why replaces errEnded by the reason for the end, if there is one.
 func (vm *VM) why(err error) error {
 	if errors.Is(err, errEnded) && vm.err != nil {
 		return vm.err
@@ -228,11 +228,11 @@ func (vm *VM) Type(text string) error {
 	return nil
 }
 
-// Send writes a line to a port. It is kept for the guest until that opens the port and reads.
+// Send writes a line to a port. The line waits until the guest opens the port and reads it.
 func (vm *VM) Send(port, line string) error {
 	p, ok := vm.ports[port]
 	if !ok {
-		return fmt.Errorf("send to port %s: the guest has no such port", port)
+		return fmt.Errorf("send to port %s: no such port", port)
 	}
 	if err := p.send(line); err != nil {
 		return fmt.Errorf("send to port %s: %w", port, err)
@@ -240,8 +240,8 @@ func (vm *VM) Send(port, line string) error {
 	return nil
 }
 
-// QMP runs a command of QEMU's control protocol, such as stop, cont or set_link, and returns what it returned.
-// The arguments are marshalled as JSON; nil means none.
+// QMP runs a command of QEMU's control protocol, such as stop, cont or set_link, and returns the answer. The arguments
+// are marshalled as JSON; nil means none.
 func (vm *VM) QMP(ctx context.Context, command string, arguments any) (json.RawMessage, error) {
 	answer, err := vm.qmp.execute(ctx, command, arguments)
 	if err != nil {
@@ -256,8 +256,7 @@ func (vm *VM) PowerButton(ctx context.Context) error {
 	return err
 }
 
-// Stop ends the guest as pulling its plug would, and waits for the end. A guest that has ended already is no error of
-// Stop's, but the way it ended may be.
+// Stop ends the guest as pulling the plug would, and returns Wait's error. It is no error if the guest has already ended.
 func (vm *VM) Stop(ctx context.Context) error {
 	if _, err := vm.QMP(ctx, "quit", nil); err != nil && !errors.Is(err, errEnded) {
 		return err
@@ -265,24 +264,24 @@ func (vm *VM) Stop(ctx context.Context) error {
 	return vm.Wait()
 }
 
-// Kill kills QEMU. Wait then returns ErrKilled, unless the guest ended before. It can be called at any time.
+// Kill kills QEMU. Wait then returns ErrKilled, unless the guest had already ended. It can be called at any time.
 func (vm *VM) Kill() {
 	vm.cancel(ErrKilled)
 }
 
-// CommandLine is the QEMU command line, quoted for a shell.
+// CommandLine returns the QEMU command line, quoted for a shell.
 func (vm *VM) CommandLine() string {
 	return vm.vm.CmdlineQuoted()
 }
 
-// qemuCommand chooses QEMU, unless the environment variable VMTEST_QEMU has done so.
+// qemuCommand chooses the QEMU program, unless the environment variable VMTEST_QEMU does.
 func qemuCommand(m machine) qemu.Fn {
 	return func(_ *qemu.IDAllocator, opts *qemu.Options) error {
 		if opts.QEMUCommand != "" {
 			return nil
 		}
 		opts.QEMUCommand = m.qemu
-		// A test that dies of its own time limit cannot clean up; QEMU shall die with it.
+		// A test that exceeds go test's time limit cannot clean up, so QEMU is killed with it.
 		if _, err := exec.LookPath("setpriv"); err == nil {
 			opts.QEMUCommand = "setpriv --pdeathsig KILL -- " + m.qemu
 		}
@@ -290,7 +289,7 @@ func qemuCommand(m machine) qemu.Fn {
 	}
 }
 
-// copyTo has the console written to w as well, where there is a w.
+// copyTo also writes the console to w, if w is not nil.
 func copyTo(w io.Writer) qemu.Fn {
 	if w == nil {
 		return nil

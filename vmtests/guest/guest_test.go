@@ -15,7 +15,7 @@ func TestArguments(t *testing.T) {
 	for name, test := range map[string]struct {
 		config Config
 		accel  Accel
-		want   []string // each has to occur, in this order
+		want   []string // must occur in this order
 		never  []string
 	}{
 		"nothing asked for": {

@@ -8,12 +8,12 @@ import (
 	"net"
 )
 
-// port is the host's end of a virtio-serial port: a socket that QEMU connects to.
+// port is the host's end of a virtio-serial port. QEMU connects to its socket.
 type port struct {
 	listener  net.Listener
-	conn      net.Conn      // valid once connected is closed, if not nil
-	connected chan struct{} // QEMU has connected, or never will
-	drained   chan struct{} // the last line has been handed over
+	conn      net.Conn      // set when connected is closed; nil if QEMU never connected
+	connected chan struct{} // closed when QEMU has connected, or never will
+	drained   chan struct{} // closed after the last call of Line
 }
 
 func servePort(config Port, path string) (*port, error) {
@@ -33,7 +33,7 @@ func servePort(config Port, path string) (*port, error) {
 	return p, nil
 }
 
-// eachLine reads to the end and calls f, if there is one, with each line.
+// eachLine calls f, if not nil, with each line until the end.
 func eachLine(r io.Reader, f func([]byte)) {
 	for in := bufio.NewReader(r); ; {
 		line, err := in.ReadBytes('\n')
@@ -55,7 +55,7 @@ func (p *port) send(line string) error {
 	return err
 }
 
-// close waits until the last line has been handed over. QEMU must have ended, or never have started.
+// close returns after the last call of Line. QEMU must have ended, or never have started.
 func (p *port) close() {
 	_ = p.listener.Close()
 	<-p.drained

@@ -9,16 +9,16 @@ import (
 	"sync"
 )
 
-// monitor speaks QMP, QEMU's control protocol: JSON objects, where a command is answered before the next one is sent,
-// and events come in between.
+// monitor speaks QMP, QEMU's control protocol: JSON objects. It sends a command only after the answer to the previous one;
+// events may arrive at any time.
 type monitor struct {
 	listener net.Listener
 
 	command sync.Mutex // held while a command waits for its answer
-	conn    net.Conn   // valid once ready is closed
+	conn    net.Conn   // set when ready is closed
 	ready   chan struct{}
 	answers chan qmpMessage
-	closed  chan struct{} // QEMU is gone; what follows is settled
+	closed  chan struct{} // closed when QEMU is gone; the fields below then no longer change
 	reason  string
 }
 
@@ -49,7 +49,7 @@ func listenQMP(path string) (*monitor, error) {
 	return m, nil
 }
 
-// serve reads from QEMU until it goes away, or until the listener is closed before QEMU came.
+// serve reads from QEMU until QEMU ends, or until the listener is closed before QEMU has connected.
 func (m *monitor) serve() {
 	defer close(m.closed)
 	conn, err := m.listener.Accept()
@@ -81,7 +81,7 @@ func (m *monitor) serve() {
 	}
 }
 
-// execute runs a command and returns what QEMU returned.
+// execute runs a command and returns QEMU's answer.
 func (m *monitor) execute(ctx context.Context, command string, arguments any) (json.RawMessage, error) {
 	m.command.Lock()
 	defer m.command.Unlock()
@@ -99,7 +99,7 @@ func (m *monitor) execute(ctx context.Context, command string, arguments any) (j
 	if err := json.NewEncoder(m.conn).Encode(request); err != nil {
 		return nil, err
 	}
-	// Not for the context to cut short: the answer would be taken for the next command's.
+	// The context must not interrupt this wait: the next command would take this command's answer.
 	select {
 	case msg := <-m.answers:
 		if msg.Error != nil {
@@ -111,7 +111,7 @@ func (m *monitor) execute(ctx context.Context, command string, arguments any) (j
 	}
 }
 
-// close waits until QEMU's last word has been read. QEMU must have ended, or never have started.
+// close waits until everything from QEMU has been read. QEMU must have ended, or never have started.
 func (m *monitor) close() {
 	_ = m.listener.Close()
 	<-m.closed

@@ -20,8 +20,8 @@ type daemon struct {
 	output safeBuffer
 }
 
-// serveShare starts virtiofsd on a socket. The socket listens before the daemon runs and is handed to it, so QEMU can
-// connect at once, and gets an error rather than silence if the daemon has died.
+// serveShare starts virtiofsd and passes it a socket that already listens. So QEMU can connect at once, and gets an error
+// if the daemon has died.
 func serveShare(share Share, path string) (*daemon, error) {
 	if fi, err := os.Stat(share.Dir); err != nil {
 		return nil, fmt.Errorf("share %s: %w", share.Tag, err)
@@ -49,10 +49,10 @@ func serveShare(share Share, path string) (*daemon, error) {
 
 	d := &daemon{tag: share.Tag}
 	d.cmd = exec.Command(command[0], command[1:]...)
-	d.cmd.ExtraFiles = []*os.File{socket} // the descriptor 3
+	d.cmd.ExtraFiles = []*os.File{socket} // becomes descriptor 3
 	d.cmd.Stdout, d.cmd.Stderr = &d.output, &d.output
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	// A child of the daemon's may hold its output open for longer.
+	// A child of the daemon may keep the daemon's output open after its end.
 	d.cmd.WaitDelay = time.Second
 	if err := d.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start virtiofsd for share %s: %w", share.Tag, err)
@@ -60,16 +60,16 @@ func serveShare(share Share, path string) (*daemon, error) {
 	return d, nil
 }
 
-// place is where a virtiofsd may be.
+// place is a path where a virtiofsd may be installed.
 type place struct {
 	path string
-	// libraries has the program's own libraries and ld.so, if it was not built for this system.
+	// libraries is the directory of the program's own libraries and ld.so, if it was not built for this system.
 	libraries string
-	// inC is the program that came with QEMU until 7.2, which only works for root. The one in Rust took its place.
+	// inC marks the program in C that came with QEMU until 7.2 and only works for root. A program in Rust replaced it.
 	inC bool
 }
 
-// places are where distributions have it, which is never in PATH, and where this project's scripts put it.
+// places are the distributions' paths, which are never in PATH, and the path that scripts/need-guests.sh uses.
 func places() []place {
 	places := []place{{path: "/usr/libexec/virtiofsd"}, {path: "/usr/lib/virtiofsd"}}
 	if dir, err := cacheDir(); err == nil {
@@ -79,7 +79,7 @@ func places() []place {
 	return append(places, place{path: "/usr/lib/qemu/virtiofsd", inC: true})
 }
 
-// findVirtiofsd returns the first that exists and can be used.
+// findVirtiofsd returns the first place with a virtiofsd that this user can run.
 func findVirtiofsd(places []place, root bool) (place, error) {
 	var tried []string
 	for _, p := range places {
@@ -96,7 +96,7 @@ func findVirtiofsd(places []place, root bool) (place, error) {
 	return place{}, fmt.Errorf("no virtiofsd among %s", strings.Join(tried, ", "))
 }
 
-// command is the command line that serves a directory on the socket that is descriptor 3.
+// command returns the command line that serves a directory on descriptor 3, a socket.
 func (p place) command(dir string, root bool) []string {
 	if p.inC {
 		return []string{p.path, "--fd=3", "-o", "source=" + dir, "-o", "sandbox=chroot"}
@@ -111,7 +111,7 @@ func (p place) command(dir string, root bool) []string {
 	return command
 }
 
-// stop ends the daemon, which has nothing more to do once QEMU has ended.
+// stop ends the daemon. QEMU must have ended.
 func (d *daemon) stop() {
 	_ = syscall.Kill(-d.cmd.Process.Pid, syscall.SIGKILL)
 	_ = d.cmd.Wait()

@@ -1,7 +1,7 @@
 package probe
 
-// Without is a program to be run in a mount name space of its own in which what is
-// mounted last on a path is not.
+// Without is a program to run in a mount name space of its own, without the last mount
+// on a path.
 type Without struct {
 	Mount string
 	Argv  []string

@@ -1,7 +1,7 @@
 package probe
 
-// Daemon is a program that goes on beside the agent. What it writes, and how it
-// ends, is added to the file Log.
+// Daemon is a program that runs beside the agent. Its output, and how it ends, go to
+// the file Log.
 type Daemon struct {
 	Argv []string
 	Log  string

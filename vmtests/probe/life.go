@@ -5,22 +5,22 @@ import "time"
 // Signal is a signal to send.
 type Signal struct{ PID, Number int }
 
-// OnTerm says what the agent does on SIGTERM: it writes Data to the files and
-// ends. One that ignores it does nothing.
+// OnTerm is what the agent does on SIGTERM: it writes Data to the files and ends.
+// With Stay it does not end, but goes on adding the time since the kernel's boot, in
+// nanoseconds, to the first file.
 type OnTerm struct {
-	Files  []string
-	Data   []byte
-	Ignore bool
+	Files []string
+	Data  []byte
+	Stay  bool
 }
 
-// MountRequest asks for a file system to be mounted. File, if any, is made on it and
-// kept open for writing.
+// MountRequest asks the agent to mount a file system, and to create File, if any, and
+// keep it open for writing.
 type MountRequest struct{ Source, Target, FSType, File string }
 
-// Storm is what became of a storm of orphans in the midst of which the agent was
-// killed.
+// Storm is the result of a storm of orphans in which the agent was killed. Times
+// are since the kernel's boot.
 type Storm struct {
 	Orphans
-	// Killed is when that was, since the kernel's boot.
-	Killed time.Duration
+	Began, Killed time.Duration
 }

@@ -2,12 +2,12 @@ package probe
 
 import "time"
 
-// Endpoint is an address as it is seen from a network namespace.
+// Endpoint is an address to use from a network namespace.
 type Endpoint struct {
-	// Namespace is its name (ip-netns(8)).
+	// Namespace is the name of the namespace (ip-netns(8)).
 	Namespace string
-	// Address is what is pinged, or with a port what is connected or listened to.
+	// Address is an address to ping, or with a port to connect to or listen on.
 	Address string
-	// Timeout is how long an answer is waited for.
+	// Timeout limits the wait for an answer.
 	Timeout time.Duration
 }

@@ -1,15 +1,14 @@
 package probe
 
-// Listen asks the agent to listen for messages of sd_notify(3), on a unix socket
-// for datagrams or, where Path is empty, on a port of vsock, and to add them to
-// File.
+// Listen asks the agent to receive messages of sd_notify(3) and add them to File. It
+// listens on a unix datagram socket or, where Path is empty, on a vsock port.
 type Listen struct {
 	Path string
 	Port uint32
 	File string
 }
 
-// Heard is a message that came to a listener; Port is the vsock port it came from.
+// Heard is a received message; Port is the sender's vsock port.
 type Heard struct {
 	Message string
 	Port    uint32

@@ -1,7 +1,7 @@
-// Package probe is how the tests see a guest from outside arcinit's code: a
-// program on the share, the test agent, answers the host's questions about
-// files, mounts, limits, links and routes, and runs programs, over a
-// virtio-serial port. It asks the kernel; it must not use arcinit's packages.
+// Package probe has the questions and answers of the test agent, a program on the
+// share: over a virtio-serial port it tells the tests about files, mounts, limits,
+// links and routes, and runs programs. It asks the kernel and must not use arcinit's
+// packages.
 package probe
 
 import (
@@ -13,20 +13,22 @@ import (
 // Port is the name of the virtio-serial port that the agent serves.
 const Port = "probe"
 
-// Service is the name that the agent's methods are registered under (net/rpc).
+// Service is the name under which the agent registers its methods (net/rpc).
 const Service = "Guest"
 
-// AtStart is what the agent saw before it did anything else.
+// AtStart is what the agent found when it started.
 type AtStart struct {
 	Uptime    time.Duration // since the kernel's boot
 	Clock     time.Time
 	PID, PPID int
 	Environ   []string
 	// NOFILE is the soft and hard limit of open files that the agent's
-	// children inherit, ParentNOFILE those of its own parent.
+	// children inherit, ParentNOFILE the limits of its parent.
 	NOFILE, ParentNOFILE [2]string
 	Mounts               []Mount
 	Links                []Link
+	// RCUExpedited is /sys/kernel/rcu_expedited; empty where the kernel lacks it.
+	RCUExpedited string
 	// Report is /run/arcbox/boot.json as it was then.
 	Report json.RawMessage
 }
@@ -46,7 +48,7 @@ type Record struct {
 	Text  string
 }
 
-// Stat is what lstat(2) says of a file, and readlink(2).
+// Stat is the result of lstat(2) and readlink(2).
 type Stat struct {
 	Mode     fs.FileMode
 	UID, GID uint32
@@ -63,7 +65,7 @@ type Command struct {
 	Stdin string
 }
 
-// Result is how a program ended, and what it wrote.
+// Result is a program's exit code and output.
 type Result struct {
 	Code           int
 	Stdout, Stderr string
@@ -82,6 +84,6 @@ type Route struct {
 	Dst, Gateway, Link string
 }
 
-// Node asks for a device node like /dev/null to be made in a directory, opened
-// and removed again.
+// Node asks the agent to create a device node like /dev/null in a directory, open it
+// and remove it.
 type Node struct{ Dir string }

@@ -2,23 +2,22 @@ package probe
 
 import "time"
 
-// Process is what /proc says of a process (proc_pid_status(5)). Sizes are in KiB.
+// Process describes a process as /proc does (proc_pid_status(5)). Sizes are in KiB.
 type Process struct {
 	PID, PPID int
 	// State is a letter, Z for a zombie.
 	State string
 	// Args is the command line; kernel threads and zombies have none.
 	Args []string
-	// RSSAnon is the memory that only this process can give back, VmRSS that
-	// and the pages of files that it has mapped.
+	// RSSAnon is the process's own memory, VmRSS that and its mapped files.
 	RSSAnon, VmRSS int
 	Threads, FDs   int
 }
 
-// Orphans is how the making of orphans went.
+// Orphans is the result of making orphans.
 type Orphans struct {
-	// Made is how many have been orphans.
+	// Made is the number of orphans.
 	Made int
-	// Took is the time until the last of them had ended.
+	// Took is the time until the last one had ended.
 	Took time.Duration
 }

@@ -2,21 +2,22 @@ package config
 
 import (
 	"errors"
-	"fmt"
 	"strings"
+
+	"github.com/arcinit/arcinit/internal/notify"
 )
 
 // CommandLine is the kernel's command line, split into its parameters.
 type CommandLine []Param
 
-// Param is one parameter. Flag says that it came without a value.
+// Param is one parameter. Flag is set if it has no "=".
 type Param struct {
 	Key, Value string
 	Flag       bool
 }
 
 // ParseCommandLine splits a command line as the kernel does: at blanks outside
-// double quotes, which may stand around the value or the whole parameter
+// double quotes. The quotes may be around the value or the whole parameter
 // (Documentation/admin-guide/kernel-parameters.rst).
 func ParseCommandLine(s string) CommandLine {
 	var params CommandLine
@@ -40,7 +41,8 @@ func ParseCommandLine(s string) CommandLine {
 
 const blanks = " \t\n\v\f\r"
 
-// unquote drops one pair of double quotes around s; the kernel keeps inner ones.
+// unquote removes one pair of double quotes around s. Like the kernel, it keeps
+// inner ones.
 func unquote(s string) string {
 	if !strings.HasPrefix(s, `"`) {
 		return s
@@ -48,8 +50,8 @@ func unquote(s string) string {
 	return strings.TrimSuffix(s[1:], `"`)
 }
 
-// Lookup returns the value of the last parameter of that name, as the kernel
-// lets the last one win.
+// Lookup returns the value of the last parameter with that key: to the kernel,
+// too, the last one counts.
 func (l CommandLine) Lookup(key string) (value string, ok bool) {
 	for _, p := range l {
 		if p.Key == key {
@@ -59,28 +61,27 @@ func (l CommandLine) Lookup(key string) (value string, ok bool) {
 	return value, ok
 }
 
-// File returns the path of the host's configuration, and whether it was named
-// (arcbox.config=) and therefore has to be there.
-func (l CommandLine) File() (path string, named bool) {
+// file returns the path of the host's configuration file, and whether the command
+// line names that file (arcbox.config=), so that it must exist.
+func (l CommandLine) file() (path string, named bool) {
 	if v, ok := l.Lookup("arcbox.config"); ok && checkPath(v) == nil {
 		return v, true
 	}
 	return DefaultFile, false
 }
 
-// Config is what the command line alone says, before any file can be read. What
-// it would complain of, Load complains of.
+// Config returns the configuration of the command line alone, for the time before
+// any file can be read. It ignores refused values: Load returns their errors.
 func (l CommandLine) Config() Config {
 	c := Default()
 	_ = c.mergeCommandLine(l)
 	return c
 }
 
-// mergeCommandLine takes over the arcbox.* parameters. A value that cannot be
-// used leaves what was there; an unknown key is passed over; both are named in
-// the error.
+// mergeCommandLine sets what the arcbox.* parameters configure. A wrong value
+// leaves c as it was. The error joins one for each wrong value and unknown key.
 func (c *Config) mergeCommandLine(l CommandLine) error {
-	var errs []error
+	refused := refusals{source: "kernel command line"}
 	for _, p := range l {
 		if !strings.HasPrefix(p.Key, "arcbox.") {
 			continue
@@ -88,27 +89,26 @@ func (c *Config) mergeCommandLine(l CommandLine) error {
 		var err error
 		switch p.Key {
 		case "arcbox.config":
-			err = checkPath(p.Value)
+			file, _ := l.file()
+			err = take(&file, &p.Value, checked(checkPath))
 		case "arcbox.hostname":
-			err = c.setHostname(p.Value)
+			err = take(&c.Hostname, &p.Value, checked(CheckHostname))
 		case "arcbox.agent":
-			err = c.setAgent(p.Value)
+			err = take(&c.Agent, &p.Value, checked(checkPath))
 		case "arcbox.log":
-			err = c.setLog(p.Value)
+			err = take(&c.Log, &p.Value, parseLevel)
 		case "arcbox.notify":
-			err = c.setNotify(p.Value)
+			err = take(&c.Notify, &p.Value, notify.Parse)
 		case "arcbox.primary":
-			err = setNIC(&c.Primary, p.Value)
+			err = take(&c.Primary, &p.Value, checked(checkNIC))
 		case "arcbox.bridge":
-			err = setNIC(&c.Bridge, p.Value)
+			err = take(&c.Bridge, &p.Value, checked(checkNIC))
 		case "arcbox.debug_console":
 			c.DebugConsole = p.Flag || p.Value == "1" || p.Value == "true"
 		default:
-			err = errors.New("unknown key")
+			refused.ignore(p.Key, errors.New("unknown key"))
 		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("kernel command line: %s: %w", p.Key, err))
-		}
+		refused.add(p.Key, err)
 	}
-	return errors.Join(errs...)
+	return errors.Join(refused.errs...)
 }

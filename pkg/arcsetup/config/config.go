@@ -1,8 +1,16 @@
+// Package config reads what the host configures: the kernel command line,
+// arcinit.toml, and the sandbox subnet in the VMM's own file. It parses and
+// validates. It must not know what the values are used for.
+//
+// No error here is fatal. Each function returns a usable value, and an error for
+// each value that it refused: where that value is, what was expected, and what
+// is used instead.
 package config
 
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -12,10 +20,10 @@ import (
 	"github.com/arcinit/arcinit/internal/notify"
 )
 
-// Config is what a host can tell arcinit. The kernel command line wins over
-// arcinit.toml, and that over the defaults.
+// Config is what a host can configure. The kernel command line overrides
+// arcinit.toml, which overrides the defaults.
 type Config struct {
-	// Hostname replaces the kernel's host name; empty keeps that one.
+	// Hostname replaces the kernel's host name, unless it is empty.
 	Hostname string
 	// Log is the lowest level that is logged.
 	Log slog.Level
@@ -23,45 +31,108 @@ type Config struct {
 	Agent string
 	// DebugConsole asks for a root shell on the console.
 	DebugConsole bool
-	// Nameservers are what /etc/resolv.conf lists.
+	// Nameservers are the servers in /etc/resolv.conf.
 	Nameservers []netip.Addr
 	Network
 	// DockerDaemon is merged into /etc/docker/daemon.json.
 	DockerDaemon map[string]any
-	// Sysctls are kernel parameters to be set, by path below /proc/sys.
+	// Sysctls are kernel parameters to set, by path below /proc/sys.
 	Sysctls map[string]string
 	// Grace is how long services have to end at shutdown.
 	Grace time.Duration
-	// WithoutPowerOff is what a power-off does where the kernel cannot:
-	// reboot or halt.
+	// WithoutPowerOff is what to do where the kernel cannot power off: reboot or
+	// halt.
 	WithoutPowerOff string
-	// Notify is where the host listens for how the guest is; the zero Address
+	// Notify is where the host listens for the guest's state; the zero Address
 	// is nowhere.
 	Notify notify.Address
 	// Services run beside the agent, in the order of their start.
 	Services []Service
-	// Handlers have programs of other kinds run by an interpreter, beside those
-	// that arcinit knows itself.
+	// Handlers are interpreters of foreign programs, beside those that arcinit
+	// registers itself.
 	Handlers []*binfmt.Handler
 }
 
-// DefaultFile is where the host's configuration is looked for.
+// DefaultFile is the host's configuration file, unless the command line names
+// another.
 const DefaultFile = "/arcbox/etc/arcinit.toml"
 
-// Default is the configuration of a host that says nothing.
+// Default returns the configuration of a host that configures nothing.
 func Default() Config {
 	return Config{
 		Log:         slog.LevelInfo,
 		Agent:       "/arcbox/bin/arcbox-agent",
-		Nameservers: []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})},
+		Nameservers: []netip.Addr{netip.MustParseAddr("127.0.0.1")},
 		Grace:       25 * time.Second,
-		// The host of most VMs takes a reboot for an end; a halt it does not notice.
+		// Most VMMs end at a guest's reboot, and do not notice a halt.
 		WithoutPowerOff: "reboot",
 	}
 }
 
-// FallbackHostname is the name of a guest that neither the kernel nor the host
-// has given one.
+// Load returns the configuration: the defaults, then the file that the command
+// line names (else DefaultFile, which may be absent), then the command line.
+// readFile reads a file of the guest (os.ReadFile). The Config is usable whatever
+// the error, which joins one error for each refused value.
+func Load(cmdline CommandLine, readFile func(string) ([]byte, error)) (Config, error) {
+	c := Default()
+	path, named := cmdline.file()
+	text, err := readFile(path)
+	switch {
+	case err == nil:
+		err = c.mergeFile(path, string(text))
+	case errors.Is(err, fs.ErrNotExist) && !named:
+		err = nil
+	default:
+		err = fmt.Errorf("cannot read the configuration file; using the defaults: %w", err)
+	}
+	return c, errors.Join(err, c.mergeCommandLine(cmdline))
+}
+
+// refusals collects an error for each refused value of a source.
+type refusals struct {
+	source string
+	errs   []error
+}
+
+// add records that a value was refused, if err says so.
+func (r *refusals) add(key string, err error) {
+	if err != nil {
+		r.errs = append(r.errs, fmt.Errorf("%s: %s: %w", r.source, key, err))
+	}
+}
+
+// ignore records that a key, or an entry of a list, is ignored.
+func (r *refusals) ignore(key string, err error) { r.add(key, fmt.Errorf("%w; ignored", err)) }
+
+// entry is the key of a list's entry, which has an index from 0 and a name.
+func entry(list string, index int, name string) string {
+	return fmt.Sprintf("%s %d (%s)", list, index+1, name)
+}
+
+// take parses text into value. It leaves value alone if there is no text or the
+// text is wrong, and then says which value is used.
+func take[T any](value *T, text *string, parse func(string) (T, error)) error {
+	if text == nil {
+		return nil
+	}
+	v, err := parse(*text)
+	if err == nil {
+		*value = v
+		return nil
+	}
+	if used := fmt.Sprint(*value); used != "" {
+		return fmt.Errorf("%w; using %s", err, used)
+	}
+	return fmt.Errorf("%w; ignored", err)
+}
+
+// checked makes a parser of a check.
+func checked(check func(string) error) func(string) (string, error) {
+	return func(v string) (string, error) { return v, check(v) }
+}
+
+// FallbackHostname is the name of a guest that got none from the kernel or the
+// host.
 const FallbackHostname = "arcbox"
 
 // CheckHostname reports why name cannot be a host name (RFC 1123 section 2.1:
@@ -73,84 +144,31 @@ func CheckHostname(name string) error {
 	}
 	for label := range strings.SplitSeq(name, ".") {
 		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
-			return fmt.Errorf("host name %q: a label is empty, too long, or has a hyphen at its end", name)
+			return fmt.Errorf("host name %q: a label is empty, longer than 63 bytes, or has a hyphen at its end", name)
 		}
-		for _, c := range label {
-			if c != '-' && (c < '0' || '9' < c) && (c < 'A' || 'Z' < c) && (c < 'a' || 'z' < c) {
-				return fmt.Errorf("host name %q: %q is not a letter, digit or hyphen", name, c)
-			}
+		if strings.Trim(label, letters+digits+"-") != "" {
+			return fmt.Errorf("host name %q: only letters, digits and hyphens are allowed", name)
 		}
 	}
 	return nil
 }
 
-// parseLevel reads a log level as the command line and arcinit.toml spell it.
-func parseLevel(s string) (slog.Level, error) {
-	switch s {
-	case "debug":
-		return slog.LevelDebug, nil
-	case "info":
-		return slog.LevelInfo, nil
-	case "warn":
-		return slog.LevelWarn, nil
-	case "error":
-		return slog.LevelError, nil
-	}
-	return 0, fmt.Errorf("log level %q: not debug, info, warn or error", s)
-}
+const (
+	letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	digits  = "0123456789"
+)
 
 // checkPath reports why p cannot be the path of a file in the guest.
 func checkPath(p string) error {
 	if !strings.HasPrefix(p, "/") {
-		return fmt.Errorf("path %q: not absolute", p)
+		return fmt.Errorf("%q is not an absolute path", p)
 	}
 	return nil
 }
 
-// setHostname, setLog, setAgent and setNotify validate a value for the key of that name,
-// whichever source it came from.
-
-func (c *Config) setHostname(v string) error {
-	if err := CheckHostname(v); err != nil {
-		return err
+func parseLevel(s string) (level slog.Level, err error) {
+	if level.UnmarshalText([]byte(s)) != nil {
+		err = fmt.Errorf("log level %q is not debug, info, warn or error", s)
 	}
-	c.Hostname = v
-	return nil
-}
-
-func (c *Config) setLog(v string) error {
-	level, err := parseLevel(v)
-	if err != nil {
-		return err
-	}
-	c.Log = level
-	return nil
-}
-
-func (c *Config) setAgent(v string) error {
-	if err := checkPath(v); err != nil {
-		return err
-	}
-	c.Agent = v
-	return nil
-}
-
-func (c *Config) setNotify(v string) error {
-	address, err := notify.Parse(v)
-	if err != nil {
-		return err
-	}
-	c.Notify = address
-	return nil
-}
-
-// Load puts the configuration together: the defaults, then the file that the
-// command line names (else DefaultFile, which may be absent), then the command
-// line. readFile reads a file of the guest (os.ReadFile). The Config is always
-// usable; the error joins all that was refused.
-func Load(cmdline CommandLine, readFile func(string) ([]byte, error)) (Config, error) {
-	c := Default()
-	path, named := cmdline.File()
-	errFile := c.mergeFile(path, named, readFile)
-	return c, errors.Join(errFile, c.mergeCommandLine(cmdline))
+	return level, err
 }

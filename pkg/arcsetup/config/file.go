@@ -3,15 +3,15 @@ package config
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/BurntSushi/toml"
 )
 
-// file is arcinit.toml.
+// file is arcinit.toml. A key that is absent has a nil pointer.
 type file struct {
 	Hostname *string
 	Log      *string
@@ -28,111 +28,80 @@ type file struct {
 	Binfmt  []binfmtFile
 }
 
-// mergeFile takes over what the configuration file says. A file that is not
-// TOML, or has a value of the wrong type, is refused as a whole, so that half
-// of an edit never holds; a value out of range is refused alone.
-func (c *Config) mergeFile(path string, mustExist bool, readFile func(string) ([]byte, error)) error {
-	text, err := readFile(path)
-	if errors.Is(err, fs.ErrNotExist) && !mustExist {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("configuration not read, defaults used: %w", err)
-	}
-	return c.merge(path, string(text))
-}
-
-func (c *Config) merge(path, text string) error {
+// mergeFile sets what the text of the configuration file path configures. A file
+// that is not TOML, or has a value of the wrong type, is refused as a whole, so
+// that half of an edit is never used. Any other wrong value is refused alone.
+func (c *Config) mergeFile(path, text string) error {
 	var f file
 	meta, err := toml.Decode(text, &f)
 	if err != nil {
-		return fmt.Errorf("%s: refused, defaults used: %w", path, located(err))
+		return fmt.Errorf("%s: cannot parse this file; using the defaults: %w", path, located(err))
 	}
-	var errs []error
-	check := func(key string, err error) {
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %s: %w", path, key, err))
-		}
-	}
+	refused := refusals{source: path}
 	for _, key := range meta.Undecoded() {
 		if name := key.String(); !strings.HasPrefix(name, "docker.daemon.") && key[0] != "sysctl" {
-			check(name, errors.New("unknown key"))
+			refused.ignore(name, errors.New("unknown key"))
 		}
 	}
-	if f.Hostname != nil {
-		check("hostname", c.setHostname(*f.Hostname))
-	}
-	if f.Log != nil {
-		check("log", c.setLog(*f.Log))
-	}
-	if f.Agent.Path != nil {
-		check("agent.path", c.setAgent(*f.Agent.Path))
-	}
+	refused.add("hostname", take(&c.Hostname, f.Hostname, checked(CheckHostname)))
+	refused.add("log", take(&c.Log, f.Log, parseLevel))
+	refused.add("agent.path", take(&c.Agent, f.Agent.Path, checked(checkPath)))
+	refused.add("shutdown.grace", take(&c.Grace, f.Shutdown.Grace, parseGrace))
+	refused.add("shutdown.without_poweroff", take(&c.WithoutPowerOff, f.Shutdown.WithoutPowerOff, checked(checkPowerOff)))
 	if f.DNS.Nameservers != nil {
-		check("dns.nameservers", c.setNameservers(f.DNS.Nameservers))
+		c.setNameservers(f.DNS.Nameservers, &refused)
 	}
-	c.Network.merge(f.Network, check)
-	if f.Shutdown.Grace != nil {
-		check("shutdown.grace", c.setGrace(*f.Shutdown.Grace))
-	}
-	if f.Shutdown.WithoutPowerOff != nil {
-		check("shutdown.without_poweroff", c.setWithoutPowerOff(*f.Shutdown.WithoutPowerOff))
-	}
-	for _, err := range c.setServices(f.Service) {
-		check("service", err)
-	}
-	for _, err := range c.setHandlers(f.Binfmt) {
-		check("binfmt", err)
-	}
-	for _, err := range c.setSysctls(f.Sysctl) {
-		check("sysctl", err)
-	}
+	c.setNetwork(f.Network, &refused)
+	c.setServices(f.Service, &refused)
+	c.setHandlers(f.Binfmt, &refused)
+	c.setSysctls("", f.Sysctl, &refused)
 	c.DockerDaemon = f.Docker.Daemon
-	return errors.Join(errs...)
+	return errors.Join(refused.errs...)
 }
 
-func (c *Config) setNameservers(values []string) error {
-	var addrs []netip.Addr
-	for _, v := range values {
-		addr, err := netip.ParseAddr(v)
-		if err != nil {
-			return fmt.Errorf("%q is not an IP address", v)
-		}
-		addrs = append(addrs, addr)
-	}
-	if len(addrs) == 0 {
-		return errors.New("no address in it")
-	}
-	c.Nameservers = addrs
-	return nil
-}
-
-func (c *Config) setGrace(v string) error {
-	d, err := time.ParseDuration(v)
-	if err != nil || d < 0 {
-		return fmt.Errorf("%q is not a duration such as \"25s\"", v)
-	}
-	c.Grace = d
-	return nil
-}
-
-func (c *Config) setWithoutPowerOff(v string) error {
-	if v != "reboot" && v != "halt" {
-		return fmt.Errorf("%q is not reboot or halt", v)
-	}
-	c.WithoutPowerOff = v
-	return nil
-}
-
-// CheckFile reports all that Load would refuse in the configuration file text,
-// which came from path.
+// CheckFile returns the errors that Load would return for the configuration file
+// path with this text.
 func CheckFile(path string, text []byte) error {
 	c := Default()
-	return c.merge(path, string(text))
+	return c.mergeFile(path, string(text))
 }
 
-// located puts the line into an error of the TOML decoder that only carries it
-// beside its message; type errors have it in theirs.
+func (c *Config) setNameservers(values []string, refused *refusals) {
+	addrs := make([]netip.Addr, len(values))
+	err := errors.New("the list is empty")
+	for i, v := range values {
+		if addrs[i], err = netip.ParseAddr(v); err != nil {
+			err = fmt.Errorf("%q is not an IP address", v)
+			break
+		}
+	}
+	if err != nil {
+		refused.add("dns.nameservers", fmt.Errorf("%w; using %v", err, c.Nameservers))
+		return
+	}
+	c.Nameservers = addrs
+}
+
+func parseGrace(v string) (time.Duration, error) {
+	d, err := time.ParseDuration(v)
+	if err != nil || d < 0 {
+		return 0, fmt.Errorf("%q is not a duration such as \"25s\"", v)
+	}
+	return d, nil
+}
+
+func checkPowerOff(v string) error { return checkWord(v, "reboot", "halt") }
+
+// checkWord reports that v is none of the words.
+func checkWord(v string, words ...string) error {
+	if !slices.Contains(words, v) {
+		return fmt.Errorf("%q is not one of %s", v, strings.Join(words, ", "))
+	}
+	return nil
+}
+
+// located adds the line to a syntax error of the TOML decoder, whose message does
+// not have it. The message of a type error does.
 func located(err error) error {
 	var parse toml.ParseError
 	if errors.As(err, &parse) {

@@ -9,19 +9,20 @@ import (
 	"strings"
 )
 
-// Network is what the host says of the network.
+// Network is what the host configures of the network.
 type Network struct {
-	// Primary and Bridge name a NIC by link name or MAC address; empty leaves
-	// the choice to the order of the NICs.
+	// Primary and Bridge name a NIC by link name or MAC address. If empty, the
+	// order of the NICs decides.
 	Primary, Bridge string
 	// NICs are further NICs with a role.
 	NICs []NIC
-	// ProbeAddress has an address looked for on the link before it is used.
+	// ProbeAddress has the daemon check that no other host uses an address
+	// before it takes the address.
 	ProbeAddress bool
-	// ReleaseOnPowerOff gives the leases back before the system powers off.
+	// ReleaseOnPowerOff releases the leases before the system powers off.
 	ReleaseOnPowerOff bool
-	// IPv6Router forwards IPv6, and takes what routers announce on the primary
-	// NIC nevertheless.
+	// IPv6Router forwards IPv6 and still accepts router advertisements on the
+	// primary NIC.
 	IPv6Router bool
 }
 
@@ -29,97 +30,76 @@ type Network struct {
 type NIC struct {
 	NIC  string // link name or MAC address
 	Role string // dhcp, dhcp-no-route, static or off
-	// Address is that of a static NIC, with the length of its subnet's prefix.
+	// Address is the address and prefix length of a NIC with the role static.
 	Address netip.Prefix
 }
 
 // networkFile is [network] of arcinit.toml.
 type networkFile struct {
 	Primary, Bridge   *string
-	ProbeAddress      *bool `toml:"probe_address"`
-	ReleaseOnPowerOff *bool `toml:"release_on_poweroff"`
-	IPv6Router        *bool `toml:"ipv6_router"`
+	ProbeAddress      bool `toml:"probe_address"`
+	ReleaseOnPowerOff bool `toml:"release_on_poweroff"`
+	IPv6Router        bool `toml:"ipv6_router"`
 	NIC               []struct {
 		NIC, Role string
 		Address   *string
 	}
 }
 
-var nicRoles = []string{"dhcp", "dhcp-no-route", "static", "off"}
-
-// merge takes over what the file says; check is told what of it is refused.
-func (n *Network) merge(f networkFile, check func(key string, err error)) {
-	if f.Primary != nil {
-		check("network.primary", setNIC(&n.Primary, *f.Primary))
-	}
-	if f.Bridge != nil {
-		check("network.bridge", setNIC(&n.Bridge, *f.Bridge))
-	}
-	take(&n.ProbeAddress, f.ProbeAddress)
-	take(&n.ReleaseOnPowerOff, f.ReleaseOnPowerOff)
-	take(&n.IPv6Router, f.IPv6Router)
-	for i, entry := range f.NIC {
-		nic := NIC{NIC: entry.NIC, Role: entry.Role}
+// setNetwork sets what the file configures.
+func (n *Network) setNetwork(f networkFile, refused *refusals) {
+	refused.add("network.primary", take(&n.Primary, f.Primary, checked(checkNIC)))
+	refused.add("network.bridge", take(&n.Bridge, f.Bridge, checked(checkNIC)))
+	n.ProbeAddress, n.ReleaseOnPowerOff, n.IPv6Router = f.ProbeAddress, f.ReleaseOnPowerOff, f.IPv6Router
+	for i, e := range f.NIC {
+		nic := NIC{NIC: e.NIC, Role: e.Role}
 		var err error
-		if entry.Address != nil {
-			nic.Address, err = parseAddress(*entry.Address)
+		if e.Address != nil {
+			nic.Address, err = parseAddress(*e.Address)
 		}
 		if err == nil {
-			err = n.add(nic)
+			err = n.check(nic)
 		}
 		if err != nil {
-			check("network.nic", fmt.Errorf("%d (%s): %w", i+1, entry.NIC, err))
+			refused.ignore(entry("network.nic", i, e.NIC), err)
+			continue
 		}
+		n.NICs = append(n.NICs, nic)
 	}
 }
 
-// take takes over a value that was given.
-func take[T any](value, given *T) {
-	if given != nil {
-		*value = *given
-	}
-}
-
-// add takes over a NIC if it makes sense.
-func (n *Network) add(nic NIC) error {
+// check reports why nic cannot be added to the others.
+func (n *Network) check(nic NIC) error {
 	if err := checkNIC(nic.NIC); err != nil {
 		return err
 	}
-	same := func(name string) bool { return strings.EqualFold(name, nic.NIC) }
+	if err := checkWord(nic.Role, "dhcp", "dhcp-no-route", "static", "off"); err != nil {
+		return fmt.Errorf("role %w", err)
+	}
+	same := func(other NIC) bool { return strings.EqualFold(other.NIC, nic.NIC) }
 	switch {
-	case !slices.Contains(nicRoles, nic.Role):
-		return fmt.Errorf("role %q: not one of %s", nic.Role, strings.Join(nicRoles, ", "))
-	case same(n.Primary) || same(n.Bridge) || slices.ContainsFunc(n.NICs, func(other NIC) bool { return same(other.NIC) }):
-		return errors.New("this NIC has a role already")
+	case slices.ContainsFunc(slices.Concat(n.NICs, []NIC{{NIC: n.Primary}, {NIC: n.Bridge}}), same):
+		return errors.New("this NIC already has a role")
 	case nic.Role == "static" && !nic.Address.IsValid():
-		return errors.New("role static: no address")
+		return errors.New("role \"static\" needs an address")
 	case nic.Role != "static" && nic.Address.IsValid():
-		return fmt.Errorf("role %s: an address is for the role static", nic.Role)
+		return fmt.Errorf("role %q does not take an address", nic.Role)
 	}
-	n.NICs = append(n.NICs, nic)
 	return nil
 }
 
-// setNIC validates the name of a NIC for a key, whichever source it came from.
-func setNIC(name *string, v string) error {
-	if err := checkNIC(v); err != nil {
-		return err
-	}
-	*name = v
-	return nil
-}
-
-// maxLinkName is how long a link's name may be, in bytes (IFNAMSIZ of
-// linux/if.h, less the NUL).
+// maxLinkName is the longest name of a link, in bytes: IFNAMSIZ of linux/if.h
+// without the NUL.
 const maxLinkName = 15
 
-// checkNIC reports why v can be neither a link's name nor a MAC address.
+// checkNIC reports why v is neither a link name (dev_valid_name in
+// net/core/dev.c) nor a MAC address.
 func checkNIC(v string) error {
 	if _, err := net.ParseMAC(v); err == nil {
 		return nil
 	}
 	if v == "" || len(v) > maxLinkName || v == "." || v == ".." || strings.ContainsAny(v, "/: \t\n\v\f\r\x00") {
-		return fmt.Errorf("NIC %q: neither a link's name nor a MAC address", v)
+		return fmt.Errorf("NIC %q is neither a link name nor a MAC address", v)
 	}
 	return nil
 }
@@ -128,7 +108,7 @@ func checkNIC(v string) error {
 func parseAddress(v string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(v)
 	if err != nil || !p.Addr().Is4() || p.Bits() == 0 || p.Addr().IsUnspecified() || p.Addr().IsLoopback() || p.Addr().IsMulticast() {
-		return netip.Prefix{}, fmt.Errorf("address %q: not a host's IPv4 address such as \"192.0.2.5/24\"", v)
+		return netip.Prefix{}, fmt.Errorf("address %q is not a host's IPv4 address such as \"192.0.2.5/24\"", v)
 	}
 	return p, nil
 }

@@ -8,40 +8,35 @@ import (
 	"time"
 )
 
-// Root is the root file system that the kernel command line asks for
-// (Documentation/admin-guide/kernel-parameters.rst; root= and the rest mean what
-// they mean to the kernel).
+// Root is the root file system that the kernel command line asks for. The
+// parameters mean what they mean to the kernel
+// (Documentation/admin-guide/kernel-parameters.rst).
 type Root struct {
-	// Device is root= as it stands there; empty keeps the initramfs.
+	// Device is the value of root=; if empty, the initramfs is the root.
 	Device string
-	// Types are the file systems to try (rootfstype=); none leaves it to what
-	// is found on the device.
+	// Types are the file systems to try (rootfstype=); if there are none, the
+	// device's own superblock decides.
 	Types []string
-	// Options are the file system's own (rootflags=).
+	// Options are the file system's mount options (rootflags=).
 	Options string
 	// Writable is rw, as opposed to ro, the default.
 	Writable bool
-	// Wait is how long the device is waited for (rootwait, rootwait=SECONDS);
-	// WaitForever has no end.
+	// Wait is how long to wait for the device (rootwait, rootwait=SECONDS).
 	Wait time.Duration
 }
 
 // WaitForever is the Root.Wait of a rootwait without a number.
 const WaitForever time.Duration = -1
 
-// DefaultRootWait is how long the root is waited for where nothing is said. The
-// kernel would not wait; but here a module for the disk may still be loading.
+// DefaultRootWait is Root.Wait without rootwait. The kernel would not wait, but it
+// has no disk driver that is still being loaded.
 const DefaultRootWait = 10 * time.Second
 
-// maxRootWait keeps a number of seconds within a time.Duration. It is the
-// kernel's own limit: an int of milliseconds.
-const maxRootWait = (1<<31 - 1) / 1000
-
-// Root returns the root that the command line asks for, and what is wrong with
-// how it does; the rest holds all the same.
+// Root returns the root that the command line asks for. It is usable whatever the
+// error, which joins one error for each wrong value.
 func (l CommandLine) Root() (Root, error) {
 	r := Root{Wait: DefaultRootWait}
-	var errs []error
+	refused := refusals{source: "kernel command line"}
 	for _, p := range l {
 		switch p.Key {
 		case "root":
@@ -55,24 +50,20 @@ func (l CommandLine) Root() (Root, error) {
 				r.Writable = p.Key == "rw"
 			}
 		case "rootwait":
-			wait, err := parseRootWait(p)
-			if err != nil {
-				errs = append(errs, fmt.Errorf("kernel command line: rootwait=%s: %w", p.Value, err))
+			if p.Flag {
+				r.Wait = WaitForever
 				continue
 			}
-			r.Wait = wait
+			refused.add(p.Key, take(&r.Wait, &p.Value, parseRootWait))
 		}
 	}
-	return r, errors.Join(errs...)
+	return r, errors.Join(refused.errs...)
 }
 
-func parseRootWait(p Param) (time.Duration, error) {
-	if p.Flag {
-		return WaitForever, nil
-	}
-	seconds, err := strconv.ParseUint(p.Value, 10, 31)
-	if err != nil || seconds > maxRootWait {
-		return 0, fmt.Errorf("not a number of seconds up to %d", maxRootWait)
+func parseRootWait(v string) (time.Duration, error) {
+	seconds, err := strconv.ParseUint(v, 10, 31)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a number of seconds", v)
 	}
 	return time.Duration(seconds) * time.Second, nil
 }

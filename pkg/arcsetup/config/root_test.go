@@ -28,11 +28,11 @@ func TestRoot(t *testing.T) {
 		{cmdline: "root=/dev/vda rootwait=0", want: Root{Device: "/dev/vda"}},
 		{cmdline: "root=/dev/vda rootwait rootwait=90", want: Root{Device: "/dev/vda", Wait: 90 * time.Second}},
 		{cmdline: "root=/dev/vda rootwait=90 rootwait", want: Root{Device: "/dev/vda", Wait: WaitForever}},
-		{cmdline: "root=/dev/vda rootwait=soon", want: Root{Device: "/dev/vda", Wait: DefaultRootWait}, err: "rootwait=soon"},
-		{cmdline: "root=/dev/vda rootwait=3 rootwait=-1", want: Root{Device: "/dev/vda", Wait: 3 * time.Second}, err: "rootwait=-1"},
-		{cmdline: "rootwait=9999999999", want: Root{Wait: DefaultRootWait}, err: "rootwait=9999999999"},
-		{cmdline: "rootwait=2147484", want: Root{Wait: DefaultRootWait}, err: "up to 2147483"},
-		{cmdline: "rootwait=", want: Root{Wait: DefaultRootWait}, err: "rootwait="},
+		{cmdline: "root=/dev/vda rootwait=soon", want: Root{Device: "/dev/vda", Wait: DefaultRootWait}, err: "rootwait: \"soon\""},
+		{cmdline: "root=/dev/vda rootwait=3 rootwait=-1", want: Root{Device: "/dev/vda", Wait: 3 * time.Second}, err: "rootwait: \"-1\""},
+		{cmdline: "rootwait=9999999999", want: Root{Wait: DefaultRootWait}, err: "rootwait: \"9999999999\""},
+		{cmdline: "rootwait=2147483647", want: Root{Wait: 2147483647 * time.Second}},
+		{cmdline: "rootwait=", want: Root{Wait: DefaultRootWait}, err: "rootwait: "},
 		{cmdline: "root= rootfstype=", want: Root{Types: []string{}, Wait: DefaultRootWait}},
 	} {
 		got, err := ParseCommandLine(tt.cmdline).Root()

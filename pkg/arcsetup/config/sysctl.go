@@ -9,23 +9,20 @@ import (
 	"strings"
 )
 
-// heldSysctls are kernel parameters that the set-up sees to, by path below
-// /proc/sys: another value would undo what it promises.
+// heldSysctls are the kernel parameters that the set-up sets itself, or that
+// would undo what it sets: conf/all/forwarding is another name of ip_forward.
 func heldSysctls() []string {
-	return []string{"fs/nr_open", "kernel/hostname", "kernel/modprobe", "net/ipv4/ip_forward"}
+	return []string{"fs/nr_open", "kernel/hostname", "kernel/modprobe", "net/ipv4/ip_forward", "net/ipv4/conf/all/forwarding"}
 }
 
-// setSysctls takes over [sysctl] of arcinit.toml, whose keys are written as for
-// sysctl(8). The errors name those that are refused.
-func (c *Config) setSysctls(table map[string]any) (errs []error) {
+// setSysctls adds the kernel parameters of a table of arcinit.toml, which is for
+// those below prefix: [sysctl], or a table in it, since vm.swappiness is a table
+// vm with a key in it to TOML.
+func (c *Config) setSysctls(prefix string, table map[string]any, refused *refusals) {
 	for _, key := range slices.Sorted(maps.Keys(table)) {
-		path := sysctlPath(key)
-		if sub, ok := table[key].(map[string]any); ok { // vm.swappiness = 1, without quotes
-			inner := make(map[string]any, len(sub))
-			for k, v := range sub {
-				inner[path+"/"+sysctlPath(k)] = v
-			}
-			errs = append(errs, c.setSysctls(inner)...)
+		path := prefix + sysctlPath(key)
+		if inner, ok := table[key].(map[string]any); ok {
+			c.setSysctls(path+"/", inner, refused)
 			continue
 		}
 		value, err := sysctlValue(table[key])
@@ -33,7 +30,7 @@ func (c *Config) setSysctls(table map[string]any) (errs []error) {
 			err = checkSysctl(path)
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", strings.ReplaceAll(path, "/", "."), err))
+			refused.ignore("sysctl: "+path, err)
 			continue
 		}
 		if c.Sysctls == nil {
@@ -41,16 +38,17 @@ func (c *Config) setSysctls(table map[string]any) (errs []error) {
 		}
 		c.Sysctls[path] = value
 	}
-	return errs
 }
 
-// sysctlPath is the path below /proc/sys of a key, whose parts are separated by dots
-// or, where a dot is in a part, by slashes.
+// sysctlPath returns the path below /proc/sys of a key as sysctl.d(5) spells it.
+// If a slash comes before any dot, the key is the path. Otherwise dots and slashes
+// change places: "net.ipv4.conf.eth0/100.rp_filter" is about the link eth0.100.
 func sysctlPath(key string) string {
-	if strings.Contains(key, "/") {
+	key = strings.TrimPrefix(key, "/")
+	if at := strings.IndexAny(key, "./"); at < 0 || key[at] == '/' {
 		return key
 	}
-	return strings.ReplaceAll(key, ".", "/")
+	return strings.NewReplacer(".", "/", "/", ".").Replace(key)
 }
 
 func checkSysctl(path string) error {
@@ -60,7 +58,7 @@ func checkSysctl(path string) error {
 		}
 	}
 	if slices.Contains(heldSysctls(), path) {
-		return errors.New("the set-up itself sees to this one")
+		return errors.New("the set-up needs its own value of this parameter")
 	}
 	return nil
 }
@@ -71,7 +69,7 @@ func sysctlValue(v any) (string, error) {
 		return strconv.FormatInt(v, 10), nil
 	case string:
 		if v == "" || strings.ContainsAny(v, "\n\x00") {
-			return "", fmt.Errorf("%q is not one line", v)
+			return "", fmt.Errorf("%q is not one line of text", v)
 		}
 		return v, nil
 	}

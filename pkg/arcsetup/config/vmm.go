@@ -13,60 +13,53 @@ import (
 // VMM's configuration file.
 const VMMConfigKey = "ARCBOX_VMM_CONFIG"
 
-// vmmDefaultFile is read where VMMConfigKey names none that can be used.
+// vmmDefaultFile is read if VMMConfigKey names no file with a subnet.
 const vmmDefaultFile = "/etc/arcbox/vmm.toml"
 
-// DefaultSandboxSubnet is the sandbox subnet of a VMM that says nothing of it.
-func DefaultSandboxSubnet() netip.Prefix {
-	return netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 20, 0, 0}), 16)
-}
+// defaultSandboxSubnet is the sandbox subnet if no file has one.
+const defaultSandboxSubnet = "172.20.0.0/16"
 
-// SandboxSubnet reads the sandbox subnet, `network.cidr` of the VMM's
-// configuration: from named (empty for none), else from /etc/arcbox/vmm.toml,
-// else the default. The error says what was passed over and why; the prefix is
-// usable all the same. The other keys of that file belong to the VMM.
-func SandboxSubnet(named string, readFile func(string) ([]byte, error)) (netip.Prefix, error) {
+// SandboxSubnet returns the sandbox subnet: `network.cidr` of the file named
+// (empty for none), else of /etc/arcbox/vmm.toml, else the default. The prefix is
+// usable whatever the error, which joins one error for each file that cannot be
+// used. The other keys of those files are the VMM's.
+func SandboxSubnet(named string, readFile func(string) ([]byte, error)) (subnet netip.Prefix, err error) {
 	var errs []error
-	if named != "" {
-		subnet, err := readSubnet(named, readFile)
-		if err == nil && subnet.IsValid() {
-			return subnet, nil
+	for i, path := range []string{named, vmmDefaultFile} {
+		if path == "" || subnet.IsValid() {
+			continue
 		}
-		if err != nil {
+		subnet, err = readSubnet(path, readFile)
+		if err != nil && (i == 0 || !errors.Is(err, fs.ErrNotExist)) {
 			errs = append(errs, err)
 		}
 	}
-	subnet, err := readSubnet(vmmDefaultFile, readFile)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		errs = append(errs, err)
-	}
 	if !subnet.IsValid() {
-		subnet = DefaultSandboxSubnet()
+		subnet = netip.MustParsePrefix(defaultSandboxSubnet)
 	}
 	for i, err := range errs {
-		errs[i] = fmt.Errorf("sandbox subnet %s used: %w", subnet, err)
+		errs[i] = fmt.Errorf("VMM configuration: %w; using the sandbox subnet %s", err, subnet)
 	}
 	return subnet, errors.Join(errs...)
 }
 
-// readSubnet returns the zero Prefix, and no error, where the file has no
-// network.cidr.
+// readSubnet returns the zero Prefix and no error if the file has no network.cidr.
 func readSubnet(path string, readFile func(string) ([]byte, error)) (netip.Prefix, error) {
 	text, err := readFile(path)
 	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("VMM configuration: %w", err)
+		return netip.Prefix{}, err
 	}
 	var vmm struct{ Network struct{ CIDR string } }
 	if _, err := toml.Decode(string(text), &vmm); err != nil {
-		return netip.Prefix{}, fmt.Errorf("VMM configuration %s: %w", path, located(err))
+		return netip.Prefix{}, fmt.Errorf("%s: %w", path, located(err))
 	}
 	if vmm.Network.CIDR == "" {
 		return netip.Prefix{}, nil
 	}
 	subnet, err := netip.ParsePrefix(vmm.Network.CIDR)
-	// A subnet of every address would open the firewall for all.
+	// The firewall would accept every address of a subnet of length 0.
 	if err != nil || !subnet.Addr().Is4() || subnet.Bits() == 0 {
-		return netip.Prefix{}, fmt.Errorf("VMM configuration %s: network.cidr: %q is not an IPv4 subnet such as 172.20.0.0/16", path, vmm.Network.CIDR)
+		return netip.Prefix{}, fmt.Errorf("%s: network.cidr: %q is not an IPv4 subnet such as %s", path, vmm.Network.CIDR, defaultSandboxSubnet)
 	}
 	return subnet.Masked(), nil
 }

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -17,15 +16,12 @@ import (
 // setSysctls sets the NIC's kernel parameters. Any goroutine may call it.
 func (w *worker) setSysctls() error {
 	var errs []error
-	set := func(key, value string) { errs = append(errs, setSysctl(w.d.cfg.Proc, key, value)) }
-	switch {
-	case w.Role == RoleBridge:
+	set := func(key, value string) { errs = append(errs, setSysctl(key, value)) }
+	if w.Role == RoleBridge {
 		// The NIC answers ARP for the containers, and at once: by default the kernel
 		// delays proxied answers by up to 0.8 s.
 		set("net/ipv4/conf/"+w.Name+"/proxy_arp", "1")
 		set("net/ipv4/neigh/"+w.Name+"/proxy_delay", "0")
-	case w.wasBridge:
-		set("net/ipv4/conf/"+w.Name+"/proxy_arp", "0")
 	}
 	if w.Role == RolePrimary && w.d.cfg.IPv6Router {
 		// 2 accepts router advertisements although the guest forwards IPv6
@@ -35,8 +31,8 @@ func (w *worker) setSysctls() error {
 	return errors.Join(errs...)
 }
 
-func setSysctl(proc, key, value string) error {
-	if err := os.WriteFile(filepath.Join(proc, "sys", key), []byte(value+"\n"), 0o644); err != nil {
+func setSysctl(key, value string) error {
+	if err := os.WriteFile("/proc/sys/"+key, []byte(value+"\n"), 0o644); err != nil {
 		return fmt.Errorf("set %s to %s: %w", key, value, err)
 	}
 	return nil
@@ -45,15 +41,6 @@ func setSysctl(proc, key, value string) error {
 // kernel is rtnetlink, over one socket: opening a socket takes longer than most
 // requests. The zero Handle opens one for each request.
 type kernel struct{ *netlink.Handle }
-
-// openKernel returns a kernel that works even with an error.
-func openKernel() (kernel, error) {
-	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err != nil {
-		return kernel{&netlink.Handle{}}, fmt.Errorf("open a netlink socket: %w", err)
-	}
-	return kernel{h}, nil
-}
 
 // setMTU sets link's MTU, in bytes; 0 leaves it alone. It always asks the kernel,
 // because link may be out of date.

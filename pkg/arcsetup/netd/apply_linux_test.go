@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestNetOfLink has link 2 ask for routes beside link 3 and a bridge of containers.
+// TestNetOfLink checks routes for link 2 beside link 3 and a bridge of containers.
 func TestNetOfLink(t *testing.T) {
 	connected := func(index int, dst string) netlink.Route {
 		return netlink.Route{LinkIndex: index, Dst: ipNet(netip.MustParsePrefix(dst)), Protocol: unix.RTPROT_KERNEL, Scope: netlink.SCOPE_LINK}

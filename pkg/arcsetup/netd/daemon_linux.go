@@ -34,7 +34,7 @@ type daemon struct {
 	cfg        Config
 	log        *slog.Logger
 	newClient  func(*counter) exchanger
-	applyRules func(add, remove []firewall.Rule) (changed bool, err error)
+	applyRules func(add, remove []firewall.Rule) error
 	fail       context.CancelCauseFunc // ends the daemon with an error
 	wg         sync.WaitGroup          // all goroutines
 
@@ -43,7 +43,7 @@ type daemon struct {
 	workers      map[int]*worker // by link index
 	bridge       string          // the link name in the firewall's rules, if any
 	firewallErrs seen
-	rivals       seen // other programs' default routes
+	hasRival     bool // another program's default route has been logged
 
 	// before has what the last Run's report says, and the state of NICs that have
 	// gone since.
@@ -52,8 +52,7 @@ type daemon struct {
 	mu     sync.Mutex // guards report, which workers change
 	report Report
 
-	changed    chan struct{} // filled when the report has changed
-	reportErrs seen
+	changed chan struct{} // filled when the report has changed
 }
 
 func newDaemon(cfg Config, log *slog.Logger) *daemon {
@@ -79,8 +78,8 @@ func (d *daemon) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if d.kernel, err = openKernel(); err != nil {
-		d.log.Warn("cannot keep a netlink socket; opening one for each request", "err", err)
+	if d.kernel.Handle, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		return fmt.Errorf("open a netlink socket: %w", err)
 	}
 	defer d.kernel.Close()
 	switch d.before, err = ReadReport(d.cfg.ReportPath); {
@@ -93,7 +92,7 @@ func (d *daemon) run(ctx context.Context) error {
 		d.log.Warn("cannot read the previous leases; starting without them", "err", err)
 	}
 	if d.cfg.IPv6Router {
-		if err := setSysctl(d.cfg.Proc, "net/ipv6/conf/all/forwarding", "1"); err != nil {
+		if err := setSysctl("net/ipv6/conf/all/forwarding", "1"); err != nil {
 			d.log.Warn("cannot forward IPv6", "err", err)
 		}
 	}
@@ -168,14 +167,7 @@ func (d *daemon) handle(ctx context.Context, messages []syscall.NetlinkMessage) 
 				w.disturb()
 			}
 		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
-			switch {
-			case isDisturbing(m):
-				for _, w := range d.workers {
-					w.disturb()
-				}
-			case isRival(m):
-				d.logRivals()
-			}
+			d.routeChanged(m)
 		}
 	}
 }
@@ -256,20 +248,14 @@ func (d *daemon) setFirewall(bridge string) {
 		remove = firewall.BridgeRules(d.bridge)
 	}
 	d.bridge = bridge
-	changed, err := d.applyRules(add, remove)
-	if changed {
-		d.log.Debug("firewall rules changed", "added", add, "removed", remove)
-	}
 	text := ""
-	if err != nil {
+	if err := d.applyRules(add, remove); err != nil {
 		text = err.Error()
 		if len(d.firewallErrs.unseen(text)) > 0 {
 			d.log.Error("cannot apply all firewall rules", "err", err)
 		}
 	}
-	if text != d.report.FirewallError { // only this goroutine changes it
-		d.updateReport(func(r *Report) { r.FirewallError = text })
-	}
+	d.updateReport(func(r *Report) { r.FirewallError = text })
 }
 
 // start starts a worker for a NIC, unless the NIC has one.
@@ -296,9 +282,8 @@ func (d *daemon) start(ctx context.Context, a assignment) {
 		done:       make(chan struct{}),
 		mtu:        link.Attrs().MTU,
 		last:       d.before.leased(mac, d.cfg.Now()),
-		wasBridge:  d.before.hasRole(a.Name, RoleBridge),
 	}
-	w.link.set(link)
+	w.link.Store(link.Attrs())
 	w.dhcp = d.newClient(&w.counter)
 	d.workers[index] = w
 	d.before.forget(mac)
@@ -355,16 +340,11 @@ func (d *daemon) keepReport(ctx context.Context) {
 	}
 }
 
-// writeReport writes the report. It logs each reason why it cannot once.
 func (d *daemon) writeReport() {
 	d.mu.Lock()
 	err := d.report.write(d.cfg.ReportPath)
 	d.mu.Unlock()
-	if err == nil {
-		d.reportErrs = nil
-		return
-	}
-	if len(d.reportErrs.unseen(err.Error())) > 0 {
+	if err != nil {
 		d.log.Warn("cannot write the network report", "err", err)
 	}
 }

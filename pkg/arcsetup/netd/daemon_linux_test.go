@@ -27,13 +27,12 @@ import (
 type running struct {
 	*daemon
 	logged *logLines
-	result <-chan error // what it returns
-	end    func() error // ends it and returns its error
+	result <-chan error // of run
+	end    func() error // ends the daemon and returns its error
 }
 
-// startDaemon runs a daemon on the links eth0 and eth1, which the sysfs that it is
-// given has a device behind, as far as they are there. Its clock is speed times as
-// fast as the real one.
+// startDaemon runs a daemon. In its sysfs, eth0 and eth1 are NICs, whether the links
+// exist or not. Its clock runs speed times as fast as the real clock.
 func startDaemon(t *testing.T, cfg Config, speed time.Duration, change ...func(*daemon)) running {
 	t.Helper()
 	begin := time.Now()
@@ -52,12 +51,12 @@ func startDaemon(t *testing.T, cfg Config, speed time.Duration, change ...func(*
 	return running{d, logged, result, func() error { cancel(); return <-result }}
 }
 
-// nic returns the report's NIC of role as a reader sees it.
+// nic returns the NIC with the role from the report's file.
 func (r running) nic(t *testing.T, role Role) NIC {
 	t.Helper()
 	report, err := ReadReport(r.cfg.ReportPath)
 	if err != nil {
-		return NIC{} // not there yet
+		return NIC{} // there is no file yet
 	}
 	for _, n := range report.NICs {
 		if n.Role == role {
@@ -86,7 +85,7 @@ func TestPrimaryAndBridge(t *testing.T) {
 		raw(dhcpv4.OptionClasslessStaticRoute, 0, 10, 0, 2, 2, 24, 198, 51, 100, 192, 0, 2, 1)))
 	serve(t, far, "eth1", granting(t, "192.168.64.7", raw(dhcpv4.OptionClasslessStaticRoute, 0, 192, 168, 64, 1)))
 
-	// What was there before.
+	// Configuration from before the daemon.
 	for _, link := range []string{"eth0", "eth1"} {
 		ip(t, "link", "set", link, "up")
 	}
@@ -118,7 +117,7 @@ func TestPrimaryAndBridge(t *testing.T) {
 		t.Errorf("routes:\n%s\nwant neither the old DHCP route nor other routes of eth1", routes)
 	}
 	addrs := ip(t, "-4", "addr")
-	// The lifetimes are the lease's hour, of which some has gone.
+	// The lifetimes are what is left of the lease's hour.
 	for _, want := range []string{`203\.0\.113\.9/32`, `mtu 1400`, `valid_lft (3600|35\d\d)sec preferred_lft (3600|35\d\d)sec`} {
 		if !regexp.MustCompile(want).MatchString(addrs) {
 			t.Errorf("addresses:\n%s\nwant %q among them", addrs, want)
@@ -159,7 +158,7 @@ func TestPrimaryAndBridge(t *testing.T) {
 		t.Errorf("Run: %v", err)
 	}
 
-	// Ending leaves all as it is, and another run changes nothing.
+	// The end of the daemon changes nothing, and neither does the next run.
 	lasting := func() string {
 		return ip(t, "route") + "\n" + ip(t, "-4", "-o", "addr", "show", "scope", "global", "permanent") + "\n" +
 			addresses(t)
@@ -214,14 +213,14 @@ func TestRenewal(t *testing.T) {
 	}
 	far := newNamespace(t)
 	addNIC(t, far, "eth0", "10.0.2.1/24")
-	// Four seconds: a busy machine may take one for an answer.
+	// Four seconds of real time: on a busy machine an answer may take one.
 	short := dhcpv4.OptIPAddressLeaseTime(40 * time.Second)
 	s := serve(t, far, "eth0", granting(t, "10.0.2.15", short))
 	r := startDaemon(t, Config{}, 10)
 	eventually(t, "bound", r.bound(t, RolePrimary, "10.0.2.15/24"))
 	first, sofar := r.nic(t, RolePrimary), map[dhcpv4.TransactionID]bool{}
 	for _, m := range s.requests() {
-		sofar[m.TransactionID] = true // of which more may come, sent before the answer did
+		sofar[m.TransactionID] = true // further copies may still arrive
 	}
 	eventually(t, "renewed", func() bool { return r.nic(t, RolePrimary).Obtained.After(first.Obtained) })
 	if again := r.nic(t, RolePrimary); again.ConfiguredNS != first.ConfiguredNS {
@@ -242,7 +241,7 @@ func TestRenewal(t *testing.T) {
 		t.Error("no renewal has a transaction ID of its own")
 	}
 
-	// Another address: the old one goes, the routes stay.
+	// A renewal with another address removes the old address and keeps the routes.
 	s.become(granting(t, "10.0.2.16", short))
 	eventually(t, "other address", r.bound(t, RolePrimary, "10.0.2.16/24"))
 	if got := ip(t, "-4", "addr", "show", "eth0"); strings.Contains(got, "10.0.2.15") || !strings.Contains(got, "10.0.2.16") {
@@ -252,7 +251,7 @@ func TestRenewal(t *testing.T) {
 		t.Errorf("default route %q", got)
 	}
 
-	// NAK: starts over.
+	// After a NAK the daemon starts over.
 	accept := granting(t, "10.0.2.17", short)
 	s.become(func(request *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
 		reply := accept(request)
@@ -266,7 +265,7 @@ func TestRenewal(t *testing.T) {
 		t.Error("the NAK is not logged once")
 	}
 
-	// Silence: the address goes at the end of its time, and comes again.
+	// If the server is silent, the address goes when the lease expires.
 	s.become(func(*dhcpv4.DHCPv4) *dhcpv4.DHCPv4 { return nil })
 	eventually(t, "address gone", func() bool { return ip(t, "-4", "addr", "show", "eth0") == "" })
 	if got := ip(t, "route"); got != "" {
@@ -293,7 +292,7 @@ func TestServerComesLate(t *testing.T) {
 	r := startDaemon(t, Config{}, 1)
 	eventually(t, "warned that no server answers", func() bool { return r.logged.warnings(fmt.Sprintf("tries=%d", silent)) > 0 })
 	eventually(t, "asked as often as each try does", func() bool {
-		var tries []uint16 // by the time since the first
+		var tries []uint16 // seconds since the first try
 		asked := map[uint16]int{}
 		for _, m := range s.requests() {
 			if asked[m.NumSeconds]++; asked[m.NumSeconds] == 1 {
@@ -327,7 +326,7 @@ func TestNICsComeAndGo(t *testing.T) {
 	})
 	eventually(t, "said that there is no NIC", func() bool { return r.logged.count("no NIC has a role") > 0 })
 	for range 2 {
-		// A new NIC's far end, and with it its server, comes after it.
+		// The server starts after the NIC has appeared.
 		addNIC(t, far, "eth0", "10.0.2.1/24")
 		serve(t, far, "eth0", granting(t, "10.0.2.15"))
 		eventually(t, "bound", r.bound(t, RolePrimary, "10.0.2.15/24"))
@@ -342,7 +341,7 @@ func TestNICsComeAndGo(t *testing.T) {
 	}
 }
 
-// TestRenamed gives NICs other names, for one after the other.
+// TestRenamed renames both NICs. The bridge NIC gets the primary NIC's old name.
 func TestRenamed(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -359,13 +358,13 @@ func TestRenamed(t *testing.T) {
 	batches := make(chan batch, 10)
 	subnet := netip.MustParsePrefix("172.20.0.0/16")
 	r := startDaemon(t, Config{SandboxSubnet: subnet}, 1, func(d *daemon) {
-		d.applyRules = func(add, remove []firewall.Rule) (bool, error) {
+		d.applyRules = func(add, remove []firewall.Rule) error {
 			addresses, err := net.InterfaceAddrs()
 			if err != nil {
-				return false, err
+				return err
 			}
 			batches <- batch{fmt.Sprint(add), fmt.Sprint(remove), len(addresses) > 0}
-			return true, nil
+			return nil
 		}
 	})
 	rules := func(link string) string {
@@ -397,7 +396,8 @@ func TestRenamed(t *testing.T) {
 	must(t, r.end())
 }
 
-// TestLookAgain takes away what the daemon configured, and asks it to look again.
+// TestLookAgain changes proxy ARP and the firewall's answer, and asks the daemon to look
+// again.
 func TestLookAgain(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -411,11 +411,11 @@ func TestLookAgain(t *testing.T) {
 	refused := errors.New("refused")
 	r := startDaemon(t, Config{LookAgain: lookAgain}, 10, func(d *daemon) {
 		applied <- refused
-		d.applyRules = func(add, remove []firewall.Rule) (bool, error) {
+		d.applyRules = func(add, remove []firewall.Rule) error {
 			if len(add) == 0 || len(remove) > 0 {
 				t.Errorf("add %s, remove %s", add, remove)
 			}
-			return false, <-applied
+			return <-applied
 		}
 	})
 	eventually(t, "primary", r.bound(t, RolePrimary, "10.0.2.15/24"))
@@ -457,7 +457,7 @@ func TestCarrierComesLate(t *testing.T) {
 	eventually(t, "no carrier", func() bool { return r.nic(t, RolePrimary).State == StateNoCarrier })
 	peer("up")
 	eventually(t, "bound", r.bound(t, RolePrimary, "10.0.2.15/24"))
-	// A link that was down and comes back has lost its routes.
+	// A link that was down has lost its routes.
 	first := r.nic(t, RolePrimary)
 	ip(t, "link", "set", "eth0", "down")
 	eventually(t, "no routes", func() bool { return ip(t, "route") == "" })
@@ -466,7 +466,7 @@ func TestCarrierComesLate(t *testing.T) {
 	if got := ip(t, "route", "show", "default"); got != "default via 10.0.2.1 dev eth0 proto dhcp" {
 		t.Errorf("default route %q", got)
 	}
-	// They come again with a server that says nothing, too.
+	// The routes come back even if the server is silent.
 	s.become(func(*dhcpv4.DHCPv4) *dhcpv4.DHCPv4 { return nil })
 	ip(t, "link", "set", "eth0", "down")
 	eventually(t, "no routes", func() bool { return ip(t, "route") == "" })
@@ -475,7 +475,7 @@ func TestCarrierComesLate(t *testing.T) {
 	must(t, r.end())
 }
 
-// faulty is an exchanger that does what a test wants.
+// faulty is an exchanger that returns what the function returns.
 type faulty func() (*dhcpv4.DHCPv4, error)
 
 func (f faulty) discover(context.Context, netlink.Link, discovery) (*dhcpv4.DHCPv4, error) {
@@ -503,7 +503,7 @@ func TestPanicEndsRun(t *testing.T) {
 	}
 }
 
-// releasing is an exchanger that tells of the leases that it gives back.
+// releasing is an exchanger that reports released leases.
 type releasing struct {
 	faulty
 	released chan *dhcpv4.DHCPv4
@@ -514,7 +514,7 @@ func (r releasing) release(_ netlink.Link, ack *dhcpv4.DHCPv4) error {
 	return nil
 }
 
-// TestReleasedAtOnce has the daemon be told to release while a lease comes.
+// TestReleasedAtOnce ends the daemon with ErrRelease while a lease arrives.
 func TestReleasedAtOnce(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -536,7 +536,7 @@ func TestReleasedAtOnce(t *testing.T) {
 	}
 }
 
-// TestReleasedWhenRenewed gives a lease back just when it was renewed.
+// TestReleasedWhenRenewed releases a lease just after its renewal.
 func TestReleasedWhenRenewed(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -558,14 +558,13 @@ func TestReleasedWhenRenewed(t *testing.T) {
 	})
 }
 
-// TestMTUOfBefore sets an MTU that the link had when somebody last looked.
+// TestMTUOfBefore sets an MTU that the link had when the program last looked.
 func TestMTUOfBefore(t *testing.T) {
 	if !inNamespace(t) {
 		return
 	}
 	addNIC(t, newNamespace(t), "eth0", "10.0.2.1/24")
-	k, err := openKernel()
-	must(t, err)
+	k := kernel{&netlink.Handle{}}
 	link, err := k.LinkByName("eth0")
 	must(t, err)
 	must(t, k.setMTU(link, 1400))
@@ -581,7 +580,7 @@ func TestFailingAtOnceDoesNotSpin(t *testing.T) {
 		return
 	}
 	addNIC(t, newNamespace(t), "eth0", "10.0.2.1/24")
-	var began time.Time // the first try's time
+	var began time.Time // of the first try
 	tries := make(chan time.Time, 1000)
 	r := startDaemon(t, Config{}, 1, func(d *daemon) {
 		client := faulty(func() (*dhcpv4.DHCPv4, error) { tries <- time.Now(); return newACK(t, "0.0.0.0"), nil })

@@ -18,8 +18,8 @@ import (
 
 const leasedDefault = "default via 10.0.2.2 dev eth0 proto dhcp"
 
-// TestDisturbed has somebody change what the daemon configured, in every way that
-// it undoes. The leases are renewed long after.
+// TestDisturbed makes each kind of change that the daemon undoes. The leases are not
+// renewed meanwhile.
 func TestDisturbed(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -30,7 +30,7 @@ func TestDisturbed(t *testing.T) {
 	serve(t, far, "eth0", granting(t, "10.0.2.15",
 		raw(dhcpv4.OptionClasslessStaticRoute, 0, 10, 0, 2, 2, 24, 198, 51, 100, 10, 0, 2, 3)))
 	serve(t, far, "eth1", granting(t, "192.168.64.7"))
-	r := startDaemon(t, Config{}, 10) // which mends ten times a second at most
+	r := startDaemon(t, Config{}, 10) // so it restores at most ten times a second
 	eventually(t, "primary", r.bound(t, RolePrimary, "10.0.2.15/24"))
 	eventually(t, "bridge", r.bound(t, RoleBridge, "192.168.64.7/24"))
 	state := func() string {
@@ -68,7 +68,7 @@ func TestDisturbed(t *testing.T) {
 			t.Errorf("%d warnings that %s was removed, want one", n, address)
 		}
 	}
-	// What is none of the daemon's business stays.
+	// Other programs' addresses and routes stay.
 	for _, change := range []string{"addr add 203.0.113.9/32 dev eth0", "route add 10.8.0.0/16 via 10.0.2.9", "route add default via 10.0.2.9 table 77",
 		"route add default via 10.0.2.9 metric 7", "route add default via 192.168.64.1 dev eth1 metric 9"} {
 		ip(t, strings.Fields(change)...)
@@ -78,10 +78,8 @@ func TestDisturbed(t *testing.T) {
 		got := ip(t, "route", "show", "default")
 		return strings.HasPrefix(got, leasedDefault) && strings.Count(got, "metric") == 2
 	})
-	for _, gateway := range []string{"10.0.2.9", "192.168.64.1"} {
-		if n := r.logged.count(gateway); n != 1 {
-			t.Errorf("the rival default route via %s was logged %d times, want once", gateway, n)
-		}
+	if n := r.logged.count("added a default route"); n != 1 {
+		t.Errorf("logged %d times that there are other default routes, want once", n)
 	}
 	if got := state() + ip(t, "route", "show", "table", "77"); !strings.Contains(got, "203.0.113.9/32") || !strings.Contains(got, "10.8.0.0/16") || !strings.Contains(got, "default via 10.0.2.9 dev eth0") {
 		t.Errorf("in the end:\n%s", got)
@@ -89,7 +87,7 @@ func TestDisturbed(t *testing.T) {
 	must(t, r.end())
 }
 
-// TestStaticDisturbed takes the address of a static NIC away.
+// TestStaticDisturbed removes the address of a static NIC.
 func TestStaticDisturbed(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -104,7 +102,7 @@ func TestStaticDisturbed(t *testing.T) {
 	must(t, r.end())
 }
 
-// TestFight has somebody take the address away whenever it comes back.
+// TestFight removes the address whenever it comes back.
 func TestFight(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -132,7 +130,7 @@ func TestFight(t *testing.T) {
 			end = nil
 		}
 	}
-	// Once a second, and at once the first time.
+	// Once a second, and the first time at once.
 	if most := int(length/time.Second) + 1; times < 2 || times > most {
 		t.Errorf("the address came back %d times in %v, want 2 to %d", times, length, most)
 	}
@@ -143,8 +141,8 @@ func TestFight(t *testing.T) {
 	must(t, r.end())
 }
 
-// TestMessagesLost has more messages come, while the daemon is busy, than the kernel
-// keeps for it; and once more, while it looks what it has missed.
+// TestMessagesLost makes the kernel lose messages while the daemon is busy, and again
+// while the daemon looks for what it missed.
 func TestMessagesLost(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -154,14 +152,14 @@ func TestMessagesLost(t *testing.T) {
 	serve(t, far, "eth0", granting(t, "10.0.2.15"))
 	busy, times := make(chan chan struct{}), 0
 	r := startDaemon(t, Config{}, 1, func(d *daemon) {
-		d.applyRules = func([]firewall.Rule, []firewall.Rule) (bool, error) {
+		d.applyRules = func([]firewall.Rule, []firewall.Rule) error {
 			if _, err := net.InterfaceByName("eth1"); err == nil && times < 2 {
 				times++
 				done := make(chan struct{})
 				busy <- done
 				<-done
 			}
-			return false, nil
+			return nil
 		}
 	})
 	eventually(t, "primary", r.bound(t, RolePrimary, "10.0.2.15/24"))
@@ -181,7 +179,7 @@ func TestMessagesLost(t *testing.T) {
 	must(t, r.end())
 }
 
-// manyRoutes are commands of ip that have the kernel say more than it keeps.
+// manyRoutes returns ip commands that overflow a subscriber's queue.
 func manyRoutes(command string) string {
 	var lines strings.Builder
 	for i := range 3000 {
@@ -190,7 +188,7 @@ func manyRoutes(command string) string {
 	return lines.String()
 }
 
-// batch has the real ip program run the lines.
+// batch runs lines of commands with the real ip.
 func batch(t *testing.T, lines ...string) {
 	t.Helper()
 	cmd := ipCommand("-batch", "-")
@@ -200,8 +198,8 @@ func batch(t *testing.T, lines ...string) {
 	}
 }
 
-// TestChangesMeanwhile gives a NIC its address while another link gets
-// addresses and loses them, as a container engine's do: no list is cut short by that.
+// TestChangesMeanwhile gives a NIC its address while addresses of another link come
+// and go, as with a container engine. Lists must be complete even so.
 func TestChangesMeanwhile(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -210,8 +208,8 @@ func TestChangesMeanwhile(t *testing.T) {
 	link, err := netlink.LinkByName("eth0")
 	must(t, err)
 	must(t, netlink.LinkSetUp(link))
-	// So many that they are listed in several parts: Linux 6.12 has a short list
-	// in one, which nothing interrupts.
+	// So many addresses that the kernel lists them in several parts. Linux 6.12 sends
+	// a short list in one part, which no change interrupts.
 	other, err := netlink.LinkByName("lo")
 	must(t, err)
 	for i := range 600 {
@@ -221,7 +219,8 @@ func TestChangesMeanwhile(t *testing.T) {
 	changed := make(chan struct{}, 1)
 	end, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
-		k, err := openKernel()
+		k := kernel{&netlink.Handle{}}
+		var err error
 		for p := netip.MustParsePrefix("192.0.2.1/32"); err == nil; {
 			if err = k.AddrReplace(other, &netlink.Addr{IPNet: ipNet(p)}); err == nil {
 				err = k.removeAddress(other, p)
@@ -236,8 +235,7 @@ func TestChangesMeanwhile(t *testing.T) {
 		}
 		ended <- err
 	}()
-	k, err := openKernel()
-	must(t, err)
+	k := kernel{&netlink.Handle{}}
 	select {
 	case <-changed:
 	case err := <-ended:

@@ -69,35 +69,23 @@ func forward(ctx context.Context, socket *nl.NetlinkSocket, events chan<- []sysc
 	}
 }
 
-// isDisturbing reports whether a message is about another program's change to a
-// route of ours: the route was removed or replaced.
-func isDisturbing(m syscall.NetlinkMessage) bool {
+// routeChanged handles another program's change to the main table. Removed or replaced
+// routes of ours come back. Further default routes stay: the primary NIC's has
+// metric 0 and wins.
+func (d *daemon) routeChanged(m syscall.NetlinkMessage) {
 	r := nl.DeserializeRtMsg(m.Data)
 	if r.Table != unix.RT_TABLE_MAIN || r.Type != unix.RTN_UNICAST {
-		return false
+		return
 	}
-	if m.Header.Type == unix.RTM_DELROUTE {
-		return r.Protocol == unix.RTPROT_DHCP
-	}
-	return r.Protocol != unix.RTPROT_DHCP && m.Header.Flags&unix.NLM_F_REPLACE != 0
-}
-
-// isRival reports whether a message is about a default route that another program
-// added.
-func isRival(m syscall.NetlinkMessage) bool {
-	r := nl.DeserializeRtMsg(m.Data)
-	return m.Header.Type == unix.RTM_NEWROUTE && r.Table == unix.RT_TABLE_MAIN && r.Dst_len == 0 && r.Protocol != unix.RTPROT_DHCP
-}
-
-// logRivals logs each default route of another program once. Such routes stay.
-func (d *daemon) logRivals() {
-	routes, err := d.kernel.routes()
-	if err != nil {
-		d.log.Debug("cannot look for default routes of other programs", "err", err)
-	}
-	for _, r := range routes {
-		if prefix(r.Dst).Bits() == 0 && r.Protocol != unix.RTPROT_DHCP && len(d.rivals.unseen(r.String())) > 0 {
-			d.log.Warn("another program has added a default route; leaving it alone", "route", r)
+	isOurs := r.Protocol == unix.RTPROT_DHCP
+	isNew := m.Header.Type == unix.RTM_NEWROUTE
+	switch {
+	case isOurs && !isNew, !isOurs && isNew && m.Header.Flags&unix.NLM_F_REPLACE != 0:
+		for _, w := range d.workers {
+			w.disturb()
 		}
+	case !isOurs && isNew && r.Dst_len == 0 && !d.hasRival:
+		d.hasRival = true
+		d.log.Warn("another program added a default route; leaving it alone", "protocol", r.Protocol)
 	}
 }

@@ -1,6 +1,18 @@
+// Package netd is the network daemon. It gives the NICs their roles, applies the
+// firewall's rules, gets DHCP leases for all NICs at once, configures the links, and
+// renews the leases until it is told to end. It is meant to be a process of its own,
+// because it parses messages from the network: at worst, a hostile packet ends the
+// daemon, which can be started again at any time.
+//
+// It must not know who started it, and it never touches /etc/resolv.conf: the Report
+// has the name servers, for whoever forwards to them.
+//
+// The DHCP library logs through the standard logger, to standard error unless somebody
+// changes that.
 package netd
 
 import (
+	"cmp"
 	"errors"
 	"net/netip"
 	"os"
@@ -23,9 +35,8 @@ type Config struct {
 	// advertisements on the primary NIC.
 	IPv6Router bool `json:"ipv6_router,omitempty"`
 
-	// Sys and Proc are where sysfs and procfs are mounted: /sys and /proc if empty.
-	Sys  string `json:"sys,omitempty"`
-	Proc string `json:"proc,omitempty"`
+	// Sys is where sysfs is mounted: /sys if empty.
+	Sys string `json:"sys,omitempty"`
 	// ReportPath is the Report's file: DefaultReport if empty.
 	ReportPath string `json:"report_path,omitempty"`
 
@@ -43,15 +54,8 @@ type Config struct {
 var ErrRelease = errors.New("the leases are released")
 
 func (c *Config) setDefaults() {
-	if c.Sys == "" {
-		c.Sys = "/sys"
-	}
-	if c.Proc == "" {
-		c.Proc = "/proc"
-	}
-	if c.ReportPath == "" {
-		c.ReportPath = DefaultReport
-	}
+	c.Sys = cmp.Or(c.Sys, "/sys")
+	c.ReportPath = cmp.Or(c.ReportPath, DefaultReport)
 	if c.Now == nil {
 		c.Now = time.Now
 	}

@@ -87,11 +87,6 @@ type Messages struct {
 	Malformed int `json:"malformed,omitempty"`
 }
 
-// IsZero reports whether no message was counted.
-func (m Messages) IsZero() bool {
-	return len(m.Sent) == 0 && len(m.Received) == 0 && m.Malformed == 0
-}
-
 // Route is an IPv4 route over a NIC. Without a gateway, the destination is on the
 // link.
 type Route struct {
@@ -140,12 +135,6 @@ func (r *Report) leased(mac string, now time.Time) netip.Prefix {
 		}
 	}
 	return netip.Prefix{}
-}
-
-// hasRole reports whether the NIC of that name has the role.
-func (r *Report) hasRole(name string, role Role) bool {
-	n := r.nic(name)
-	return n != nil && n.Role == role
 }
 
 // withRole returns the first NIC with the role, nil if there is none.

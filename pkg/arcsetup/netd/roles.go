@@ -1,6 +1,7 @@
 package netd
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -71,7 +72,6 @@ type slot struct {
 	// name that the NIC had last. If empty, any NIC will do.
 	name string
 	mac  string // of the NIC that had the role last, if any
-	nic  *nic   // that has the role now
 }
 
 type slots []slot
@@ -104,49 +104,53 @@ func (ss slots) restore(before Report) {
 func (ss slots) assign(sys string) ([]assignment, error) {
 	nics, err := listNICs(sys)
 	if err != nil {
-		return nil, fmt.Errorf("list the NICs: %w", err)
+		return nil, err
 	}
-	for i := range ss {
-		s := &ss[i]
-		s.nic = nil
-		s.take(nics, func(n *nic) bool { return n.mac != "" && n.mac == s.mac })
-	}
-	var errs []error
-	for i := range ss {
-		s := &ss[i]
-		if s.nic == nil && s.name != "" && !s.take(nics, func(n *nic) bool { return n.isNamed(s.name) }) {
-			errs = append(errs, s.notFound(nics))
+	found := make([]*nic, len(ss))
+	for _, suits := range []func(slot, nic) bool{
+		func(s slot, n nic) bool { return n.mac != "" && n.mac == s.mac },
+		func(s slot, n nic) bool { return n.isNamed(s.name) },
+		func(s slot, _ nic) bool { return s.name == "" },
+	} {
+		for i := range ss {
+			if found[i] == nil {
+				found[i] = ss[i].take(nics, suits)
+			}
 		}
 	}
 	var assigned []assignment
-	for i := range ss {
-		s := &ss[i]
-		if s.nic != nil || s.name == "" && s.take(nics, func(*nic) bool { return true }) {
-			assigned = append(assigned, assignment{Name: s.nic.name, Role: s.role, Address: s.address})
+	var errs []error
+	for i, s := range ss {
+		switch n := found[i]; {
+		case n != nil:
+			assigned = append(assigned, assignment{Name: n.name, Role: s.role, Address: s.address})
+		case s.name != "":
+			errs = append(errs, s.notFound(nics))
 		}
 	}
 	return assigned, errors.Join(errs...)
 }
 
-// take gives the role to the first NIC without a role that suits, if there is one.
-func (s *slot) take(nics []nic, suits func(*nic) bool) bool {
+// take gives the role to the first NIC without a role that suits, and returns the NIC,
+// or nil if there is none.
+func (s *slot) take(nics []nic, suits func(slot, nic) bool) *nic {
 	for i := range nics {
 		n := &nics[i]
-		if n.hasRole || !suits(n) {
+		if n.hasRole || !suits(*s, *n) {
 			continue
 		}
-		n.hasRole, s.nic, s.mac = true, n, n.mac
+		n.hasRole, s.mac = true, n.mac
 		if n.mac == "" || !strings.EqualFold(s.name, n.mac) { // a configured MAC address stays
 			s.name = n.name
 		}
-		return true
+		return n
 	}
-	return false
+	return nil
 }
 
 // notFound returns an error with the reason why no NIC has the role, and with the
 // NICs that exist.
-func (s *slot) notFound(nics []nic) error {
+func (s slot) notFound(nics []nic) error {
 	var existing []string
 	for _, n := range nics {
 		if n.isNamed(s.name) {
@@ -163,7 +167,7 @@ type nic struct {
 	hasRole   bool
 }
 
-func (n *nic) isNamed(name string) bool {
+func (n nic) isNamed(name string) bool {
 	return n.name == name || n.mac != "" && strings.EqualFold(n.mac, name)
 }
 
@@ -175,20 +179,17 @@ func isNIC(sys, name string) bool {
 
 // listNICs returns the NICs in natural order.
 func listNICs(sys string) ([]nic, error) {
-	dir := filepath.Join(sys, "class/net")
-	entries, err := os.ReadDir(dir)
+	devices, err := filepath.Glob(filepath.Join(sys, "class/net/*/device"))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("list the NICs: %w", err)
 	}
 	var nics []nic
-	for _, e := range entries {
-		if !isNIC(sys, e.Name()) {
-			continue
-		}
+	for _, device := range devices {
+		link := filepath.Dir(device)
 		// sysfs makes the device link before the address file, so a NIC without
 		// the file is not complete. A NIC whose address cannot be read still has a
 		// link name.
-		text, err := os.ReadFile(filepath.Join(dir, e.Name(), "address"))
+		text, err := os.ReadFile(filepath.Join(link, "address"))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -196,7 +197,7 @@ func listNICs(sys string) ([]nic, error) {
 		if strings.Trim(mac, "0:") == "" {
 			mac = "" // a link without a MAC address
 		}
-		nics = append(nics, nic{name: e.Name(), mac: mac})
+		nics = append(nics, nic{name: filepath.Base(link), mac: mac})
 	}
 	// sort.Slice has one implementation for all types. slices.SortFunc adds 10 KB
 	// to the image for each type.
@@ -207,31 +208,20 @@ func listNICs(sys string) ([]nic, error) {
 // compareNatural compares names as text, but runs of digits as numbers, so that
 // eth2 is before eth10.
 func compareNatural(a, b string) int {
-	for a != "" && b != "" {
-		da, db := digits(a), digits(b)
-		if da == "" || db == "" {
-			if a[0] != b[0] {
-				return int(a[0]) - int(b[0])
-			}
-			a, b = a[1:], b[1:]
-			continue
-		}
-		na, nb := strings.TrimLeft(da, "0"), strings.TrimLeft(db, "0")
-		if len(na) != len(nb) {
-			return len(na) - len(nb)
-		}
-		if na != nb {
-			return strings.Compare(na, nb)
-		}
-		if len(da) != len(db) {
-			return len(da) - len(db)
-		}
-		a, b = a[len(da):], b[len(db):]
-	}
-	return len(a) - len(b)
+	return cmp.Or(strings.Compare(padDigits(a), padDigits(b)), strings.Compare(a, b))
 }
 
-// digits returns the digits at the start of s.
-func digits(s string) string {
-	return s[:len(s)-len(strings.TrimLeft(s, "0123456789"))]
+// padDigits pads each run of digits with zeros to more digits than a link name has
+// room for.
+func padDigits(name string) string {
+	var padded strings.Builder
+	for name != "" {
+		digits := len(name) - len(strings.TrimLeft(name, "0123456789"))
+		if digits > 0 {
+			padded.WriteString(strings.Repeat("0", max(0, 32-digits)))
+		}
+		padded.WriteString(name[:max(1, digits)])
+		name = name[max(1, digits):]
+	}
+	return padded.String()
 }

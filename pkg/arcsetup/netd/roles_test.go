@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// fakeSys makes a sysfs whose links have a device and the MAC address given; a
-// link with the address "virtual" has no device.
+// fakeSys makes a sysfs with links by name. The value is the MAC address, or "virtual"
+// for a link without a device.
 func fakeSys(t *testing.T, links map[string]string) string {
 	t.Helper()
 	sys := t.TempDir()
@@ -18,7 +18,7 @@ func fakeSys(t *testing.T, links map[string]string) string {
 	return sys
 }
 
-// setLinks changes which links a fakeSys has.
+// setLinks replaces the links of a fakeSys.
 func setLinks(t *testing.T, sys string, links map[string]string) {
 	t.Helper()
 	if err := os.RemoveAll(filepath.Join(sys, "class")); err != nil {
@@ -53,7 +53,7 @@ func TestRoles(t *testing.T) {
 		links           map[string]string
 		primary, bridge string
 		further         []Further
-		want            string // name:role of each
+		want            string // name:role of each NIC
 		wantErr         string // the NIC that is not found
 	}{
 		{name: "no NIC", links: map[string]string{"lo": "virtual"}},
@@ -91,7 +91,7 @@ func TestRoles(t *testing.T) {
 			found, err := Roles{Primary: test.primary, Bridge: test.bridge, Further: test.further}.slots().assign(fakeSys(t, test.links))
 			for _, a := range found {
 				if (a.Role == RoleStatic) != (a.Address == address) {
-					t.Errorf("%s has the address %v", a.Name, a.Address)
+					t.Errorf("%s (%s) has the address %v", a.Name, a.Role, a.Address)
 				}
 			}
 			if got := inWords(found); got != test.want {
@@ -115,7 +115,7 @@ func inWords(found []assignment) string {
 	return strings.Join(words, " ")
 }
 
-// TestRolesAreKept has NICs come and go, also under other names.
+// TestRolesAreKept removes NICs and adds them again, also with other names.
 func TestRolesAreKept(t *testing.T) {
 	const a, b, c = "52:54:00:00:00:0a", "52:54:00:00:00:0b", "52:54:00:00:00:0c"
 	type links map[string]string
@@ -136,7 +136,7 @@ func TestRolesAreKept(t *testing.T) {
 			{links{}, ""},
 			{links{"eth0": b}, "eth0:bridge"},
 			{links{"eth0": b, "eth1": a}, "eth1:primary eth0:bridge"},
-			{links{"eth0": b, "eth1": c}, "eth1:primary eth0:bridge"}, // in the place of a
+			{links{"eth0": b, "eth1": c}, "eth1:primary eth0:bridge"}, // c replaces a
 			{links{"eth0": b, "eth1": c, "eth2": a}, "eth1:primary eth0:bridge"},
 			{links{"eth0": c, "eth1": b}, "eth0:primary eth1:bridge"},
 		}},
@@ -179,8 +179,7 @@ func TestRolesAreKept(t *testing.T) {
 	}
 }
 
-// TestRolesAreRestored has the daemon begin again while NICs have other names than
-// at first.
+// TestRolesAreRestored restarts the daemon after NICs have swapped their names.
 func TestRolesAreRestored(t *testing.T) {
 	const a, b = "52:54:00:00:00:0a", "52:54:00:00:00:0b"
 	before := Report{NICs: []NIC{{Role: RolePrimary, Name: "eth1", MAC: a}, {Role: RoleBridge, Name: "eth0", MAC: b}}}
@@ -193,8 +192,8 @@ func TestRolesAreRestored(t *testing.T) {
 }
 
 func TestRolesWithoutSysfs(t *testing.T) {
-	if got, err := (Roles{}).slots().assign(t.TempDir()); err == nil || got != nil {
-		t.Errorf("got %+v, %v, want an error", got, err)
+	if got, err := (Roles{}).slots().assign(t.TempDir()); err != nil || got != nil {
+		t.Errorf("got %+v, %v, want no NICs", got, err)
 	}
 }
 

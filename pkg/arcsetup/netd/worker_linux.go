@@ -31,28 +31,27 @@ type worker struct {
 	clockSet  atomic.Bool // the wall clock was set
 	disturbed atomic.Bool // another program may have changed the configuration
 
-	link  lastLink // the kernel's last message about the link
-	wasUp bool     // isUp of that link; the daemon's goroutine uses it
+	link  atomic.Pointer[netlink.LinkAttrs] // from the kernel's last message
+	wasUp bool                              // isUp of that link; only for the daemon's goroutine
 
-	mtu       int           // of the link without a lease, in bytes
-	wasBridge bool          // the NIC's link name had the bridge role before
-	wasSetUp  bool          // this worker has set the link up, or found it up
-	last      netip.Prefix  // the address to ask for first, from an earlier lease
-	current   lease         // the lease that the NIC is configured with
-	obtained  time.Time     // when current came, read before the NIC was configured
-	skew      time.Duration // how far the wall clock has jumped since obtained
-	mended    time.Time     // the last time, or the next, of restoring the configuration
-	counter   counter       // of dhcp's messages
-	dhcp      exchanger
-	refused   seen // parts of leases
-	failure   seen // errors
+	mtu      int           // of the link without a lease, in bytes
+	wasSetUp bool          // this worker has set the link up, or found it up
+	last     netip.Prefix  // the address to ask for first, from an earlier lease
+	current  lease         // the lease that the NIC is configured with
+	obtained time.Time     // when current came, read before the NIC was configured
+	skew     time.Duration // how far the wall clock has jumped since obtained
+	mended   time.Time     // the last time, or the next, of restoring the configuration
+	counter  counter       // of dhcp's messages
+	dhcp     exchanger
+	refused  seen // parts of leases
+	failure  seen // errors
 }
 
 // linkChanged records a link message and does not block. Messages lag behind what the
 // worker has already seen, so only an up-to-down transition between two messages
 // counts as a loss of link.
 func (w *worker) linkChanged(link netlink.Link) {
-	w.link.set(link)
+	w.link.Store(link.Attrs())
 	up := isUp(link)
 	if w.wasUp && !up {
 		w.wasDown.Store(true)
@@ -81,23 +80,13 @@ func (w *worker) run(ctx context.Context) {
 	}
 }
 
-// lastLink is a link as in the kernel's last message.
-type lastLink struct {
-	attrs atomic.Pointer[netlink.LinkAttrs]
-}
-
-func (l *lastLink) set(link netlink.Link) { l.attrs.Store(link.Attrs()) }
-
-// get returns a copy, which the caller may change.
-func (l *lastLink) get() netlink.Link { return &netlink.Device{LinkAttrs: *l.attrs.Load()} }
-
 // bringUp sets the link up and waits until it is up. It sets the link up only once:
 // if somebody sets it down later, it stays down.
 func (w *worker) bringUp(ctx context.Context) (netlink.Link, error) {
 	waited := false
 	for {
 		w.wasDown.Store(false)
-		link := w.link.get()
+		link := &netlink.Device{LinkAttrs: *w.link.Load()}
 		switch {
 		case isUp(link):
 			w.wasSetUp = true

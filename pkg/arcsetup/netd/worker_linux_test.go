@@ -14,7 +14,7 @@ func TestWhileUp(t *testing.T) {
 	for _, does := range []error{nil, context.Canceled} {
 		w := &worker{d: newDaemon(Config{}, slog.New(slog.DiscardHandler)), wake: make(chan struct{}, 1)}
 		err := w.whileUp(t.Context(), func(ctx context.Context) error {
-			signal(w.wake) // for another reason
+			signal(w.wake) // without a change
 			for len(w.wake) > 0 {
 				runtime.Gosched()
 			}

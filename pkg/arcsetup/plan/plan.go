@@ -1,6 +1,7 @@
 // Package plan runs a set-up that is written down as data: a list of named
-// steps, each with what it needs and a function. It knows nothing of guests,
-// mounts or networks; it orders, runs, times and reports.
+// steps, each with a function and the names of the steps that it needs. The
+// package orders, runs, times and reports the steps. It must not know what they
+// do.
 package plan
 
 import (
@@ -20,24 +21,21 @@ const (
 	Failed      Outcome = "failed"      // some of it does not hold
 )
 
-// Func does the work of a step. It reports whether it changed anything, and
-// does all it can before it returns an error (errors.Join). An error ends the
-// step as failed, unless Absent or Fallback made it. It must be idempotent:
-// called again, it changes nothing and returns false.
+// Func does the work of a step and reports whether it changed anything. It does
+// all that it can before it returns the errors, joined (errors.Join). An error
+// ends the step as failed, unless Absent or Fallback marks it. Func must be
+// idempotent: a second call changes nothing and returns false.
 type Func func() (changed bool, err error)
 
 // Step is one entry of a plan.
 type Step struct {
 	Name  string   // unique in the plan
-	Doc   string   // what holds after it, in a line
-	Needs []string // steps, earlier in the plan, that must have ended before
+	Doc   string   // one line: what holds when the step has ended
+	Needs []string // names of earlier steps, which must have ended first
 	Run   Func
-	// Wants are what the system must support for it, by names that say nothing to
-	// the plan: running it does not look at them.
-	Wants []string
 }
 
-// severity orders what an error of a step can mean, mildest first.
+// severity is how bad an error of a step is, mildest first.
 type severity int
 
 const (
@@ -47,7 +45,7 @@ const (
 	failure
 )
 
-// marked is an error that is less than a failure.
+// marked is an error that Absent or Fallback has marked.
 type marked struct {
 	error
 	severity severity
@@ -55,15 +53,16 @@ type marked struct {
 
 func (m marked) Unwrap() error { return m.error }
 
-// Absent marks err as saying that something optional is not there.
+// Absent marks err as the reason why something optional is not there: the step
+// ends as unavailable, and the reason is logged at debug level.
 func Absent(err error) error { return marked{err, absence} }
 
-// Fallback marks err as the reason why a step holds by a fallback: the step
-// ends as if there were no error, and the reason is logged as a warning.
+// Fallback marks err as the reason why a step used a fallback: the step ends as
+// if there were no error, and the reason is logged as a warning.
 func Fallback(err error) error { return marked{err, warning} }
 
-// severityOf returns the worst that err stands for, marks on joined errors
-// counting one by one: absence beside a failure is a failure.
+// severityOf returns how bad err is: for joined errors, the worst among them. An
+// unmarked error is a failure.
 func severityOf(err error) severity {
 	switch e := err.(type) {
 	case nil:
@@ -84,22 +83,22 @@ func severityOf(err error) severity {
 	return failure
 }
 
-// Check reports what is wrong with the steps as a plan: a name used twice, a
-// missing function, or a need that no earlier step has. Needs that point back
-// only make the list readable from top to bottom and cycles impossible.
+// Check reports what is wrong with the plan: a name used twice, a missing
+// function, or a need that is not the name of an earlier step. Needs may only
+// point back, so that the plan reads from top to bottom and cannot have cycles.
 func Check(steps []Step) error {
 	var errs []error
 	seen := map[string]bool{}
 	for _, s := range steps {
 		if seen[s.Name] {
-			errs = append(errs, fmt.Errorf("step %q is there twice", s.Name))
+			errs = append(errs, fmt.Errorf("two steps have the name %q", s.Name))
 		}
 		if s.Run == nil {
 			errs = append(errs, fmt.Errorf("step %q has no function", s.Name))
 		}
 		for _, need := range s.Needs {
 			if !seen[need] {
-				errs = append(errs, fmt.Errorf("step %q needs %q, which is not before it", s.Name, need))
+				errs = append(errs, fmt.Errorf("step %q needs %q, which is not an earlier step", s.Name, need))
 			}
 		}
 		seen[s.Name] = true
@@ -107,7 +106,7 @@ func Check(steps []Step) error {
 	return errors.Join(errs...)
 }
 
-// Names lists the names of the steps, in order.
+// Names returns the names of the steps, in order.
 func Names(steps []Step) []string {
 	names := make([]string, len(steps))
 	for i, s := range steps {
@@ -116,8 +115,30 @@ func Names(steps []Step) []string {
 	return names
 }
 
-// Without returns the plan less the named steps. What needed one of them needs
-// what that one needed.
+// Insert returns the plan with more in front of the step named before, or at the
+// end if there is no such step. It changes no needs.
+func Insert(steps []Step, before string, more ...Step) []Step {
+	at := slices.IndexFunc(steps, func(s Step) bool { return s.Name == before })
+	if at < 0 {
+		at = len(steps)
+	}
+	return slices.Insert(slices.Clone(steps), at, more...)
+}
+
+// AddNeed returns the plan with one more need of the named step. A plan without
+// that step stays as it is.
+func AddNeed(steps []Step, name, need string) []Step {
+	steps = slices.Clone(steps)
+	for i := range steps {
+		if s := &steps[i]; s.Name == name {
+			s.Needs = append(slices.Clone(s.Needs), need)
+		}
+	}
+	return steps
+}
+
+// Without returns the plan without the named steps. A step that needed one of
+// them needs what the removed step needed instead.
 func Without(steps []Step, names ...string) []Step {
 	inherited := map[string][]string{}
 	var kept []Step

@@ -104,7 +104,7 @@ func TestIndependentStepsRunSideBySide(t *testing.T) {
 	}
 }
 
-// What can begin at the same time begins in the plan's order.
+// Of the steps that can begin at the same time, the first in the plan begins first.
 func TestOrder(t *testing.T) {
 	var mu sync.Mutex
 	var order []string
@@ -118,7 +118,7 @@ func TestOrder(t *testing.T) {
 				close(gate)
 			}
 			mu.Unlock()
-			<-gate // so that all run at once
+			<-gate // so that all six run at once
 			return true, nil
 		}})
 	}
@@ -129,8 +129,9 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// Whatever panics, what comes after it begins.
-func TestPanicBesideTheStep(t *testing.T) {
+// TestClockPanics has the first step fail by a panic of the clock. The steps after
+// it run all the same.
+func TestClockPanics(t *testing.T) {
 	r := runner()
 	var asked atomic.Int32
 	r.Uptime = func() time.Duration {
@@ -144,29 +145,82 @@ func TestPanicBesideTheStep(t *testing.T) {
 		{Name: "b", Needs: []string{"a"}, Run: does(true, nil)},
 		{Name: "c", Needs: []string{"a"}, Run: does(true, nil)},
 	})
-	if got := outcomes(r); got["b"] != OK || got["c"] != OK {
-		t.Errorf("after a panic: %v", got)
+	if got := outcomes(r); got["a"] != Failed || got["b"] != OK || got["c"] != OK {
+		t.Errorf("after a panic of the clock: %v", got)
 	}
 }
 
 func TestCheck(t *testing.T) {
 	nop := does(false, nil)
 	for _, tt := range []struct {
-		name  string
-		steps []Step
-		want  string
+		name   string
+		steps  []Step
+		errors int
 	}{
-		{"good", []Step{{Name: "a", Run: nop}, {Name: "b", Needs: []string{"a"}, Run: nop}}, ""},
-		{"twice", []Step{{Name: "a", Run: nop}, {Name: "a", Run: nop}}, `"a" is there twice`},
-		{"later", []Step{{Name: "a", Needs: []string{"b"}, Run: nop}, {Name: "b", Run: nop}}, `"a" needs "b"`},
-		{"empty", []Step{{Name: "a"}}, `"a" has no function`},
+		{"good", []Step{{Name: "a", Run: nop}, {Name: "b", Needs: []string{"a"}, Run: nop}}, 0},
+		{"same name twice", []Step{{Name: "a", Run: nop}, {Name: "a", Run: nop}}, 1},
+		{"need is later", []Step{{Name: "a", Needs: []string{"b"}, Run: nop}, {Name: "b", Run: nop}}, 1},
+		{"need is the step itself", []Step{{Name: "a", Needs: []string{"a"}, Run: nop}}, 1},
+		{"no function", []Step{{Name: "a"}}, 1},
+		{"all at once", []Step{{Name: "a"}, {Name: "a", Needs: []string{"b"}}}, 4},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			err := Check(tt.steps)
-			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
-				t.Errorf("Check = %v, want %q", err, tt.want)
+			if got := split(Check(tt.steps)); len(got) != tt.errors {
+				t.Errorf("Check = %v, want %d errors", got, tt.errors)
 			}
 		})
+	}
+}
+
+func TestInsert(t *testing.T) {
+	steps := []Step{{Name: "a"}, {Name: "b", Needs: []string{"a"}}}
+	for before, want := range map[string]string{"a": "x y a b", "b": "a x y b", "nowhere": "a b x y"} {
+		got := Insert(steps, before, Step{Name: "x"}, Step{Name: "y"})
+		if names := strings.Join(Names(got), " "); names != want {
+			t.Errorf("inserted before %s: %s, want %s", before, names, want)
+		}
+		for _, s := range got {
+			if s.Name == "b" && !slices.Equal(s.Needs, []string{"a"}) {
+				t.Errorf("inserted before %s: b needs %q", before, s.Needs)
+			}
+		}
+	}
+	if names := strings.Join(Names(steps), " "); names != "a b" {
+		t.Errorf("the plan given to Insert is %s now", names)
+	}
+}
+
+func TestAddNeed(t *testing.T) {
+	shared := append(make([]string, 0, 2), "a")
+	steps := []Step{{Name: "a"}, {Name: "x"}, {Name: "b", Needs: shared}, {Name: "c", Needs: shared}}
+	got := AddNeed(AddNeed(steps, "b", "x"), "nowhere", "x")
+	if !slices.Equal(got[2].Needs, []string{"a", "x"}) || !slices.Equal(got[3].Needs, []string{"a"}) {
+		t.Errorf("b needs %q and c %q, want x added to b alone", got[2].Needs, got[3].Needs)
+	}
+	if len(steps[2].Needs) != 1 || len(got) != len(steps) {
+		t.Errorf("the plan given to AddNeed is %+v now", steps)
+	}
+}
+
+// TestPriority has a step become ready while later ones wait for the processor: it
+// goes first.
+func TestPriority(t *testing.T) {
+	var order []string // one step at a time: GOMAXPROCS is 1, and no step blocks
+	step := func(name string, needs ...string) Step {
+		return Step{Name: name, Needs: needs, Run: func() (bool, error) { order = append(order, name); return true, nil }}
+	}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	r := runner()
+	r.Run([]Step{step("a"), step("b", "a"), step("c", "b"), step("d"), step("e"), step("f", "d")})
+	if got := strings.Join(order, ""); got != "abcdef" {
+		t.Errorf("ran in the order %q, want the plan's", got)
+	}
+	var ended string
+	for _, res := range r.Results() {
+		ended += res.Step
+	}
+	if ended != strings.Join(order, "") {
+		t.Errorf("results are in the order %q, steps ended in the order %q", ended, order)
 	}
 }
 

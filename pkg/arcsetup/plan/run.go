@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"runtime"
@@ -11,7 +12,7 @@ import (
 	"github.com/arcinit/arcinit/internal/guarded"
 )
 
-// Result is what came of one step.
+// Result is how one step ended.
 type Result struct {
 	Step    string   `json:"step"`
 	Doc     string   `json:"doc"`
@@ -20,32 +21,31 @@ type Result struct {
 	// Start and End are times since the kernel's boot, in nanoseconds.
 	Start time.Duration `json:"start_ns"`
 	End   time.Duration `json:"end_ns"`
-	// Error says why the step failed or its object is unavailable, or, of a
-	// step that holds, why it does so by a fallback.
+	// Error is why the step failed, is unavailable, or used a fallback.
 	Error string `json:"error,omitempty"`
-	// Err is the error itself; a report that was read again has none.
+	// Err is the error itself; it is nil in a Result that was read from JSON.
 	Err error `json:"-"`
 }
 
 // Runner runs plans and keeps the results.
 type Runner struct {
-	// Uptime tells the time since the kernel's boot.
+	// Uptime returns the time since the kernel's boot.
 	Uptime func() time.Duration
-	// Log gets a line a step: failures as errors, what is absent or was so
-	// already as debug.
+	// Log gets a line for each step that ends, or for each of its errors: a
+	// failure at error level, a fallback as a warning, a change at info level,
+	// the rest at debug level.
 	Log *slog.Logger
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards results, and the ready steps of each run
 	results []Result
 }
 
-// Run runs the steps, each as soon as what it needs has ended, however that
-// ended: a step that fails does not keep others from trying. Of steps that could
-// begin at the same time, those that come first in the plan do. Run returns when
-// all have ended. A need that names no earlier step is passed over with a
-// warning, so that a wrong plan still boots.
+// Run runs the steps and returns when all have ended. Each begins as soon as the
+// steps that it needs have ended, however those ended. Of the steps that can begin
+// at the same time, the first in the plan begins first. A need that is not an
+// earlier step is ignored with a warning, so that a wrong plan still boots.
 func (r *Runner) Run(steps []Step) {
-	run := &run{Runner: r, said: make(chan Result, len(steps))}
+	run := &run{Runner: r, ended: make(chan Result, len(steps))}
 	byName := make(map[string]*pending, len(steps))
 	for i, s := range steps {
 		p := &pending{Step: s, place: i}
@@ -54,7 +54,7 @@ func (r *Runner) Run(steps []Step) {
 				needed.followers = append(needed.followers, p)
 				p.needs++
 			} else {
-				r.Log.Warn("plan: a need is not before its step", "step", s.Name, "need", need)
+				r.Log.Warn("ignored a need that is not an earlier step", "step", s.Name, "need", need)
 			}
 		}
 		byName[s.Name] = p
@@ -62,171 +62,138 @@ func (r *Runner) Run(steps []Step) {
 			run.ready = append(run.ready, p)
 		}
 	}
-	run.all.Add(len(steps))
-	logged := make(chan struct{})
-	guarded.Go(r.Log, "log of the steps", func() {
-		defer close(logged)
-		run.log()
-	})
-	run.begin(len(run.ready))
-	run.all.Wait()
-	close(run.said)
-	<-logged
+	run.start(len(run.ready))
+	for range steps {
+		res := <-run.ended
+		// Steps go first: on one processor, writing a log line takes as long as
+		// a short step.
+		runtime.Gosched()
+		r.log(res)
+	}
 }
 
 // run is one run of a plan.
 type run struct {
 	*Runner
-	all  sync.WaitGroup // steps
-	said chan Result    // has room for all of them
-
-	mu sync.Mutex // guards what follows, and what the steps still need
-	// ready are the steps that can begin, in the plan's order. As many
-	// goroutines are about to take one each, whatever order the scheduler has
-	// them run in.
+	// ready are the steps that can begin, in the plan's order. Each has a
+	// goroutine that is about to take a step: always the first, since the
+	// scheduler may run those goroutines in any order.
 	ready []*pending
+	ended chan Result // has room for all results
 }
 
-// pending is a step and what stands between it and its beginning.
+// pending is a step that has not ended.
 type pending struct {
 	Step
 	place     int        // in the plan
-	needs     int        // how many steps that it needs have not ended
-	followers []*pending // that need it
+	needs     int        // how many of the needed steps have not ended
+	followers []*pending // the steps that need this one
 }
 
-// begin has n more steps run side by side. Each goroutine goes on with another
-// step when it has ended one that others waited for.
-func (r *run) begin(n int) {
+// start starts a goroutine for each of n steps that became ready.
+func (r *run) start(n int) {
 	for range n {
-		guarded.Go(r.Log, "steps", func() {
-			for goOn := true; goOn; {
-				p := r.next()
-				err := guarded.Call("step "+p.Name, func() error { r.step(p.Step); return nil })
-				n := r.ended(p)
-				if goOn = n > 0 && err == nil; goOn {
-					n--
-				}
-				r.begin(n)
-				r.all.Done()
-				if err != nil {
-					// What panicked beside the step's own function may do so again.
-					r.Log.Error("step", "step", p.Name, "err", err)
-				}
-			}
+		guarded.Go(r.Log, "step", func() {
+			p := r.next()
+			res := r.step(p.Step)
+			r.start(r.end(p, res))
+			r.ended <- res
 		})
 	}
 }
 
-// next takes the first of the steps that are ready.
+// next takes the first of the ready steps.
 func (r *run) next() *pending {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := r.ready[0]
-	r.ready = slices.Delete(r.ready, 0, 1)
+	r.ready = r.ready[1:]
 	return p
 }
 
-// ended notes that p has, and returns how many steps are ready now that were not
-// before.
-func (r *run) ended(p *pending) (n int) {
+// end keeps the result of p and returns how many steps it has made ready.
+func (r *run) end(p *pending, res Result) (n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.results = append(r.results, res)
 	for _, f := range p.followers {
 		if f.needs--; f.needs == 0 {
-			at, _ := slices.BinarySearchFunc(r.ready, f, func(a, b *pending) int { return a.place - b.place })
-			r.ready = slices.Insert(r.ready, at, f)
+			r.ready = append(r.ready, f)
 			n++
 		}
 	}
+	slices.SortFunc(r.ready, func(a, b *pending) int { return cmp.Compare(a.place, b.place) })
 	return n
 }
 
-// step runs one step, keeps what came of it, and has it logged.
-func (r *run) step(s Step) {
-	res := Result{Step: s.Name, Doc: s.Doc, Needs: s.Needs, Start: r.Uptime()}
-	var changed bool
-	err := guarded.Call(s.Name, func() (err error) {
+// step runs one step. A panic, in the step or in the clock, is a failure.
+func (r *Runner) step(s Step) Result {
+	res := Result{Step: s.Name, Doc: s.Doc, Needs: s.Needs}
+	changed := false
+	res.Err = guarded.Call(s.Name, func() (err error) {
+		res.Start = r.Uptime()
+		defer func() { res.End = r.Uptime() }()
 		changed, err = s.Run()
 		return err
 	})
-	res.End = r.Uptime()
-	if err != nil {
-		res.Err, res.Error = err, err.Error()
+	if res.Err != nil {
+		res.Error = res.Err.Error()
 	}
-	switch severityOf(err) {
-	case failure:
+	switch severity := severityOf(res.Err); {
+	case severity == failure:
 		res.Outcome = Failed
-	case absence:
+	case severity == absence:
 		res.Outcome = Unavailable
+	case changed:
+		res.Outcome = OK
 	default:
 		res.Outcome = Already
-		if changed {
-			res.Outcome = OK
-		}
 	}
-	r.keep(res)
-	r.said <- res
+	return res
 }
 
-// log logs the results, each when no step has anything to do: on one processor a
-// line takes as long as a short step.
-func (r *run) log() {
-	for res := range r.said {
-		runtime.Gosched()
-		r.Runner.log(res)
-	}
-}
-
-// log logs a result: a line for each thing that is wrong, so that none is cut off.
+// log logs how a step ended, in one line for each of its errors so that no line
+// is too long for the kernel log.
 func (r *Runner) log(res Result) {
-	level := slog.LevelDebug
+	level, event := slog.LevelDebug, "step ended"
 	switch {
 	case res.Outcome == Failed:
-		level = slog.LevelError
+		level, event = slog.LevelError, "step failed"
 	case severityOf(res.Err) == warning:
 		level = slog.LevelWarn
 	case res.Outcome == OK:
 		level = slog.LevelInfo
 	}
-	attrs := []any{
-		"outcome", res.Outcome, "took", (res.End - res.Start).Round(10 * time.Microsecond),
-	}
+	attrs := []any{"step", res.Step, "outcome", res.Outcome, "took", (res.End - res.Start).Round(10 * time.Microsecond)}
 	if res.Err == nil {
-		r.Log.Log(context.Background(), level, res.Step, attrs...)
+		r.Log.Log(context.Background(), level, event, attrs...)
 	}
-	for _, reason := range reasons(res.Err) {
-		r.Log.Log(context.Background(), level, res.Step, append(attrs, "err", reason)...)
+	for _, err := range split(res.Err) {
+		r.Log.Log(context.Background(), level, event, append(attrs, "err", err)...)
 	}
 }
 
-func (r *Runner) keep(res Result) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.results = append(r.results, res)
-}
-
-// reasons takes joined errors apart.
-func reasons(err error) []error {
+// split returns the errors that err joins.
+func split(err error) []error {
 	switch e := err.(type) {
 	case nil:
 		return nil
 	case marked:
-		return reasons(e.error)
+		return split(e.error)
 	case interface{ Unwrap() []error }:
 		var all []error
 		for _, part := range e.Unwrap() {
-			all = append(all, reasons(part)...)
+			all = append(all, split(part)...)
 		}
 		return all
 	}
 	return []error{err}
 }
 
-// Results returns what came of the steps that have ended so far, in the order
+// Results returns the results of the steps that have ended so far, in the order
 // in which they ended.
 func (r *Runner) Results() []Result {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return append([]Result(nil), r.results...)
+	return slices.Clone(r.results)
 }

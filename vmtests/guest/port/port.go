@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Open opens the virtio-serial port of that name for reading and writing. It finds the device through sysfs, since
-// without udev there is no /dev/virtio-ports.
+// Open opens the virtio-serial port of that name for reading and writing. It finds the device in sysfs, because
+// /dev/virtio-ports only exists with udev.
 func Open(name string) (*os.File, error) {
 	files, err := filepath.Glob("/sys/class/virtio-ports/*/name")
 	if err != nil {

@@ -10,8 +10,7 @@ import (
 )
 
 // Apply puts the rules of add into the chains FORWARD and DOCKER-USER of the
-// table `ip filter` and takes the rules of remove out, in one atomic batch. It
-// reports whether it changed anything.
+// table `ip filter` and takes the rules of remove out, in one atomic batch.
 //
 // Apply creates a missing table or chain. It inserts missing rules at the top of
 // a chain, in the order given. All other rules stay as they are, and so does
@@ -22,21 +21,25 @@ import (
 //
 // Docker 28 and later drop packets for containers from other links, unless
 // DOCKER-USER accepts them first. Docker keeps a DOCKER-USER that exists.
-func Apply(add, remove []Rule) (changed bool, err error) {
+func Apply(add, remove []Rule) error {
 	for _, r := range slices.Concat(add, remove) {
 		if err := r.check(); err != nil {
-			return false, err
+			return err
 		}
 	}
-	changed, err = applyBatch(add, remove)
-	if !errors.Is(err, errNoConntrack) {
-		return changed, err
+	if len(add)+len(remove) == 0 {
+		return nil
 	}
-	add = slices.DeleteFunc(slices.Clone(add), func(r Rule) bool { return r.established })
-	changed, errRest := applyBatch(add, remove)
-	return changed, errors.Join(err, errRest)
+	_, err := applyBatch(add, remove)
+	if errors.Is(err, errNoConntrack) {
+		add = slices.DeleteFunc(slices.Clone(add), func(r Rule) bool { return r.established })
+		_, errRest := applyBatch(add, remove)
+		err = errors.Join(err, errRest)
+	}
+	return err
 }
 
+// applyBatch is Apply with one batch. It reports whether anything had to be changed.
 func applyBatch(add, remove []Rule) (changed bool, err error) {
 	// The library seeds a random generator for each socket, so use one socket for
 	// all requests.

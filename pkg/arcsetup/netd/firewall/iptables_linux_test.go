@@ -15,11 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// These tests change the network and need the real iptables: vmtests runs them
-// in a guest.
+// These tests change the network and need the real iptables. TestPackagesInGuest of
+// vmtests runs them in a guest.
 
-// inNamespace moves the test into a network namespace of its own, for good: the
-// thread is never given back. Processes that the test starts are in it too.
+// inNamespace moves the test's thread, and the processes that the test starts, into a
+// new network namespace. The thread ends with the test.
 func inNamespace(t *testing.T) {
 	t.Helper()
 	runtime.LockOSThread()
@@ -28,16 +28,16 @@ func inNamespace(t *testing.T) {
 	}
 }
 
-// iptables runs the real program, and fails the test if it complains, be it that
-// it says something beside what it is asked.
+// iptables runs the real program and returns its output. The test fails if the program
+// prints a warning or an error.
 func iptables(t *testing.T, args ...string) string {
 	t.Helper()
-	return complainNot(t, "", "", args...)
+	return iptablesWith(t, "", "", args...)
 }
 
-// complainNot runs the program of the family that has this suffix, such as -save.
-// IPTABLES says how iptables itself is started.
-func complainNot(t *testing.T, suffix, stdin string, args ...string) string {
+// iptablesWith runs iptables or, with a suffix such as -save, another program of its
+// family. The environment variable IPTABLES is the command for iptables.
+func iptablesWith(t *testing.T, suffix, stdin string, args ...string) string {
 	t.Helper()
 	command := strings.Fields(cmp.Or(os.Getenv("IPTABLES"), "iptables-nft") + suffix)
 	cmd := exec.Command(command[0], append(command[1:], args...)...)
@@ -53,12 +53,9 @@ func complainNot(t *testing.T, suffix, stdin string, args ...string) string {
 
 func apply(t *testing.T, rules []Rule, wantChanged bool) {
 	t.Helper()
-	changed, err := Apply(rules, nil)
-	if err != nil {
-		t.Fatalf("Apply: %v", err)
-	}
-	if changed != wantChanged {
-		t.Errorf("Apply: changed = %v, want %v", changed, wantChanged)
+	changed, err := applyBatch(rules, nil)
+	if err != nil || changed != wantChanged {
+		t.Fatalf("applyBatch = %v, %v, want %v", changed, err, wantChanged)
 	}
 }
 
@@ -73,13 +70,13 @@ func testRules() []Rule {
 	return rules
 }
 
-// args is a rule as the arguments of an iptables command on chain.
+// args returns the arguments of an iptables command for a rule of chain.
 func args(command, chain string, r Rule) []string {
 	return append([]string{command, chain}, strings.Fields(r.String())...)
 }
 
-// restore gives iptables the same command for each rule and each of our chains, all
-// in one run: emulated, each takes a third of a second.
+// restore runs the same iptables command for each rule and chain in one process, since
+// each process takes a third of a second on an emulated CPU.
 func restore(t *testing.T, command string, rules []Rule) {
 	t.Helper()
 	var s strings.Builder
@@ -90,7 +87,7 @@ func restore(t *testing.T, command string, rules []Rule) {
 		}
 	}
 	s.WriteString("COMMIT\n")
-	complainNot(t, "-restore", s.String(), "--noflush")
+	iptablesWith(t, "-restore", s.String(), "--noflush")
 }
 
 func TestFwRulesAreIptablesRules(t *testing.T) {
@@ -121,7 +118,7 @@ func TestFwRulesAreIptablesRules(t *testing.T) {
 				iptables(t, args("-C", chain, r)...)
 			}
 		}
-		// Rules of others around and between ours change nothing for us.
+		// Other programs add rules around and between ours.
 		iptables(t, "-I", chain, "-i", "docker0", "-j", "DROP")
 		iptables(t, "-I", chain, "3", "-p", "tcp", "--dport", "80", "-j", "ACCEPT")
 		iptables(t, "-A", chain, "-j", "RETURN")
@@ -136,7 +133,7 @@ func TestFwRulesAreIptablesRules(t *testing.T) {
 	apply(t, rules, true)
 }
 
-// TestFwKnowsRulesIptablesWrote has iptables write anew what Apply wrote.
+// TestFwKnowsRulesIptablesWrote saves Apply's rules with iptables and restores them.
 func TestFwKnowsRulesIptablesWrote(t *testing.T) {
 	inNamespace(t)
 	rules := testRules()
@@ -144,7 +141,7 @@ func TestFwKnowsRulesIptablesWrote(t *testing.T) {
 	for _, policy := range []string{"ACCEPT", "DROP"} {
 		iptables(t, "-P", "FORWARD", policy)
 		saved := iptables(t, "-S")
-		complainNot(t, "-restore", complainNot(t, "-save", "", "-c"), "-c")
+		iptablesWith(t, "-restore", iptablesWith(t, "-save", "", "-c"), "-c")
 		if got := iptables(t, "-S"); got != saved {
 			t.Errorf("saved:\n%srestored:\n%s", saved, got)
 		}
@@ -171,7 +168,7 @@ func TestFwAddsOnlyWhatIsMissing(t *testing.T) {
 	inNamespace(t)
 	iptables(t, "-P", "FORWARD", "DROP")
 	iptables(t, "-A", "FORWARD", "-o", "eth1", "-j", "DROP")
-	// Near misses of ours: a wildcard, another match beside, another verdict.
+	// Rules that are almost ours: with a wildcard, a further match, another verdict.
 	iptables(t, "-A", "FORWARD", "-i", "eth1+", "-j", "ACCEPT")
 	iptables(t, "-A", "FORWARD", "-i", "eth1", "-p", "tcp", "-j", "ACCEPT")
 	iptables(t, "-A", "FORWARD", "-i", "eth1", "-j", "DROP")
@@ -202,12 +199,12 @@ func TestFwRemoves(t *testing.T) {
 	inNamespace(t)
 	remove := func(wantChanged bool) {
 		t.Helper()
-		if changed, err := Apply(BridgeRules("eth7"), BridgeRules("eth1")); err != nil || changed != wantChanged {
-			t.Errorf("Apply = %v, %v, want %v", changed, err, wantChanged)
+		if changed, err := applyBatch(BridgeRules("eth7"), BridgeRules("eth1")); err != nil || changed != wantChanged {
+			t.Errorf("applyBatch = %v, %v, want %v", changed, err, wantChanged)
 		}
 	}
-	if changed, err := Apply(nil, BridgeRules("eth1")); err != nil || changed {
-		t.Errorf("Apply = %v, %v, with nothing to do", changed, err)
+	if changed, err := applyBatch(nil, BridgeRules("eth1")); err != nil || changed {
+		t.Errorf("applyBatch = %v, %v, with nothing to do", changed, err)
 	}
 	if got := iptables(t, "-S"); strings.Contains(got, "DOCKER-USER") {
 		t.Errorf("removing rules created a chain:\n%s", got)
@@ -239,8 +236,8 @@ func TestFwRemoves(t *testing.T) {
 
 func TestFwRefusedRulesChangeNothing(t *testing.T) {
 	inNamespace(t)
-	if changed, err := Apply(append(BridgeRules("eth1"), BridgeRules("")...), nil); err == nil || changed {
-		t.Errorf("Apply = %v, %v, want an error", changed, err)
+	if err := Apply(append(BridgeRules("eth1"), BridgeRules("")...), nil); err == nil {
+		t.Error("no error for a rule without a link name")
 	}
 	if got := iptables(t, "-S", "FORWARD"); got != "-P FORWARD ACCEPT\n" {
 		t.Errorf("rules:\n%s", got)

@@ -1,5 +1,5 @@
-// Command init is /init of the guests that test the launcher. It reports what it finds, then ends as the kernel command
-// line says.
+// Command init is /init of the guests that test the launcher. It reports its devices, then ends the guest as the kernel
+// command line says.
 package main
 
 import (
@@ -30,7 +30,7 @@ func main() {
 	if err := os.WriteFile("/share/from-guest", []byte("guest"), 0o600); err != nil {
 		_, _ = fmt.Fprintln(out, err)
 	}
-	// The kernel of a distribution may have its network driver as a module, which is not here: the bus has the cards.
+	// A distribution's kernel may have its network driver in a module, which is missing here. The bus still lists the cards.
 	cards, _ := os.ReadDir("/sys/bus/virtio/devices")
 	_, _ = fmt.Fprintln(out, "devices:", len(cards))
 	nics, _ := net.Interfaces()
@@ -40,7 +40,7 @@ func main() {
 	for _, word := range strings.Fields(string(cmdline)) {
 		switch word {
 		case "test=flood":
-			// More than pipes and terminals hold.
+			// This is more than the buffers of pipes and terminals.
 			fmt.Println(strings.Repeat(strings.Repeat("x", 78)+"\n", 2000))
 		case "test=typed":
 			fmt.Println("type something")

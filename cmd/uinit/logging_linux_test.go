@@ -51,7 +51,7 @@ func TestKernelLogLimitKept(t *testing.T) {
 	if _, err := k.Write([]byte("line")); err != nil {
 		t.Error(err)
 	}
-	if !k.asked {
+	if !k.lifted {
 		t.Error("the kernel is to be asked again, which refused")
 	}
 }

@@ -1,4 +1,5 @@
-package arcsetup
+// Package disks finds block devices by what is on them. It must not mount any.
+package disks
 
 import (
 	"errors"
@@ -13,20 +14,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errNotThere says of a root that it may yet come.
-var errNotThere = errors.New("not there")
+// ErrNotThere is the error of a device that may appear later.
+var ErrNotThere = errors.New("not there")
 
-// blockDevice is a disk or a partition, and what it can be known by.
+// blockDevice is a disk or a partition, and what identifies it.
 type blockDevice struct {
 	name      string // in /sys/class/block
 	bytes     uint64
 	content   blockdev.Superblock
 	partition blockdev.Partition
-	err       error // why what is on it is not known
+	err       error // of reading content or partition
 }
 
-// path is the device's node. Where that is in a directory, the name in /sys has
-// an exclamation mark for the slash.
+// path returns the device's node. A slash in its name is an exclamation mark in /sys.
 func (d blockDevice) path() string { return "/dev/" + strings.ReplaceAll(d.name, "!", "/") }
 
 func (d blockDevice) String() string {
@@ -45,17 +45,19 @@ func (d blockDevice) String() string {
 	return s + ")"
 }
 
-// findBlockDevice returns the path of the device that root= names, in the forms
-// that the kernel knows (block/early-lookup.c), and by UUID and LABEL, the file
-// system's, which it leaves to an initramfs. Of several the first one counts.
-func (g *Guest) findBlockDevice(root string) (path string, err error) {
-	if strings.HasPrefix(root, "/dev/") {
-		if _, err := os.Stat(g.path(root)); errors.Is(err, fs.ErrNotExist) {
-			return "", errNotThere
+// Find returns the path of the first block device with this name, as in root= on the
+// kernel command line: in a form that the kernel knows (block/early-lookup.c), or by
+// the file system's UUID or LABEL, which the kernel leaves to an initramfs. /sys and
+// /dev are below the directory root. The error is ErrNotThere if the device may
+// appear later.
+func Find(root, device string) (path string, err error) {
+	if strings.HasPrefix(device, "/dev/") {
+		if _, err := os.Stat(filepath.Join(root, device)); errors.Is(err, fs.ErrNotExist) {
+			return "", ErrNotThere
 		}
-		return root, nil
+		return device, nil
 	}
-	tag, want, _ := strings.Cut(root, "=")
+	tag, want, _ := strings.Cut(device, "=")
 	var is func(blockDevice) bool
 	switch tag {
 	case "LABEL":
@@ -70,18 +72,18 @@ func (g *Guest) findBlockDevice(root string) (path string, err error) {
 	if is == nil || want == "" {
 		return "", errors.New("not /dev/NAME, PARTUUID=, PARTLABEL=, UUID= or LABEL=, nor a tag with rootfstype=virtiofs")
 	}
-	for _, d := range g.blockDevices() {
+	for _, d := range devices(root) {
 		if is(d) {
 			return d.path(), nil
 		}
 	}
-	return "", errNotThere
+	return "", ErrNotThere
 }
 
-// describeBlockDevices says for an error or a wait what there is.
-func (g *Guest) describeBlockDevices() string {
+// Describe lists the block devices for an error or a log line.
+func Describe(root string) string {
 	var all []string
-	for _, d := range g.blockDevices() {
+	for _, d := range devices(root) {
 		all = append(all, d.String())
 	}
 	if all == nil {
@@ -90,38 +92,38 @@ func (g *Guest) describeBlockDevices() string {
 	return "block devices are " + strings.Join(all, ", ")
 }
 
-// blockDevices lists the devices that have a medium, by name.
-func (g *Guest) blockDevices() []blockDevice {
-	links, _ := filepath.Glob(g.path("/sys/class/block/*"))
+// devices returns the devices that have a medium, sorted by name.
+func devices(root string) []blockDevice {
+	links, _ := filepath.Glob(filepath.Join(root, "/sys/class/block/*"))
 	tables := map[string]blockdev.Table{} // by disk
-	var devices []blockDevice
+	var found []blockDevice
 	for _, link := range links {
 		d := blockDevice{name: filepath.Base(link)}
-		// In sectors of 512 bytes, whatever the disk's are (Documentation/ABI/stable/sysfs-block).
+		// Always in sectors of 512 bytes (Documentation/ABI/stable/sysfs-block).
 		if d.bytes = readNumber(link+"/size") * 512; d.bytes == 0 {
 			continue
 		}
-		d.content, d.err = g.readSuperblock(d.path())
+		d.content, d.err = ReadSuperblock(root, d.path())
 		if number := readNumber(link + "/partition"); number > 0 {
-			// A partition's directory is in its disk's.
+			// A partition's directory is in the directory of its disk.
 			dir, err := filepath.EvalSymlinks(link)
 			d.err = errors.Join(d.err, err)
 			disk := filepath.Dir(dir)
-			table, ok := tables[disk]
-			if !ok {
-				table, err = g.readTable(disk)
+			if _, ok := tables[disk]; !ok {
+				tables[disk], err = readTable(root, disk)
 				d.err = errors.Join(d.err, err)
-				tables[disk] = table
 			}
-			d.partition = table.Partition(int(number))
+			d.partition = tables[disk].Partition(int(number))
 		}
-		devices = append(devices, d)
+		found = append(found, d)
 	}
-	return devices
+	return found
 }
 
-func (g *Guest) readSuperblock(path string) (blockdev.Superblock, error) {
-	f, err := g.openDevice(path)
+// ReadSuperblock reads the superblock of the device with this path. The error is
+// ErrNotThere if the device may appear later.
+func ReadSuperblock(root, path string) (blockdev.Superblock, error) {
+	f, err := open(root, path)
 	if err != nil {
 		return blockdev.Superblock{}, err
 	}
@@ -134,9 +136,9 @@ func (g *Guest) readSuperblock(path string) (blockdev.Superblock, error) {
 }
 
 // readTable reads the partition table of the disk with this directory in /sys.
-func (g *Guest) readTable(dir string) (blockdev.Table, error) {
+func readTable(root, dir string) (blockdev.Table, error) {
 	disk := blockDevice{name: filepath.Base(dir)}
-	f, err := g.openDevice(disk.path())
+	f, err := open(root, disk.path())
 	if err != nil {
 		return blockdev.Table{}, err
 	}
@@ -144,17 +146,17 @@ func (g *Guest) readTable(dir string) (blockdev.Table, error) {
 	return blockdev.ReadTable(f, int(readNumber(dir+"/queue/logical_block_size")))
 }
 
-// openDevice opens a device for reading, without waiting for a medium.
-func (g *Guest) openDevice(path string) (*os.File, error) {
-	f, err := os.OpenFile(g.path(path), os.O_RDONLY|unix.O_NONBLOCK, 0)
+// open opens a device for reading, without waiting for a medium.
+func open(root, path string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(root, path), os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if errors.Is(err, unix.ENXIO) || errors.Is(err, fs.ErrNotExist) {
-		// The node is there before the disk, and gone before it.
-		err = fmt.Errorf("%w: %w", errNotThere, err)
+		// The node is made before the disk is ready, and deleted before it is gone.
+		err = fmt.Errorf("%w: %w", ErrNotThere, err)
 	}
 	return f, err
 }
 
-// readNumber is the number in a file of /sys, zero where there is none.
+// readNumber reads the number in a file of /sys; zero without one.
 func readNumber(path string) uint64 {
 	text, _ := os.ReadFile(path)
 	n, _ := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 54)

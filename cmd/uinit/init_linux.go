@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/arcinit/arcinit/internal/built"
+	"github.com/arcinit/arcinit/internal/guarded"
+	"github.com/arcinit/arcinit/internal/logs"
+	"github.com/arcinit/arcinit/internal/notify"
+	"github.com/arcinit/arcinit/internal/process"
+	"github.com/arcinit/arcinit/pkg/arcsetup"
+	"github.com/arcinit/arcinit/pkg/arcsetup/config"
+	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
+	"golang.org/x/sys/unix"
+)
+
+// initProcess is PID 1, or the uinit child of another init: it sets the guest
+// up, starts the agent, and supervises it until power-off.
+type initProcess struct {
+	role     string // "init" as PID 1, else "uinit"
+	start    time.Duration
+	log      *logging
+	runner   *plan.Runner
+	services *process.Supervisor
+	shutdown *process.Shutdown
+	guest    *arcsetup.Guest
+	signals  signals
+
+	// config is the configuration as far as it has been read.
+	config atomic.Pointer[config.Config]
+	// planEnded and agentStarted are times since boot, zero until then.
+	planEnded, agentStarted atomic.Int64
+	// host is nil unless the configuration names an address to notify.
+	host atomic.Pointer[notify.Notifier]
+
+	report   reportFile
+	watching sync.Map // names of the goroutines that watch started
+}
+
+// runInit claims the system and runs it for as long as it is up. Where another
+// uinit already runs the system, runInit only repeats the set-up and returns.
+func runInit(role string, out io.Writer) error {
+	// First of all: Go exits on a signal that the program has not subscribed to.
+	signals := subscribe()
+	log := newLogging("arcinit")
+	owner, err := process.Claim(log.Logger, time.After)
+	switch {
+	case err != nil:
+		log.Error("cannot claim the system", "err", err)
+	case !owner:
+		signal.Reset()
+		return repeatSetup(out)
+	}
+	p := newInitProcess(role, log, signals)
+	if role != "init" {
+		// Orphans of the services become children of this process, as they would of PID 1.
+		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+			log.Warn("cannot become the reaper of orphans", "err", err)
+		}
+	}
+	guarded.RestartOnPanic(log.Logger, "report writer", time.After, p.keepReport)
+	guarded.RestartOnPanic(log.Logger, "boot", time.After, p.boot)
+	for {
+		err := guarded.Call("signals", func() error { p.serveSignals(); return nil })
+		log.Error("signal handling panicked; restarting it", "err", err)
+	}
+}
+
+func newInitProcess(role string, log *logging, signals signals) *initProcess {
+	p := &initProcess{role: role, start: uptime(), log: log, signals: signals}
+	p.report.changed = make(chan struct{}, 1)
+	p.configure(config.Default())
+	p.runner = &plan.Runner{Uptime: uptime, Log: log.Logger}
+	p.services = &process.Supervisor{
+		Reaper: process.NewReaper(), Log: log.Logger, Output: []logs.Sink{log.kernel, log.output},
+		Uptime: uptime, After: time.After, Changed: p.servicesChanged,
+	}
+	p.shutdown = &process.Shutdown{
+		Services: p.services, Log: log.Logger, Flush: p.flush,
+		Grace:           func() time.Duration { return p.config.Load().Grace },
+		WithoutPowerOff: p.withoutPowerOff,
+		Begun:           p.notifyStopping,
+	}
+	p.guest = newGuest(os.Getpid())
+	p.guest.OwnRoot = role == "init"
+	p.guest.Configured = p.configure
+	p.guest.Waiting = func(what string, taken time.Duration, there string) {
+		log.Warn("still waiting", "for", what, "taken", taken, "there", there)
+	}
+	// The shell on the console runs on the initramfs, which is gone now.
+	p.guest.RootChanged = func() { p.services.Again("console") }
+	return p
+}
+
+// newGuest returns the guest that the process pid looks after.
+func newGuest(pid int) *arcsetup.Guest {
+	return &arcsetup.Guest{
+		Root: "/", Program: fmt.Sprintf("/proc/%d/exe", pid), Environ: os.Environ(),
+		BuildTime: built.Time(), After: time.After,
+	}
+}
+
+// configure applies process-wide settings: the log level and host notifications.
+func (p *initProcess) configure(c config.Config) {
+	p.log.level.Set(c.Log)
+	p.config.Store(&c)
+	p.startNotifier(c)
+}
+
+// boot runs the plan, then reports the result.
+func (p *initProcess) boot() {
+	p.runner.Run(p.plan())
+	p.planEnded.Store(int64(uptime()))
+	p.report.change()
+	r := p.currentReport()
+	p.notifyBooted(r)
+	p.log.Log(context.Background(), logs.LevelNotice, "guest is up",
+		"after", (r.PlanEnded - r.Start).Round(10*time.Microsecond), "outcome", r.Count())
+	if p.config.Load().DebugConsole {
+		p.showReport(r)
+	}
+}
+
+// repeatSetup runs the guest's steps again in a system that another process runs:
+// what still holds is left alone, the rest is put right. That process has the
+// network daemon do the same.
+func repeatSetup(out io.Writer) error {
+	owner, err := process.Owner()
+	if err != nil {
+		return err
+	}
+	runner := &plan.Runner{Uptime: uptime, Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
+	r := arcsetup.Report{Version: built.Version(), Kernel: kernelRelease(), Role: "repeat", Start: uptime()}
+	runner.Run(arcsetup.Plan(newGuest(owner)))
+	if err := syscall.Kill(owner, repeatSignal); err != nil {
+		return fmt.Errorf("ask process %d to check the network: %w", owner, err)
+	}
+	r.Steps = runner.Results()
+	err = r.WriteTable(out)
+	for _, s := range r.Steps {
+		if s.Outcome == plan.Failed {
+			return errors.Join(err, fmt.Errorf("step %s failed", s.Step))
+		}
+	}
+	return err
+}
+
+// watch runs f on a goroutine for as long as the system is up, however often a
+// step asks for it. changed is false if f already runs.
+func (p *initProcess) watch(name string, f func()) (changed bool, err error) {
+	if _, running := p.watching.LoadOrStore(name, true); running {
+		return false, nil
+	}
+	guarded.RestartOnPanic(p.log.Logger, name, time.After, f)
+	return true, nil
+}

@@ -1,0 +1,212 @@
+// Package mounts mounts file systems, each once, below the directory that is the
+// guest's root. It must not know what they are for.
+package mounts
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/u-root/u-root/pkg/mount"
+	"golang.org/x/sys/unix"
+)
+
+// Point is a mount that the guest needs.
+type Point struct {
+	// Device, FSType, Flags and Data are arguments of mount(2), Path is the mount
+	// point in the guest.
+	Device, Path, FSType, Data string
+	Flags                      uintptr
+	// Magic is the file system's type in statfs(2), which tells an existing mount
+	// of it.
+	Magic int64
+	// Mode is the permission of a tmpfs's root; zero is the kernel's default.
+	Mode os.FileMode
+}
+
+// Guarded are the flags of a mount that has neither programs nor device nodes.
+const Guarded = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+
+const permissionFlags = unix.MS_RDONLY | Guarded
+
+// Mount mounts m, unless it is mounted. An existing mount, such as one by u-root's
+// init, gets m's permission flags and mode.
+func (m Point) Mount(root string) (changed bool, err error) {
+	path, flags, mounted, err := m.Find(root)
+	if err != nil {
+		return false, err
+	}
+	if !mounted {
+		makeDir := func() error { return os.MkdirAll(path, 0o755) }
+		_, err := mount.Mount(m.Device, path, m.FSType, m.options(), m.Flags, makeDir)
+		return err == nil, explainType(m.FSType, err)
+	}
+	if want := m.Flags & permissionFlags; flags != want {
+		if _, err := mount.Mount("", path, "", "", unix.MS_REMOUNT|unix.MS_BIND|want); err != nil {
+			return false, fmt.Errorf("change the flags of a mount: %w", err)
+		}
+		changed = true
+	}
+	if m.Mode != 0 {
+		fixed, err := SetMode(path, m.Mode)
+		return changed || fixed, err
+	}
+	return changed, nil
+}
+
+// CreateAndMount creates m's file system before its mount point. It is for file
+// systems that the host or the kernel may not offer, where a mount point would be
+// of no use and a read-only root may lack it.
+func (m Point) CreateAndMount(root string) (changed bool, err error) {
+	path, _, mounted, err := m.Find(root)
+	if err != nil || mounted {
+		return false, err
+	}
+	fd, err := m.Create()
+	if err != nil {
+		return false, err
+	}
+	defer unix.Close(fd) //nolint:errcheck // the mount stays
+	if err := Attach(fd, path); err != nil {
+		return false, fmt.Errorf("%s %s: %w", m.FSType, m.Device, err)
+	}
+	return true, nil
+}
+
+// Find returns where m is or will be mounted, whether it is, and its permission
+// flags.
+func (m Point) Find(root string) (path string, flags uintptr, mounted bool, err error) {
+	if path, err = Resolve(root, m.Path); err != nil || !IsMountPoint(path) {
+		return path, 0, false, err
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return path, 0, false, &fs.PathError{Op: "statfs", Path: path, Err: err}
+	}
+	// The ST_ flags of statfs(2) have the values of their MS_ namesakes.
+	return path, uintptr(st.Flags) & permissionFlags, int64(st.Type) == m.Magic, nil
+}
+
+// maxLinks is how many links in one path the kernel follows (MAXSYMLINKS,
+// linux/namei.h).
+const maxLinks = 40
+
+// Resolve follows all links in the guest's path, below root, also those that lead to nothing
+// yet. So a mount is made and looked for in one place, and its mount point can be
+// made there.
+func Resolve(root, path string) (string, error) {
+	if st, err := stat(filepath.Join(root, path)); err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		return filepath.Join(root, path), nil
+	}
+	resolved, links := "/", 0
+	for rest := strings.Split(path, "/"); len(rest) > 0; {
+		next := filepath.Join(resolved, rest[0])
+		rest = rest[1:]
+		target, err := os.Readlink(filepath.Join(root, next))
+		if err != nil {
+			resolved = next // not a link
+			continue
+		}
+		if links++; links > maxLinks {
+			return "", &fs.PathError{Op: "follow links", Path: path, Err: unix.ELOOP}
+		}
+		if filepath.IsAbs(target) {
+			resolved = "/"
+		}
+		rest = append(strings.Split(target, "/"), rest...)
+	}
+	return filepath.Join(root, resolved), nil
+}
+
+// IsMountPoint reports whether something is mounted on path itself. statx(2) tells
+// since Linux 5.8, which is cheaper than reading the table of mounts.
+func IsMountPoint(path string) bool {
+	st, err := stat(path)
+	return err == nil && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
+}
+
+// stat neither follows a link nor asks the server of a share, which may not answer.
+func stat(path string) (st unix.Statx_t, err error) {
+	err = unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE, &st)
+	return st, err
+}
+
+// options are the options of the file system itself.
+func (m Point) options() string {
+	if m.Mode == 0 {
+		return m.Data
+	}
+	mode := uint32(m.Mode.Perm())
+	if m.Mode&os.ModeSticky != 0 {
+		mode |= unix.S_ISVTX
+	}
+	return fmt.Sprintf("mode=%04o", mode)
+}
+
+// Create creates m's file system without mounting it (fsopen(2), Linux 5.2). It
+// returns a descriptor of the file system's root.
+func (m Point) Create() (fd int, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("create %s %s for %s: %w", m.FSType, m.Device, m.Path, err)
+		}
+	}()
+	context, err := unix.Fsopen(m.FSType, unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return 0, explainType(m.FSType, err)
+	}
+	defer unix.Close(context) //nolint:errcheck // nothing is written to it
+	settings := "source=" + m.Device
+	if options := m.options(); options != "" {
+		settings += "," + options
+	}
+	for setting := range strings.SplitSeq(settings, ",") {
+		key, value, _ := strings.Cut(setting, "=")
+		if err := unix.FsconfigSetString(context, key, value); err != nil {
+			return 0, fmt.Errorf("option %s: %w", setting, err)
+		}
+	}
+	if err := unix.FsconfigCreate(context); err != nil {
+		return 0, err
+	}
+	// The MOUNT_ATTR_ flags have the values of their MS_ namesakes.
+	return unix.Fsmount(context, unix.FSMOUNT_CLOEXEC, int(m.Flags&permissionFlags))
+}
+
+// Attach mounts the file system with the root fd on path.
+func Attach(fd int, path string) error {
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return fmt.Errorf("make the mount point: %w", err)
+	}
+	if err := unix.MoveMount(fd, "", unix.AT_FDCWD, path, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return fmt.Errorf("mount on %s: %w", path, err)
+	}
+	return nil
+}
+
+// SetMode gives path these permission bits, unless it has them.
+func SetMode(path string, mode os.FileMode) (changed bool, err error) {
+	st, err := os.Lstat(path)
+	if err != nil {
+		return false, err
+	}
+	const bits = os.ModePerm | os.ModeSticky
+	if st.Mode()&bits == mode&bits {
+		return false, nil
+	}
+	return true, os.Chmod(path, mode)
+}
+
+// explainType names the kernel's configuration symbol where err says that the
+// kernel does not know this type of file system.
+func explainType(fsType string, err error) error {
+	if !errors.Is(err, unix.ENODEV) {
+		return err
+	}
+	symbols := map[string]string{"cgroup2": "CGROUPS", "proc": "PROC_FS", "devpts": "UNIX98_PTYS", "virtiofs": "VIRTIO_FS"}
+	return fmt.Errorf("the kernel has no %s (CONFIG_%s): %w", fsType, cmp.Or(symbols[fsType], strings.ToUpper(fsType)), err)
+}
