@@ -29,8 +29,8 @@ import (
 // hostile is one kind of bad DHCP server, and what the guest makes of it.
 type hostile struct {
 	name string
-	// client is the address leased, by default one of the server's subnet. The
-	// options are in each OFFER and ACK beside the router; edit has the last word.
+	// client is the address leased, by default one of the server's subnet. options and the
+	// router are in each OFFER and ACK; edit changes each of them last.
 	client  string
 	options []dhcpv4.Option
 	edit    func(*dhcpv4.DHCPv4)
@@ -43,7 +43,7 @@ type hostile struct {
 	// gateway and routes are for the primary NIC, which has the router for a
 	// gateway by default; a bridge NIC has no routes.
 	gateway string // "none": no default route
-	routes  int    // beside the default one and that of the subnet
+	routes  int    // besides the default route and the subnet's
 	mtu     int    // 1500 by default
 	// logged are values, each of them in one log line; primaryLogged are in the log for a
 	// primary NIC only.
@@ -64,15 +64,15 @@ const (
 )
 
 const (
-	// maxCost is the processor time of the network daemon for one bad lease and the
-	// good one that follows, in an emulated guest.
+	// maxCost is the processor time that the network daemon may take for a bad lease and the
+	// good lease after it, in an emulated guest.
 	maxCost = time.Second
-	// maxMemory is what the daemon may have of its own, in KiB.
+	// maxMemory bounds the daemon's private memory, in KiB.
 	maxMemory = 24 << 10
 	// recovery bounds the time from the server's becoming good until the guest uses its
 	// lease: less than the server called "talking on" talks.
 	recovery = 30 * time.Second
-	// goodLease is for how long the other NIC's server leases.
+	// goodLease is the lease time of the other NIC's server.
 	goodLease = 20 * time.Second
 )
 
@@ -80,8 +80,8 @@ func option(code dhcpv4.OptionCode, value ...byte) dhcpv4.Option {
 	return dhcpv4.OptGeneric(code, value)
 }
 
-// hostiles are the bad servers in the subnet of server; other is the subnet of the
-// NIC that has a good one.
+// hostiles returns the bad servers in the subnet of server. other is the subnet of the NIC
+// with the good server.
 func hostiles(server, other netip.Prefix) []hostile {
 	gw := server.Addr().As4()
 	next := other.Masked().Addr().As4()
@@ -106,7 +106,7 @@ func hostiles(server, other netip.Prefix) []hostile {
 		return []dhcpv4.Option{dhcpv4.OptGeneric(dhcpv4.OptionInterfaceMTU, []byte{byte(v >> 8), byte(v)})}
 	}
 	seconds := func(code dhcpv4.OptionCode, b ...byte) dhcpv4.Option { return option(code, b...) }
-	// These have a length that the guest can check.
+	// The guest can check the lengths of these options.
 	codes := []dhcpv4.OptionCode{
 		dhcpv4.OptionSubnetMask, dhcpv4.OptionRouter, dhcpv4.OptionDomainNameServer, dhcpv4.OptionHostName,
 		dhcpv4.OptionDomainName, dhcpv4.OptionInterfaceMTU, dhcpv4.OptionIPAddressLeaseTime, dhcpv4.OptionRenewTimeValue,
@@ -156,7 +156,7 @@ func hostiles(server, other netip.Prefix) []hostile {
 		}, logged: []string{"0.0.0.0/0 via"}, bridge: true},
 		{name: "classless routes to the networks of the NICs", options: classless(slices.Concat(
 			[]byte{24}, next[:3], gw[:], []byte{32}, next[:3], []byte{1}, gw[:], []byte{25}, next[:3], []byte{0}, gw[:], []byte{24}, own[:3], gw[:])...), gateway: "none",
-			primaryLogged: []string{other.Masked().String(), server.Masked().String()}, bridge: true},
+			primaryLogged: []string{other.Masked().String() + " via", server.Masked().String() + " via"}, bridge: true},
 		{name: "classless routes, too many", options: classless(routes(140)...), gateway: "none", routes: 64, costs: 3 * time.Second,
 			logged: []string{" 76 routes"}, bridge: true},
 		{name: "classless routes, 1000 in 9 kB", options: classless(routes(1000)...), comes: noOffer},
@@ -209,7 +209,7 @@ func hostiles(server, other netip.Prefix) []hostile {
 	}
 }
 
-// replies sends what f makes of a reply in its place.
+// replies replaces each reply with what f returns.
 func replies(f func(e *dhcppeer.Exchange, reply []byte) [][]byte) dhcppeer.Fault {
 	return func(e *dhcppeer.Exchange) {
 		var all []dhcppeer.Reply
@@ -223,7 +223,7 @@ func replies(f func(e *dhcppeer.Exchange, reply []byte) [][]byte) dhcppeer.Fault
 	}
 }
 
-// flip changes the byte of a reply at an offset.
+// flip changes the byte of each reply at an offset.
 func flip(at int) dhcppeer.Fault {
 	return dhcppeer.Rewrite(func(_ *dhcpv4.DHCPv4, reply []byte) []byte {
 		reply = bytes.Clone(reply)
@@ -232,8 +232,8 @@ func flip(at int) dhcppeer.Fault {
 	})
 }
 
-// corrupt sends 200 versions of a reply, with up to eight bytes changed in each.
-// The client's own address is not among them: what a server may say it may say.
+// corrupt sends 200 versions of a reply, with up to eight bytes changed in each. It does not
+// change the client's address: a server may lease any.
 func corrupt(seed uint64) dhcppeer.Fault {
 	random := rand.New(rand.NewPCG(seed, 0))
 	return replies(func(_ *dhcppeer.Exchange, reply []byte) (all [][]byte) {
@@ -250,8 +250,7 @@ func corrupt(seed uint64) dhcppeer.Fault {
 	})
 }
 
-// chatter answers each DISCOVER with ACKs of another server, which nobody waits for,
-// one after the other.
+// chatter answers each DISCOVER with unwanted ACKs of another server for that long.
 func chatter(every, length time.Duration) dhcppeer.Fault {
 	return func(e *dhcppeer.Exchange) {
 		if e.Kind != dhcppeer.Discover {
@@ -266,7 +265,7 @@ func chatter(every, length time.Duration) dhcppeer.Fault {
 	}
 }
 
-// once has a fault happen to the first message only.
+// once applies a fault to the first message only.
 func once(fault dhcppeer.Fault) dhcppeer.Fault {
 	done := false
 	return func(e *dhcppeer.Exchange) {
@@ -302,8 +301,8 @@ type victim struct {
 	nic, otherNIC string
 	peer, other   *dhcppeer.Peer
 	server        netip.Prefix
-	address       string // that the server leases when it is a good one
-	netd          int    // its process
+	address       string // that the server leases while it is good
+	netd          int    // process ID
 	links         []probe.Link
 	routes        []string
 	harmed        bool // for good
@@ -407,7 +406,7 @@ func (v *victim) suffer(t *testing.T, i int, h hostile) {
 	}
 }
 
-// checkLease looks at what the guest has made of a lease.
+// checkLease checks the routes and the MTU.
 func (v *victim) checkLease(t *testing.T, h hostile) {
 	t.Helper()
 	gateway, further := cmp.Or(h.gateway, v.server.Addr().String()), h.routes
@@ -486,7 +485,7 @@ func (v *victim) recover(t *testing.T, ask bool) {
 	}
 }
 
-// testFloodWhileBound has 10,000 offers come to a client that has asked for none.
+// testFloodWhileBound sends 10,000 offers to a client that asked for none.
 func (v *victim) testFloodWhileBound(t *testing.T) {
 	flood := func(e *dhcppeer.Exchange) {
 		for range 10_000 {
@@ -564,7 +563,7 @@ func (v *victim) has(t *testing.T, address string) string {
 	return ""
 }
 
-// allRoutes are the IPv4 routes of both NICs, in order.
+// allRoutes returns the IPv4 routes of both NICs, sorted.
 func (v *victim) allRoutes(t *testing.T) (all []string) {
 	t.Helper()
 	for _, r := range must[[]probe.Route](t, v.m, "Routes", none{}) {
@@ -574,9 +573,9 @@ func (v *victim) allRoutes(t *testing.T) (all []string) {
 	return all
 }
 
-// cost is the processor time that the network daemon has had: fields 14 and 15 of
-// /proc/PID/stat, in hundredths of a second (proc_pid_stat(5)). Its memory is
-// looked at, too.
+// cost returns the network daemon's processor time so far: fields 14 and 15 of
+// /proc/PID/stat, in hundredths of a second (proc_pid_stat(5)). It checks the daemon's memory,
+// too.
 func (v *victim) cost(t *testing.T) time.Duration {
 	t.Helper()
 	_, after, _ := strings.Cut(v.m.read(t, fmt.Sprintf("/proc/%d/stat", v.netd)), ") ")
@@ -602,8 +601,8 @@ func (v *victim) cost(t *testing.T) time.Duration {
 	return time.Duration(user+system) * 10 * time.Millisecond
 }
 
-// heldUp is for how long the host has kept the guest's processors waiting, so far:
-// to the guest that is time of whatever it was running.
+// heldUp returns how long the host has kept the guest's processors waiting so far. The guest
+// counts that time for the process that was running.
 func (m *machine) heldUp(t *testing.T) (total time.Duration) {
 	t.Helper()
 	answer, err := m.QMP(t.Context(), "query-cpus-fast", nil)

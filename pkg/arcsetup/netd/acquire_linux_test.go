@@ -13,14 +13,14 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// asked is a question that a test's exchanger was to ask.
+// asked is a discovery that a test's exchanger got.
 type asked struct {
 	discovery
 	ctx context.Context
 }
 
-// exchanges is an exchanger that hands its questions to a test and answers
-// nothing: it fails at once, or when the context ends.
+// exchanges is an exchanger that passes discoveries to a test. All fail: at once, or, if it
+// is patient, when the context ends.
 type exchanges struct {
 	faulty
 	questions chan asked
@@ -36,8 +36,8 @@ func (e exchanges) discover(ctx context.Context, _ netlink.Link, d discovery) (*
 	return nil, errors.New("no luck")
 }
 
-// TestLinkDownWhileProbing has the link go down while nobody has claimed the
-// address yet: it is not taken for a free one.
+// TestLinkDownWhileProbing takes the link down during a probe: the daemon must not take the
+// address for a free one.
 func TestLinkDownWhileProbing(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -51,7 +51,7 @@ func TestLinkDownWhileProbing(t *testing.T) {
 		d.cfg.After = func(pause time.Duration) <-chan time.Time {
 			if pause == probePause {
 				signal(probing)
-				return nil // for as long as the test likes
+				return nil // the probe never ends
 			}
 			return after(pause)
 		}
@@ -65,8 +65,8 @@ func TestLinkDownWhileProbing(t *testing.T) {
 	must(t, r.end())
 }
 
-// TestLinkReturns has the link go and return while a lease is asked for, and
-// between two tries: in either case it is asked for at once, as if anew.
+// TestLinkReturns takes the link down and up during a try, and between two tries. Both times
+// the daemon starts over at once.
 func TestLinkReturns(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -81,14 +81,14 @@ func TestLinkReturns(t *testing.T) {
 				if pause == reportDelay {
 					return time.After(pause)
 				}
-				return nil // those between tries have no end
+				return nil // pauses between tries never end
 			}
 		})
 		first := <-questions
 		for range 2 {
 			select {
 			case again := <-questions:
-				t.Errorf("patient %t: asked again after %v", isPatient, again.taken)
+				t.Errorf("patient %t: another try after %v, although the link was up", isPatient, again.taken)
 			case <-time.After(100 * time.Millisecond):
 			}
 			ip(t, "link", "set", "eth0", "down")
@@ -98,14 +98,14 @@ func TestLinkReturns(t *testing.T) {
 			select {
 			case again := <-questions:
 				if again.id == first.id || again.taken > time.Since(returns) || again.wait != shortTry {
-					t.Errorf("patient %t: asked anew: %+v", isPatient, again)
+					t.Errorf("patient %t: the daemon did not start over: %+v", isPatient, again)
 				}
 				if isPatient && first.ctx.Err() == nil {
-					t.Error("the question before is not over")
+					t.Error("the earlier try has not ended")
 				}
 				first = again
 			case <-time.After(10 * time.Second):
-				t.Fatalf("patient %t: not asked again", isPatient)
+				t.Fatalf("patient %t: no try after the link was up again", isPatient)
 			}
 		}
 		if n := r.nic(t, RolePrimary); strings.Contains(n.Error, context.Canceled.Error()) {

@@ -34,7 +34,7 @@ func inIPv4(payload []byte) []byte {
 	return append(b, payload...)
 }
 
-// onePacket is a raw socket that one packet comes from.
+// onePacket is a raw socket that receives one packet.
 type onePacket struct {
 	net.PacketConn
 	packet []byte
@@ -49,7 +49,7 @@ func (c *onePacket) ReadFrom(b []byte) (int, net.Addr, error) {
 	return n, nil, nil
 }
 
-// addACKs adds ACKs as they come from the network, good ones and odd ones.
+// addACKs adds ACKs to a corpus, valid and invalid.
 func addACKs(f *testing.F) {
 	f.Helper()
 	for _, options := range [][]dhcpv4.Option{
@@ -70,7 +70,7 @@ func addACKs(f *testing.F) {
 	}
 }
 
-// received is the message in a packet, nil where the client would not take it.
+// received returns the message in a packet, or nil if the client would ignore the packet.
 func received(packet []byte) *dhcpv4.DHCPv4 {
 	const most = 1500 // bytes: nclient4.MaxMessageSize, which only Linux has
 	m, err := dhcpv4.FromBytes(packet[:min(len(packet), most)])
@@ -80,11 +80,11 @@ func received(packet []byte) *dhcpv4.DHCPv4 {
 	return m
 }
 
-// checkText finds fault with what a log would not stand.
+// checkText complains about a text that is not fit for a log.
 func checkText(t *testing.T, text string) {
 	t.Helper()
 	if len(text) > maxText || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		t.Errorf("the log would have %q", text)
+		t.Errorf("not fit for a log: %q", text)
 	}
 }
 
@@ -128,8 +128,8 @@ func checkLease(t *testing.T, l lease) {
 	}
 }
 
-// FuzzParseLease reads packets as the client gets them. What it returns must be
-// fit for the kernel, for a log and for net.json, and bounded.
+// FuzzParseLease reads leases from packets. Each lease must be fit for the kernel, a log and
+// net.json, and bounded.
 func FuzzParseLease(f *testing.F) {
 	addACKs(f)
 	f.Fuzz(func(t *testing.T, packet []byte) {
@@ -166,8 +166,8 @@ func FuzzParseLease(f *testing.F) {
 	})
 }
 
-// FuzzLibrary does with a packet what the libraries do with it before it comes to
-// us, in goroutines of their own: a panic there ends the daemon.
+// FuzzLibrary handles a packet as the libraries do in goroutines of their own, where a panic
+// would end the daemon.
 func FuzzLibrary(f *testing.F) {
 	addACKs(f)
 	f.Fuzz(func(t *testing.T, packet []byte) {
@@ -191,8 +191,8 @@ func FuzzLibrary(f *testing.F) {
 	})
 }
 
-// FuzzPacket has an IPv4 packet come to the client's raw socket. The filter lets
-// through what the client takes, and that is counted once.
+// FuzzPacket sends an IPv4 packet to the client's raw socket. The filter passes what the
+// client reads, and the counter counts it once.
 func FuzzPacket(f *testing.F) {
 	ack := newACK(f, "10.0.2.15", raw(dhcpv4.OptionHostName, 'a'))
 	ack.ClientHWAddr = fuzzMAC
@@ -224,10 +224,10 @@ func FuzzPacket(f *testing.F) {
 		var taken *dhcpv4.DHCPv4
 		if err == nil {
 			taken = received(b[:n])
-			// The client would read a later fragment as if it were a message.
+			// The client would read a later fragment as a message.
 			laterFragment := binary.BigEndian.Uint16(packet[6:])&0x1fff != 0
 			if passed, err := filter.Run(packet); err != nil || (passed == 0) != laterFragment {
-				t.Errorf("of a message for the client the filter lets %d bytes through: %v", passed, err)
+				t.Errorf("the filter passes %d bytes of a message for the client: %v", passed, err)
 			}
 		} else if err != io.EOF && err != os.ErrClosed {
 			t.Errorf("read: %v", err)
@@ -248,7 +248,7 @@ func FuzzPacket(f *testing.F) {
 	})
 }
 
-// FuzzClaimant has an ARP packet come while an address is looked for.
+// FuzzClaimant receives an ARP packet during a probe.
 func FuzzClaimant(f *testing.F) {
 	address := netip.MustParseAddr("10.0.2.15")
 	f.Add(arpProbe(fuzzMAC, address))

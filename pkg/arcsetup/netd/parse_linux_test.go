@@ -12,7 +12,7 @@ import (
 	"github.com/u-root/u-root/pkg/dhclient"
 )
 
-// newACK is an ACK for address with a plain lease, changed by options.
+// newACK returns an ACK with a plain lease of address, changed by options.
 func newACK(t testing.TB, address string, options ...dhcpv4.Option) *dhcpv4.DHCPv4 {
 	t.Helper()
 	ack, err := dhcpv4.New(
@@ -35,7 +35,7 @@ func newACK(t testing.TB, address string, options ...dhcpv4.Option) *dhcpv4.DHCP
 	return ack
 }
 
-// raw is an option with a value that no library would write.
+// raw returns an option with any value, valid or not.
 func raw(code dhcpv4.OptionCode, value ...byte) dhcpv4.Option {
 	return dhcpv4.OptGeneric(code, value)
 }
