@@ -24,17 +24,17 @@ func TestLog(t *testing.T) {
 		t.Errorf("got %v, %v, %v", s.init, s.agent, s.networks)
 	}
 	if err := s.readLog(log, false, 3); err == nil {
-		t.Error("a NIC that was not configured is not missed")
+		t.Error("no error, although one of three NICs was not configured")
 	}
 	if err := s.readLog(log, true, 2); err == nil || !strings.Contains(err.Error(), "reference: done") {
-		t.Errorf("without the reference's lines: %v", err)
+		t.Errorf("error %v for a log without the reference's lines, want one that names the missing line", err)
 	}
 	const ofReference = "6,2,500,-;Run /sbin/init as init process\n12,3,600,-;reference: networks\n12,4,700,-;reference: done\n"
 	if err := s.readLog(ofReference, true, 2); err != nil || s.agent != 700*time.Microsecond {
-		t.Errorf("of the reference: %v, %v", s.agent, err)
+		t.Errorf("the reference's agent started at %v, %v", s.agent, err)
 	}
 	if err := s.readLog(ofReference+"12,5,800,-;reference: failed: iptables\n", true, 2); err == nil {
-		t.Error("a reference that failed is taken")
+		t.Error("no error for a reference that failed")
 	}
 }
 
@@ -46,7 +46,7 @@ func TestMemory(t *testing.T) {
 		t.Errorf("got %+v, %v", s, err)
 	}
 	if err := s.readMemory("", ""); err == nil {
-		t.Error("no /proc/meminfo is taken")
+		t.Error("no error for an empty /proc/meminfo")
 	}
 }
 
@@ -71,13 +71,13 @@ func TestSpread(t *testing.T) {
 func TestCompare(t *testing.T) {
 	worse := map[string]string{}
 	if compare(worse, "image", 5_313_772, 4_713_772, "bytes") || worse["image"] == "" {
-		t.Error("600,000 bytes more are not noticed")
+		t.Error("600,000 bytes more are not reported")
 	}
 	if !compare(worse, "image", 4_800_000, 4_713_772, "bytes") || len(worse) != 0 {
-		t.Errorf("86,228 bytes more, of a boot that was slow before: %v", worse)
+		t.Errorf("86,228 bytes more, after a larger image was reported: %v", worse)
 	}
 	if compare(worse, "new", 1, 0, "ms") {
-		t.Error("a figure that is not kept is taken")
+		t.Error("a figure that is not recorded is accepted")
 	}
 }
 
@@ -87,7 +87,7 @@ func TestLinear(t *testing.T) {
 		ok   bool
 	}{
 		{[]time.Duration{600, 609, 621}, true},
-		{[]time.Duration{600, 590, 594}, true}, // late answers
+		{[]time.Duration{600, 590, 594}, true}, // the host answered the first boot late
 		{[]time.Duration{600, 609, 640}, false},
 	} {
 		s := series{unit: "shares", size: []int{3, 12, 24}}
@@ -121,7 +121,7 @@ func TestSyscalls(t *testing.T) {
 		calls []call
 		want  int
 	}{
-		// PID 1 spawns a program and goes on; then it spawns the agent.
+		// PID 1 spawns a program and continues; then it spawns the agent.
 		"children": {[]call{{0, 0, 0x5000}, {56, 0x4111, 0x5000}, {33, 0, 0x5000}, {59, 0, 0x5000}, {0, 0, 0x7000}, {1, 0, 0x5000},
 			{56, 0x50f00, 0x5000}, {58, 0, 0x5000}, {59, 0, 0x5000}, {0, 0, 0x9000}, {1, 0, 0x5000}}, 8},
 		// PID 1 forks, its child executes a program, and then it becomes the agent.
@@ -138,7 +138,7 @@ func TestSyscalls(t *testing.T) {
 		}
 	}
 	if _, err := syscallsOfFirst(strings.NewReader("")); err == nil {
-		t.Error("an empty log is taken")
+		t.Error("no error for an empty log")
 	}
 }
 
@@ -197,7 +197,7 @@ func TestTables(t *testing.T) {
 		"| the image, raw, at most 4 MB | 3.9 of 4.0 MB | 3.9 of 4.0 MB | yes |", "1.50 MB with zstd",
 	} {
 		if !strings.Contains(string(text), want) {
-			t.Errorf("the page does not say %q", want)
+			t.Errorf("the page does not have %q", want)
 		}
 	}
 }

@@ -14,16 +14,17 @@ import (
 	"github.com/arcinit/arcinit/vmtests/guest"
 )
 
-// bench has what the guests are made of.
+// bench holds the directories that the guests are made from.
 type bench struct {
+	// build has the kernel, the images and the reference's disk.
 	build string
-	// dir is for the shares.
+	// dir is a temporary directory for the guests' shares.
 	dir string
 }
 
 func newBench(build string) (*bench, error) {
 	if runtime.GOARCH != "amd64" {
-		return nil, fmt.Errorf("the figures are those of amd64, and this machine is %s", runtime.GOARCH)
+		return nil, fmt.Errorf("the benchmarks need an amd64 machine, not %s", runtime.GOARCH)
 	}
 	build, err := filepath.Abs(build)
 	if err != nil {
@@ -44,22 +45,22 @@ func (b *bench) built(name string) string { return filepath.Join(b.build, name) 
 type flow string
 
 const (
-	// reference is a disk whose trampoline starts the set-up from the share.
+	// reference boots the reference's disk. Its init script execs the set-up program on the share.
 	reference flow = "reference"
-	// initramfs is arcinit, the initramfs being the system.
+	// initramfs boots arcinit with the initramfs as the root.
 	initramfs flow = "arcinit"
-	// disk is arcinit, which goes on on the reference's disk.
+	// disk boots arcinit with the reference's disk as the root.
 	disk flow = "arcinit, root="
 )
 
-// longBoot is how long a boot may take that is one among many, or is written down as it goes.
+// longBoot limits a boot that is slow because other guests boot at the same time or because QEMU writes a trace.
 const longBoot = 10 * time.Minute
 
-// config is a guest with three shares and two networks, before its shares have directories.
+// config configures a guest with three shares and two networks. start adds the shares' directories.
 func (b *bench) config(f flow) guest.Config {
 	config := guest.Config{
 		Arch: runtime.GOARCH, Kernel: b.built("vmlinux"),
-		// Where instructions are time, the kernel would try the APIC's timer for 0.4 s, and then not use it.
+		// With the instruction counter as the clock, the kernel would test the APIC timer for 0.4 s and then reject it.
 		Cmdline: []string{"quiet", "nolapic_timer"},
 		Shares:  []guest.Share{{Tag: "arcbox"}, {Tag: "private"}, {Tag: "users"}},
 		NICs:    []guest.NIC{guest.PrimaryNIC(), guest.BridgeNIC()},
@@ -77,17 +78,17 @@ func (b *bench) config(f flow) guest.Config {
 	return config
 }
 
-// upMark is what the stopwatch writes on the console when it has left all on the share.
+// upMark is the line that the stopwatch writes on the console when all its files are on the share.
 const upMark = "stopwatch: done"
 
-// running is a guest and the directory of its share arcbox.
+// running is a started guest. arcbox is the directory of its share arcbox.
 type running struct {
 	*guest.VM
 	flow   flow
 	arcbox string
 }
 
-// start starts a guest. Its shares are new directories, which are empty but for programs and these files on arcbox.
+// start starts a guest. Its shares are new directories: arcbox has the programs and these files, the others are empty.
 func (b *bench) start(ctx context.Context, f flow, config guest.Config, files map[string]string) (*running, error) {
 	dir, err := os.MkdirTemp(b.dir, "guest-")
 	if err != nil {
@@ -135,7 +136,7 @@ func put(path, text string, mode fs.FileMode) error {
 	return nil
 }
 
-// boot boots a guest until it has come to rest, and reads what the stopwatch has seen.
+// boot boots a guest, waits until the stopwatch is done, and returns the stopwatch's measurements.
 func (b *bench) boot(ctx context.Context, f flow, config guest.Config) (sample, error) {
 	g, err := b.start(ctx, f, config, nil)
 	if err != nil {
@@ -144,7 +145,7 @@ func (b *bench) boot(ctx context.Context, f flow, config guest.Config) (sample, 
 	return g.finish(ctx, len(config.NICs))
 }
 
-// finish waits until the guest has come to rest, ends it and reads what the stopwatch has seen.
+// finish waits until the stopwatch is done, stops the guest and returns the stopwatch's measurements.
 func (g *running) finish(ctx context.Context, nics int) (sample, error) {
 	defer g.remove()
 	if err := errors.Join(g.WaitConsole(ctx, upMark), g.Stop(ctx)); err != nil {
@@ -157,7 +158,7 @@ func (g *running) finish(ctx context.Context, nics int) (sample, error) {
 	return s, nil
 }
 
-// remove removes the guest, which ends if it has not.
+// remove stops the guest if it is still running, and deletes its shares.
 func (g *running) remove() {
 	g.Kill()
 	_ = g.Wait()

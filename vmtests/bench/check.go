@@ -12,17 +12,18 @@ import (
 	"github.com/arcinit/arcinit/vmtests/guest"
 )
 
-// slack is how much more than kept is no failure. mostBoots is how many boots have to be too slow before that is believed:
-// while the guest waits for the host its clock runs on, so a boot can seem slower than it is, and never faster. pause is
-// between them: what keeps the host from one boot mostly lasts longer than that.
 const (
-	slack     = 1.10
+	// slack is how much a figure may grow: 10% more than the recorded figure.
+	slack = 1.10
+	// mostBoots is how often check boots before it fails. The guest's clock runs on while the guest waits for the host, so a
+	// boot can look slower than it is, but never faster.
 	mostBoots = 8
-	pause     = 10 * time.Second
+	// pause separates two boots, because a busy host often stays busy for longer than one boot.
+	pause = 10 * time.Second
 )
 
-// check boots arcinit, counted in instructions, until the least of the boots is no more than the median of those kept, and
-// the slack. Least against least would be stricter than the figures repeat: a boot that hardly waits is rare.
+// check boots arcinit, counted in instructions, until the fastest boot is within slack of the recorded median. It does not
+// compare with the recorded minimum: a boot with almost no waiting is too rare to expect again.
 func check(ctx context.Context, b *bench, docs string) error {
 	kept, err := readFigures(docs)
 	if err != nil {
@@ -62,30 +63,31 @@ func check(ctx context.Context, b *bench, docs string) error {
 		}
 	}
 	for _, f := range times {
-		fmt.Printf("%s: %.1f %s, kept %.1f\n", f.title, spreadOf(samples, f).Least, f.unit,
+		fmt.Printf("%s: %.1f %s, recorded %.1f\n", f.title, spreadOf(samples, f).Least, f.unit,
 			kept.Boot[initramfs][clocks[guest.Counted]][f.name].Median)
 	}
 	for _, name := range images {
-		fmt.Printf("%s: %d bytes, kept %d\n", name, bytes[name], kept.ImageBytes[name])
+		fmt.Printf("%s: %d bytes, recorded %d\n", name, bytes[name], kept.ImageBytes[name])
 	}
 	if len(worse) > 0 {
-		return fmt.Errorf("it costs a tenth more than docs/benchmarks.json says, the least of %d boots; if it has to, `make bench` writes what it costs now:\n%s",
+		return fmt.Errorf("the boot costs over 10%% more than docs/benchmarks.json records, even in the best of %d boots; if the growth is intended, run `make bench` to record it:\n%s",
 			len(samples), strings.Join(slices.Sorted(maps.Values(worse)), "\n"))
 	}
 	return nil
 }
 
-// compare notes a figure that is worse than kept, or takes that back, and says whether it is as good.
+// compare reports whether a figure is within slack of the recorded one. It adds the figure to worse if not, and removes it
+// otherwise.
 func compare(worse map[string]string, title string, is, kept float64, unit string) bool {
 	delete(worse, title)
 	if is <= kept*slack {
 		return true
 	}
-	worse[title] = fmt.Sprintf("%s: %s %s, kept %s", title, number(is), unit, number(kept))
+	worse[title] = fmt.Sprintf("%s: %s %s, recorded %s", title, number(is), unit, number(kept))
 	return false
 }
 
-// number is without a fraction where that would say nothing.
+// number formats n with one decimal, or with none if n is whole.
 func number(n float64) string {
 	if n == math.Trunc(n) {
 		return fmt.Sprintf("%.0f", n)

@@ -11,11 +11,11 @@ import (
 	"github.com/arcinit/arcinit/vmtests/guest"
 )
 
-// A figure is one number of a boot.
+// A figure is one measured number of a boot.
 type figure struct {
 	name, title, unit string
 	of                func(sample) float64
-	// noReference has no meaning there: PID 1 is the agent.
+	// noReference marks a figure that the reference does not have, because its PID 1 is the agent itself.
 	noReference bool
 }
 
@@ -23,7 +23,7 @@ func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 
 
 func mebibytes(kib int) float64 { return float64(kib) / 1024 }
 
-// times and memory are the figures of a boot. The names are those in benchmarks.json.
+// times and memory are the figures of a boot. benchmarks.json uses the same names.
 var (
 	times = []figure{
 		{name: "start_to_init", title: "kernel start to /init", unit: "ms", of: func(s sample) float64 { return milliseconds(s.init) }},
@@ -39,10 +39,10 @@ var (
 	}
 )
 
-// bootFigures are all of them.
+// bootFigures returns times and memory together.
 func bootFigures() []figure { return slices.Concat(times, memory) }
 
-// A spread is what some boots had of a figure.
+// A spread summarizes a figure over several boots.
 type spread struct {
 	Median float64 `json:"median"`
 	Least  float64 `json:"least"`
@@ -59,24 +59,24 @@ func spreadOf(samples []sample, f figure) spread {
 	return spread{Median: (values[(n-1)/2] + values[n/2]) / 2, Least: values[0], Most: values[n-1]}
 }
 
-// clocks are what a guest's time can be: the accelerator's instructions, or the wall's.
+// clocks names the clock that a guest runs by: instructions counted by QEMU, or the wall clock.
 var clocks = map[guest.Accel]string{guest.Counted: "instructions", guest.TCG: "wall"}
 
-// figures are what is kept of a measurement, in benchmarks.json.
+// figures is the content of benchmarks.json: the results of one measurement.
 type figures struct {
 	Date   string `json:"date"`
 	Kernel string `json:"kernel"`
 	QEMU   string `json:"qemu"`
 	Boots  int    `json:"boots_of_each"`
-	// ImageBytes is by the name of the file.
+	// ImageBytes has each image's size, by file name.
 	ImageBytes map[string]int64 `json:"image_bytes"`
-	// Boot is by flow, by clock, and by figure.
+	// Boot has a spread by flow, clock and figure.
 	Boot map[flow]map[string]map[string]spread `json:"boot"`
-	// Syscalls are those of PID 1 until the agent starts.
+	// Syscalls counts PID 1's system calls until the agent starts.
 	Syscalls map[flow]int `json:"syscalls_of_pid_1"`
 }
 
-// images are the files whose size counts.
+// images are the files whose size is recorded.
 var images = []string{"initramfs.cpio", "initramfs.cpio.zst"}
 
 func (b *bench) imageBytes() (map[string]int64, error) {
@@ -95,10 +95,10 @@ func readFigures(docs string) (figures, error) {
 	var f figures
 	data, err := os.ReadFile(filepath.Join(docs, "benchmarks.json"))
 	if err != nil {
-		return f, fmt.Errorf("read the figures kept: %w", err)
+		return f, fmt.Errorf("read the recorded figures: %w", err)
 	}
 	if err := json.Unmarshal(data, &f); err != nil {
-		return f, fmt.Errorf("read the figures kept: %w", err)
+		return f, fmt.Errorf("read the recorded figures: %w", err)
 	}
 	return f, nil
 }
@@ -114,23 +114,23 @@ func (f figures) write(docs string) error {
 	return nil
 }
 
-// A target is what arcinit is to keep to.
+// A target is a limit that arcinit has to meet.
 type target struct {
 	what, unit string
-	// least and median are of the boots.
+	// least and median are those of all boots.
 	least, median limited
 }
 
-// limited is a number and what it may be at most.
+// limited is a number and its upper limit.
 type limited struct{ is, limit float64 }
 
 func (l limited) met() bool { return l.is <= l.limit }
 
-// met is whether the least and the median of the boots are within their limits. The least is what a boot costs, since waits
-// only add; the median is what is seen.
+// met reports whether the least and the median of the boots are within their limits. The least is a boot's real cost, since
+// waiting only adds to it. The median is what users see.
 func (t target) met() bool { return t.least.met() && t.median.met() }
 
-// targets compares what is counted in instructions with the reference's in the same run.
+// targets compares arcinit's figures, counted in instructions, with the reference's from the same run.
 func (f figures) targets() []target {
 	of := func(name, what string, limit func(ofReference float64) float64, unit string) target {
 		is, ref := f.Boot[initramfs][clocks[guest.Counted]][name], f.Boot[reference][clocks[guest.Counted]][name]

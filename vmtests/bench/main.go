@@ -1,10 +1,10 @@
-// Command bench measures what a boot costs: arcinit's, and beside it that of the reference, whose set-up is a native program
-// with busybox and iptables as helpers (directory reference). docs/benchmarks.md says what is measured, and how.
+// Command bench measures the cost of a boot: arcinit's, and for comparison the reference's, which sets up the guest with a
+// native program, busybox and iptables (directory reference). docs/benchmarks.md explains what is measured, and how.
 //
 //	bench measure   boots both in turn, and writes docs/benchmarks.json and docs/benchmarks.md
-//	bench tables    writes docs/benchmarks.md anew from docs/benchmarks.json
-//	bench check     boots arcinit, and fails if it costs a tenth more than docs/benchmarks.json says
-//	bench scale     boots many guests, and guests with much, and fails where that costs more than in proportion
+//	bench tables    writes docs/benchmarks.md again from docs/benchmarks.json
+//	bench check     boots arcinit, and fails if it costs over 10% more than docs/benchmarks.json records
+//	bench scale     boots many guests at once, and guests with many devices; fails if the cost grows more than in proportion
 package main
 
 import (
@@ -51,5 +51,5 @@ func run(ctx context.Context, what, build, docs string, boots int) error {
 	case "scale":
 		return scale(ctx, bench, docs)
 	}
-	return fmt.Errorf("%q: only measure, tables, check and scale are known", what)
+	return fmt.Errorf("unknown command %q: want measure, tables, check or scale", what)
 }

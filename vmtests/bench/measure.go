@@ -12,7 +12,7 @@ import (
 	"github.com/arcinit/arcinit/vmtests/guest"
 )
 
-// measure boots the flows in turn, so that whatever else the machine does is no flow's alone, and writes what it saw.
+// measure boots the flows in turn and writes their figures. Taking turns spreads the machine's other load over all flows.
 func measure(ctx context.Context, b *bench, docs string, boots int) error {
 	f := figures{Date: time.Now().UTC().Format(time.DateOnly), Boots: boots, Boot: map[flow]map[string]map[string]spread{}}
 	var err error
@@ -66,7 +66,7 @@ func measure(ctx context.Context, b *bench, docs string, boots int) error {
 	return nil
 }
 
-// String is a line for whoever watches.
+// String formats the sample as one line of progress output.
 func (s sample) String() string {
 	var words []string
 	for _, f := range bootFigures() {
@@ -75,7 +75,7 @@ func (s sample) String() string {
 	return strings.Join(words, ", ")
 }
 
-// versions are the kernel's and QEMU's.
+// versions returns the versions of the kernel and of QEMU.
 func (b *bench) versions(ctx context.Context) (kernel, qemu string, err error) {
 	head, err := exec.CommandContext(ctx, "head", "-3", b.built("kernel.config")).Output()
 	if err != nil {

@@ -15,24 +15,25 @@ import (
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
-// A sample is what one boot was seen to cost. Times are the kernel log's, which begin when the kernel has its clock.
+// A sample has the measurements of one boot. Times are timestamps of the kernel log, which start when the kernel sets up
+// its clock.
 type sample struct {
-	// init is when the kernel starts the first program.
+	// init is when the kernel runs the first program.
 	init time.Duration
-	// agent is when the set-up is complete, but for what arcinit leaves to its network daemon.
+	// agent is when the agent starts. By then the set-up is complete, except for arcinit's network daemon.
 	agent time.Duration
 	// networks is when both NICs have their addresses.
 	networks time.Duration
-	// used is the memory that is not available to programs, in KiB.
+	// used is MemTotal minus MemAvailable, in KiB.
 	used int
-	// first and all are resident in PID 1 and in all programs but the stopwatch, in KiB; shared is all with what they share
-	// counted once.
+	// first is the resident memory of PID 1 in KiB, all that of all programs but the stopwatch. shared is all, with shared
+	// pages counted once.
 	first, all, shared int
 	// cmdline is the length of the kernel command line.
 	cmdline int
 }
 
-// What notes in the kernel log mean, by flow.
+// The lines of the kernel log that mark a point of the boot. The keys say whether the flow is the reference.
 var (
 	initMark     = regexp.MustCompile(`^Run /\S+ as init process`)
 	agentMark    = map[bool]string{true: "reference: done", false: "stopwatch: agent"}
@@ -40,15 +41,15 @@ var (
 	networksMark = map[bool]string{true: "reference: networks", false: "stopwatch: networks"}
 )
 
-// readSample reads what the stopwatch left on the share, of a guest with so many NICs. A boot in which something failed is no
-// sample.
+// readSample reads the stopwatch's files on the share of a guest with this number of NICs. It returns an error if a step of
+// the boot failed.
 func readSample(arcbox string, f flow, nics int) (sample, error) {
 	var s sample
 	text := map[string]string{}
 	for _, name := range []string{"kmsg", "meminfo", "processes", "cmdline"} {
 		data, err := os.ReadFile(filepath.Join(arcbox, "stopwatch", name))
 		if err != nil {
-			return s, fmt.Errorf("read what the stopwatch saw: %w", err)
+			return s, fmt.Errorf("read the stopwatch's files: %w", err)
 		}
 		text[name] = string(data)
 	}
@@ -78,14 +79,14 @@ func readSample(arcbox string, f flow, nics int) (sample, error) {
 	return s, nil
 }
 
-// readLog finds the times in a copy of /dev/kmsg.
+// readLog reads the times from a copy of /dev/kmsg.
 func (s *sample) readLog(log string, ofReference bool, nics int) error {
 	at, leases := map[string]time.Duration{}, map[string]time.Duration{}
 	for record := range strings.Lines(log) {
 		prefix, text, ok := strings.Cut(strings.TrimSpace(record), ";")
 		fields := strings.Split(prefix, ",")
 		if !ok || len(fields) < 4 {
-			continue // more of a record, such as SUBSYSTEM=
+			continue // a continuation line of a record, such as SUBSYSTEM=
 		}
 		µs, err := strconv.Atoi(fields[2])
 		if err != nil {
@@ -98,7 +99,7 @@ func (s *sample) readLog(log string, ofReference bool, nics int) error {
 		if initMark.MatchString(text) {
 			text = "init"
 		}
-		// The first time counts: what is done again costs the boot nothing.
+		// The first time counts. A later repetition is not part of the boot.
 		if _, seen := at[text]; !seen {
 			at[text] = when
 		}
@@ -121,7 +122,7 @@ func (s *sample) readLog(log string, ofReference bool, nics int) error {
 	if ofReference {
 		return nil
 	}
-	// The stopwatch has seen the addresses, but it begins after they may be there. So when they came the daemon's lines say.
+	// The addresses may be there before the stopwatch starts, so their times come from the daemon's lines.
 	if len(leases) != nics {
 		return fmt.Errorf("%d of %d NICs were configured", len(leases), nics)
 	}
@@ -129,7 +130,7 @@ func (s *sample) readLog(log string, ofReference bool, nics int) error {
 	return nil
 }
 
-// readMemory reads a /proc/meminfo, and the smaps_rollup of each process behind its number.
+// readMemory parses a /proc/meminfo and the processes' smaps_rollup files, each after a line with its process ID.
 func (s *sample) readMemory(meminfo, processes string) error {
 	var total, available int
 	for line := range strings.Lines(meminfo) {

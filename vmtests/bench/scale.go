@@ -17,7 +17,8 @@ import (
 	"github.com/arcinit/arcinit/vmtests/guest"
 )
 
-// scale boots many guests at once, and guests with much, writes scale.md, and says where a boot costs more than in proportion.
+// scale boots guests with many devices, with long command lines, and many guests at once, and writes scale.md. If a time
+// grows more than in proportion, it writes no page and returns an error that names the parts concerned.
 func scale(ctx context.Context, b *bench, docs string) error {
 	var page strings.Builder
 	fmt.Fprintf(&page, "# How the boot grows\n\n`make bench-scale` measured this on %s. The command fails if the time grows more than in proportion.\n",
@@ -42,13 +43,13 @@ func scale(ctx context.Context, b *bench, docs string) error {
 	return nil
 }
 
-// superlinearError says what grew more than in proportion.
+// superlinearError reports a time that grows more than in proportion.
 type superlinearError struct{ what string }
 
 func (e superlinearError) Error() string { return e.what + ": grows more than in proportion" }
 
-// scaleGuests boots some guests at once, by the host's clock: they share the processors, so twice as many take twice as long,
-// and more.
+// scaleGuests boots 1 to 16 guests at once and measures by the host's clock. The guests share the processors, so twice as many
+// take at least twice as long.
 func scaleGuests(ctx context.Context, b *bench, page *strings.Builder) error {
 	fmt.Fprintf(page, "\n## Guests at once\n\nEmulated on %d processors. Each guest has one processor and 512 MiB. The time is from the start of the first guest to the agent of the slowest.\n"+
 		"Memory is the host's, for QEMU and the daemons of three shares, with shared pages counted once. While a guest waits for its processor, timer ticks\n"+
@@ -69,9 +70,9 @@ func scaleGuests(ctx context.Context, b *bench, page *strings.Builder) error {
 	return errors.Join(complaints...)
 }
 
-// doubled says whether n guests took too much more than twice as long as half of them.
+// doubled returns an error if n guests took more than three times as long as half of them.
 func doubled(n int, half, all time.Duration) error {
-	// The kernel's ticks, by the clock of a host that has given the guest a fraction of its time; and single boots vary.
+	// A guest that gets only a part of the host's time has to handle more timer ticks. Single boots also vary.
 	const tolerance = 1.5
 	if limit := time.Duration(float64(2*half) * tolerance); all > limit {
 		return superlinearError{fmt.Sprintf("%d guests: %v to the last agent, more than %v", n, all, limit)}
@@ -79,7 +80,8 @@ func doubled(n int, half, all time.Duration) error {
 	return nil
 }
 
-// together boots n guests, and returns when all agents had started, and the host's memory for all, in KiB.
+// together boots n guests at once. It returns the time until all agents have started, and the memory that all guests take on
+// the host, in KiB.
 func (b *bench) together(ctx context.Context, n int) (took time.Duration, memory int, err error) {
 	guests := make([]*running, 0, n)
 	defer func() {
@@ -91,8 +93,9 @@ func (b *bench) together(ctx context.Context, n int) (took time.Duration, memory
 	for range n {
 		config := b.config(initramfs)
 		config.Accel, config.Timeout = guest.TCG, longBoot
-		// The stopwatch's lines are on the console. And the kernel does not try the timer interrupt: where it has to wait
-		// for its processor it may take one that comes late for one that does not come. Under KVM it does not, either.
+		// loglevel=5 shows the stopwatch's lines on the console. no_timer_check skips the kernel's test of the timer
+		// interrupt: on a busy host an interrupt can come so late that the kernel takes it for lost. Under KVM the
+		// kernel skips the test, too.
 		config.Cmdline = []string{"loglevel=5", "no_timer_check"}
 		g, err := b.start(ctx, initramfs, config, nil)
 		if err != nil {
@@ -100,7 +103,7 @@ func (b *bench) together(ctx context.Context, n int) (took time.Duration, memory
 		}
 		guests = append(guests, g)
 	}
-	// A kernel that is kept from its processor may be mistaken about the time; the host is not.
+	// Measure by the host's clock: the guest's is wrong when the guest has to wait for a processor.
 	for _, g := range guests {
 		if err := g.WaitConsole(ctx, agentMark[false]); err != nil {
 			return 0, 0, err
@@ -124,7 +127,7 @@ func (b *bench) together(ctx context.Context, n int) (took time.Duration, memory
 	return took, memory, nil
 }
 
-// memoryOfChildren is what this process's children, and theirs, have in memory, in KiB, with what they share counted once.
+// memoryOfChildren returns the memory of this process's descendants in KiB, with shared pages counted once.
 func memoryOfChildren() (kib int, err error) {
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
@@ -136,7 +139,7 @@ func memoryOfChildren() (kib int, err error) {
 		if err != nil {
 			continue // ended
 		}
-		// NUMBER (NAME) STATE PARENT: a name can have anything in it.
+		// PID (NAME) STATE PARENT: a name can contain any character, even a parenthesis.
 		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 		pid, pidErr := strconv.Atoi(filepath.Base(filepath.Dir(path)))
 		parent, parentErr := strconv.Atoi(fields[1])
@@ -170,15 +173,15 @@ func memoryOfChildren() (kib int, err error) {
 	return kib, nil
 }
 
-// A series is a number that grows, and how long the boots took.
+// A series has growing sizes and the time that a boot took with each.
 type series struct {
 	unit string
 	size []int
 	took []time.Duration
 }
 
-// linear says whether the last step of the series costs, a unit, no more than the step before did, with some tolerance for
-// how late the host answers.
+// linear returns an error if a unit of the series' last step costs more than a unit of the step before. It tolerates late
+// answers of the host.
 func (s series) linear() error {
 	const tolerance, late = 1.5, 5 * time.Millisecond
 	last := len(s.size) - 1
@@ -190,8 +193,8 @@ func (s series) linear() error {
 	return nil
 }
 
-// least boots a guest of the kind some times, counted in instructions, and returns the least time from the kernel's start
-// until the agent and all networks are there.
+// least boots the guest twice, counted in instructions. It returns the least time from the kernel's start until the agent and
+// all networks are up, and the length of the kernel command line.
 func (b *bench) least(ctx context.Context, config guest.Config, files map[string]string, nics int) (least time.Duration, cmdline int, err error) {
 	const boots = 2
 	config.Accel, config.Timeout = guest.Counted, longBoot
@@ -212,13 +215,14 @@ func (b *bench) least(ctx context.Context, config guest.Config, files map[string
 	return least, cmdline, nil
 }
 
-// devices has a guest with so many shares and NICs. All NICs are configured, and of the shares those that the set-up knows.
+// devices configures a guest with this number of shares and NICs, and returns the files for its share arcbox. arcinit
+// configures all the NICs, but mounts only the shares that it knows.
 func (b *bench) devices(shares, nics int) (guest.Config, map[string]string) {
 	config := b.config(initramfs)
 	for i := len(config.Shares); i < shares; i++ {
 		config.Shares = append(config.Shares, guest.Share{Tag: fmt.Sprintf("share%d", i)})
 	}
-	// A bus has 32 places: further NICs are functions of one device.
+	// A PCI bus has only 32 slots, so the further NICs are functions of one device.
 	var toml strings.Builder
 	for i := len(config.NICs); i < nics; i++ {
 		config.ExtraQEMU = append(config.ExtraQEMU,
@@ -231,8 +235,8 @@ func (b *bench) devices(shares, nics int) (guest.Config, map[string]string) {
 
 // scaleDevices boots guests with more and more shares, more and more NICs, and the most of both.
 func scaleDevices(ctx context.Context, b *bench, page *strings.Builder) error {
-	page.WriteString("\n## Shares and NICs in one guest\n\nCounted in instructions, the least of two boots, until the agent runs and all networks are up. The guest mounts those of the shares\n" +
-		"that the set-up knows.\n\n| shares | NICs | from kernel start |\n|---|---|---|\n")
+	page.WriteString("\n## Shares and NICs in one guest\n\nCounted in instructions, the least of two boots, until the agent runs and all networks are up. The guest mounts only the shares that\n" +
+		"arcinit knows.\n\n| shares | NICs | from kernel start |\n|---|---|---|\n")
 	took := func(shares, nics int) (time.Duration, error) {
 		config, files := b.devices(shares, nics)
 		t, _, err := b.least(ctx, config, files, nics)
@@ -259,7 +263,7 @@ func scaleDevices(ctx context.Context, b *bench, page *strings.Builder) error {
 		}
 		nics.took = append(nics.took, t)
 	}
-	// Beside the most shares, NICs may cost what they cost beside few.
+	// NICs may cost no more beside 24 shares than beside 3.
 	both, err := took(24, 8)
 	if err != nil {
 		return err
@@ -272,8 +276,8 @@ func scaleDevices(ctx context.Context, b *bench, page *strings.Builder) error {
 	return errors.Join(shares.linear(), nics.linear(), together.linear())
 }
 
-// scaleCommandLine boots guests with a longer and longer command line. The kernel takes 2 KiB of it from the VMM, so the rest
-// comes as boot configuration at the end of the initramfs (Documentation/admin-guide/bootconfig.rst).
+// scaleCommandLine boots guests with command lines of growing length. The kernel accepts only 2 KiB from the VMM, so the
+// parameters are in a boot configuration at the end of the initramfs (Documentation/admin-guide/bootconfig.rst).
 func scaleCommandLine(ctx context.Context, b *bench, page *strings.Builder) error {
 	page.WriteString("\n## Command line\n\nCounted in the same way, with three shares and two NICs.\n\n| bytes | from kernel start |\n|---|---|\n")
 	image, err := os.ReadFile(b.built("initramfs.cpio"))
@@ -300,11 +304,11 @@ func scaleCommandLine(ctx context.Context, b *bench, page *strings.Builder) erro
 	return s.linear()
 }
 
-// withParameters appends a boot configuration with at least so many bytes of kernel parameters to an image.
+// withParameters appends a boot configuration to an image, with kernel parameters of at least size bytes.
 func withParameters(image []byte, size int) []byte {
-	// It takes the place of the one that is built into the kernel, and says the same.
+	// This boot configuration replaces the one that is built into the kernel, so it repeats its parameters.
 	text := []byte("kernel.initcall_blacklist = jent_mod_init\nkernel.dummy.numdummies = 0\nkernel.ifb.numifbs = 0\n")
-	for i := 0; len(text) < size+size/5; i++ { // in the command line each is shorter by a tenth
+	for i := 0; len(text) < size+size/5; i++ { // a parameter is a tenth shorter on the command line
 		text = fmt.Appendf(text, "kernel.bench.p%d = %s\n", i, strings.Repeat("x", 64))
 	}
 	text = append(text, make([]byte, 4-len(text)%4)...)

@@ -15,8 +15,8 @@ import (
 	"github.com/arcinit/arcinit/vmtests/guest"
 )
 
-// countSyscalls counts what PID 1 asks of the kernel until the agent starts, in a boot of each flow. It is QEMU that sees
-// them: it writes down the processor's registers whenever the kernel's entry is reached, and the guest knows nothing of it.
+// countSyscalls counts PID 1's system calls until the agent starts, in one boot of each flow. QEMU logs the processor's
+// registers at each entry into the kernel, so the count does not change the guest.
 func (b *bench) countSyscalls(ctx context.Context, flows []flow) (map[flow]int, error) {
 	entry, err := b.entry(ctx)
 	if err != nil {
@@ -27,7 +27,7 @@ func (b *bench) countSyscalls(ctx context.Context, flows []flow) (map[flow]int, 
 		log := filepath.Join(b.dir, "syscalls")
 		config := b.config(f)
 		config.Accel, config.Timeout = guest.Counted, longBoot
-		// nochain has each block of code end in QEMU, which alone writes the log.
+		// With nochain each block of code returns to QEMU, which logs the registers only then.
 		config.ExtraQEMU = []string{"-d", "cpu,nochain", "-dfilter", entry + "+1", "-D", log}
 		if _, err := b.boot(ctx, f, config); err != nil {
 			return nil, err
@@ -45,8 +45,8 @@ func (b *bench) countSyscalls(ctx context.Context, flows []flow) (map[flow]int, 
 	return counts, nil
 }
 
-// entry is the address of the kernel's entry for system calls, which is the same at each boot: the kernel in question is
-// entered by PVH, where nothing moves it.
+// entry returns the address of the kernel's entry for system calls. The address is the same in every boot, because QEMU
+// starts this kernel through PVH, which does not randomize the kernel's place in memory.
 func (b *bench) entry(ctx context.Context) (string, error) {
 	config := b.config(initramfs)
 	config.Accel = guest.TCG
@@ -70,8 +70,8 @@ func (b *bench) entry(ctx context.Context) (string, error) {
 	return "0x" + string(m[1]), nil
 }
 
-// System calls that change whose address space is whose (arch/x86/entry/syscalls/syscall_64.tbl), and the flag of a child
-// that has its parent's until it executes a program (clone(2)).
+// System calls after which a process may have another address space (arch/x86/entry/syscalls/syscall_64.tbl), and the flag
+// of a child that borrows its parent's until it executes a program (clone(2)).
 const (
 	sysClone   = 56
 	sysVfork   = 58
@@ -79,9 +79,9 @@ const (
 	cloneVfork = 0x4000
 )
 
-// syscallsOfFirst counts, in a log of registers at each system call, those of the process that makes the first, up to the
-// last program that it, or a child in its address space, executes: that is the agent. What a child does there before it
-// executes a program counts, too. With one processor the order is that of the guest.
+// syscallsOfFirst reads a log of the registers at each system call, and counts the calls of the process that makes the first
+// one. It counts up to the last execve of that process, or of a child in its address space, which starts the agent. Calls
+// that such a child makes before it executes a program count, too. The guest has one processor, so the log is in order.
 func syscallsOfFirst(log io.Reader) (int, error) {
 	var count, atExec int
 	var first uint64
@@ -107,7 +107,7 @@ func syscallsOfFirst(log io.Reader) (int, error) {
 			if name != "CR3" {
 				continue
 			}
-			// A whole set: the space's table is a page's address, the rest are flags.
+			// CR3 completes a set of registers. It holds the address of the page table, and flags, which space leaves out.
 			space := n &^ (1<<63 | 0x1fff)
 			if first == 0 || (executed && space != first) {
 				first = space
@@ -124,7 +124,7 @@ func syscallsOfFirst(log io.Reader) (int, error) {
 				forked = forked || registers["RDI"]&cloneVfork != 0
 			case sysExecve:
 				atExec = count
-				// Not forked, the process is another program from now on, in a space of its own.
+				// Without a fork, the process itself becomes another program and gets a new address space.
 				executed, forked = !forked, false
 			}
 		}

@@ -11,7 +11,7 @@ import (
 	"github.com/arcinit/arcinit/vmtests/guest"
 )
 
-// page is docs/benchmarks.md, but for the figures.
+// page is the template of docs/benchmarks.md.
 //
 //go:embed page.tmpl
 var page string
@@ -20,7 +20,7 @@ var page string
 func (f figures) writeTables(docs string) error {
 	t, err := template.New("page").Funcs(template.FuncMap{"row": f.row, "bytes": f.bytes, "syscalls": f.syscalls}).Parse(page)
 	if err != nil {
-		return fmt.Errorf("read the page's template: %w", err)
+		return fmt.Errorf("parse the page's template: %w", err)
 	}
 	var text strings.Builder
 	err = t.Execute(&text, map[string]any{
@@ -36,7 +36,7 @@ func (f figures) writeTables(docs string) error {
 	return nil
 }
 
-// row is a figure of each flow: the median, the least and the most.
+// row formats a table row with a figure's median, least and most for each flow.
 func (f figures) row(fig figure, clock string) string {
 	cells := []string{fig.title + ", " + fig.unit}
 	for _, fl := range []flow{reference, initramfs, disk} {
@@ -50,18 +50,18 @@ func (f figures) row(fig figure, clock string) string {
 	return "| " + strings.Join(cells, " | ") + " |"
 }
 
-// syscalls is what PID 1 asks of the kernel in each flow.
+// syscalls formats a table row with the number of PID 1's system calls in each flow.
 func (f figures) syscalls() string {
 	return fmt.Sprintf("| system calls of PID 1 until the agent starts | %d | %d | %d |",
 		f.Syscalls[reference], f.Syscalls[initramfs], f.Syscalls[disk])
 }
 
-// bytes is the size of an image.
+// bytes formats the size of an image.
 func (f figures) bytes(name string) string {
 	return fmt.Sprintf("%.2f MB", float64(f.ImageBytes[name])/1e6)
 }
 
-// String says whether the target is met.
+// String formats the target as one line, with whether it is met.
 func (t target) String() string {
 	met := "met"
 	if !t.met() {
@@ -72,7 +72,7 @@ func (t target) String() string {
 
 func (l limited) String() string { return fmt.Sprintf("%.1f of %.1f", l.is, l.limit) }
 
-// Row is a row of the targets' table.
+// Row formats the target as a row of the table of targets.
 func (t target) Row() string {
 	met := "yes"
 	if !t.met() {
