@@ -2,8 +2,8 @@
 
 // func forkChain(n int, w uintptr, end *byte) (result int)
 //
-// R12, R13 and R9 hold the arguments and BX what a process of the chain has
-// that the caller has not, since no child may touch the stack.
+// R12, R13 and R9 hold the arguments, because no child may touch the stack. BX
+// is 1 in a process of the chain and 0 in the caller.
 TEXT ·forkChain(SB), NOSPLIT|NOFRAME, $0-32
 	MOVQ n+0(FP), R12
 	MOVQ w+8(FP), R13
@@ -21,7 +21,7 @@ fork:
 	TESTQ AX, AX
 	JZ    child
 	TESTQ BX, BX
-	JNZ   exit      // having forked, or not being able to
+	JNZ   exit      // after the fork, even if it failed
 	MOVQ AX, result+24(FP)
 	RET
 

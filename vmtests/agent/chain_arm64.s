@@ -2,8 +2,8 @@
 
 // func forkChain(n int, w uintptr, end *byte) (result int)
 //
-// R19, R20 and R21 hold the arguments and R22 what a process of the chain has
-// that the caller has not, since no child may touch the stack.
+// R19, R20 and R21 hold the arguments, because no child may touch the stack. R22
+// is 1 in a process of the chain and 0 in the caller.
 TEXT ·forkChain(SB), NOSPLIT|NOFRAME, $0-32
 	MOVD n+0(FP), R19
 	MOVD w+8(FP), R20
@@ -19,7 +19,7 @@ fork:
 	MOVD $220, R8   // clone
 	SVC
 	CBZ  R0, child
-	CBNZ R22, exit  // having forked, or not being able to
+	CBNZ R22, exit  // after the fork, even if it failed
 	MOVD R0, result+24(FP)
 	RET
 

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RunWithout runs a program in a mount name space of its own, without one mount.
+// RunWithout runs a program in its own mount namespace, where one mount is unmounted.
 func (g *Guest) RunWithout(w probe.Without, reply *probe.Result) error {
 	cmd := exec.Command("/proc/self/exe", append([]string{"without", w.Mount}, w.Argv...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
@@ -31,8 +31,8 @@ func without(mount string, argv []string) error {
 	return fmt.Errorf("run %s: %w", argv[0], unix.Exec(argv[0], argv, os.Environ()))
 }
 
-// Files returns the content of a directory's files, by name, and joins the errors of
-// the rest.
+// Files returns the content of a directory's regular files, by name, and the errors of
+// all files that it cannot read.
 func (g *Guest) Files(dir string, reply *map[string]string) error {
 	paths, err := filepath.Glob(dir + "/*")
 	*reply = map[string]string{}

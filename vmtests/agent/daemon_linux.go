@@ -9,7 +9,7 @@ import (
 	"github.com/arcinit/arcinit/vmtests/probe"
 )
 
-// Start starts a daemon in a session of its own and returns its process ID.
+// Start starts a daemon in its own session and returns its process ID.
 func (g *Guest) Start(d probe.Daemon, reply *int) error {
 	log, err := os.OpenFile(d.Log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
 	if err != nil {

@@ -15,14 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// caches describes the processor's caches.
+// caches is the directory with the attributes of the processor's caches.
 const caches = "/sys/devices/system/cpu/cpu0/cache"
 
 // jailUser is the user and group that a VMM runs as.
 const jailUser = 1234
 
-// Jail runs a process that does what Firecracker's jailer does in this directory, and
-// then what the VMM does.
+// Jail runs a process that builds a jail in the directory like Firecracker's jailer, and
+// then acts as the VMM in it.
 func (g *Guest) Jail(dir string, reply *probe.Jailed) error {
 	cmd := exec.Command("/proc/self/exe", "jail", dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
@@ -42,7 +42,7 @@ type device struct {
 	major, minor uint32
 }
 
-// jail is that process. It prints a probe.Jailed as JSON.
+// jail is the process that Jail starts. It prints a probe.Jailed as JSON.
 func jail(dir string) error {
 	if err := buildJail(dir); err != nil {
 		return err
@@ -50,7 +50,7 @@ func jail(dir string) error {
 	if err := enterJail(dir); err != nil {
 		return err
 	}
-	// The VMM begins here.
+	// From here on the process acts as the VMM.
 	var saw probe.Jailed
 	var err error
 	if saw.Root, err = filepath.Glob("/*"); err != nil {
@@ -85,7 +85,7 @@ func jail(dir string) error {
 	}
 	kvm, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) {
-		return json.NewEncoder(os.Stdout).Encode(saw) // only that the kernel has nothing behind the node
+		return json.NewEncoder(os.Stdout).Encode(saw) // the kernel has no KVM
 	}
 	if err != nil {
 		return err
@@ -132,7 +132,7 @@ func buildJail(dir string) error {
 	return nil
 }
 
-// enterJail makes the directory the root of this process and drops its privileges.
+// enterJail makes the directory this process's root and drops its privileges.
 func enterJail(dir string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
 		return fmt.Errorf("make the mounts private: %w", err)

@@ -21,7 +21,7 @@ func (g *Guest) Kill(s probe.Signal, _ *struct{}) error {
 	return syscall.Kill(s.PID, syscall.Signal(s.Number))
 }
 
-// OnTerm prepares for SIGTERM.
+// OnTerm tells the agent what to do on SIGTERM.
 func (g *Guest) OnTerm(o probe.OnTerm, _ *struct{}) error {
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, syscall.SIGTERM)
@@ -104,7 +104,7 @@ func (g *Guest) Fill(path string, _ *struct{}) error {
 	defer f.Close() //nolint:errcheck // it is full
 	for block := make([]byte, 1<<20); len(block) > 0; {
 		if _, err := f.Write(block); err != nil {
-			block = block[:len(block)/2] // down to the last byte
+			block = block[:len(block)/2] // so that the last write is a single byte
 		}
 	}
 	return nil
@@ -113,8 +113,8 @@ func (g *Guest) Fill(path string, _ *struct{}) error {
 // Remove deletes a file.
 func (g *Guest) Remove(path string, _ *struct{}) error { return os.Remove(path) }
 
-// Storm starts a program that makes n orphans and, when a tenth of them exist, kills
-// the agent. The program writes the result to the file. Storm returns at once.
+// Storm starts a program that makes n orphans and kills the agent when a tenth of them
+// exist. The program writes the result to the file. Storm returns at once.
 func (g *Guest) Storm(request struct {
 	N    int
 	File string
@@ -179,7 +179,8 @@ func storm(number, file, agent string) error {
 	return os.Rename(file+".new", file)
 }
 
-// forks counts the processes and threads that the kernel has made (proc_stat(5)).
+// forks returns how many processes and threads the kernel has created since its boot
+// (proc_stat(5)).
 func forks() (n int, err error) {
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {

@@ -1,5 +1,5 @@
-// Command agent is the test agent: it stands on the share as bin/arcbox-agent
-// and tells the host what it sees, over the port that package probe names.
+// Command agent is the test agent, the share's bin/arcbox-agent. It answers the host's
+// requests over the port that package probe names.
 package main
 
 import (
@@ -47,7 +47,7 @@ func main() {
 	server.ServeCodec(jsonrpc.NewServerCodec(p))
 }
 
-// mode returns the role that the arguments give this program; nil: it is the agent.
+// mode picks this process's role from its arguments. It returns nil for the agent.
 func mode(args []string) func() error {
 	switch {
 	case len(args) == 2 && args[1] == "pivot":
@@ -74,7 +74,7 @@ type Guest struct {
 	open  []*os.File // kept open
 }
 
-// see records what the agent finds before it changes anything.
+// see records the state of the guest before the agent changes anything.
 func (g *Guest) see() error {
 	now, err := uptime()
 	if err != nil {
@@ -99,10 +99,10 @@ func (g *Guest) see() error {
 }
 
 // inheritedLimits returns /proc/PID/limits of a child that has not run an
-// instruction yet. A Go program cannot use its own: package os raises the soft
-// limit before main, and restores the old one in children.
+// instruction yet. A Go program cannot look at its own limits: package os raises the
+// soft limit before main, and restores the old limit in children.
 func inheritedLimits() (string, error) {
-	runtime.LockOSThread() // ptrace knows the thread that started the child
+	runtime.LockOSThread() // only the thread that starts the child may trace it
 	defer runtime.UnlockOSThread()
 	child, err := os.StartProcess("/proc/self/exe", []string{"agent"}, &os.ProcAttr{
 		Sys: &syscall.SysProcAttr{Ptrace: true},
@@ -162,7 +162,7 @@ func (g *Guest) Glob(pattern string, reply *[]string) error {
 	return err
 }
 
-// Stat looks at a file without following a link.
+// Stat describes a file and does not follow a symbolic link.
 func (g *Guest) Stat(path string, reply *probe.Stat) error {
 	st, err := os.Lstat(path)
 	if err != nil {
@@ -198,7 +198,7 @@ func (g *Guest) Mounts(_ struct{}, reply *[]probe.Mount) error {
 	return nil
 }
 
-// Run runs a program to its end.
+// Run runs a program and waits until it ends.
 func (g *Guest) Run(c probe.Command, reply *probe.Result) error {
 	cmd := exec.Command(c.Argv[0], c.Argv[1:]...)
 	cmd.Env = append(os.Environ(), c.Env...)
@@ -228,10 +228,10 @@ func (g *Guest) KernelLog(_ struct{}, reply *[]probe.Record) error {
 	for buf := make([]byte, 8192); ; {
 		n, err := unix.Read(fd, buf)
 		if errors.Is(err, unix.EAGAIN) {
-			return nil // the end
+			return nil // the end of the log
 		}
 		if errors.Is(err, unix.EPIPE) {
-			continue // overwritten meanwhile
+			continue // the kernel has overwritten the record
 		}
 		if err != nil {
 			return err
@@ -247,7 +247,7 @@ func (g *Guest) KernelLog(_ struct{}, reply *[]probe.Record) error {
 	}
 }
 
-// whole repeats a list that changed while the kernel sent it.
+// whole lists again if the list changed while the kernel sent it.
 func whole[T any](list func() ([]T, error)) (all []T, err error) {
 	for {
 		all, err = list()
@@ -302,7 +302,7 @@ func (g *Guest) Routes(_ struct{}, reply *[]probe.Route) error {
 	return nil
 }
 
-// Pty opens a pseudo-terminal and returns the file of its other end.
+// Pty opens a pseudo-terminal and describes the device node of its slave.
 func (g *Guest) Pty(_ struct{}, reply *probe.Stat) error {
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
@@ -325,7 +325,7 @@ func (g *Guest) Pty(_ struct{}, reply *probe.Stat) error {
 	return g.Stat(slave, reply)
 }
 
-// MakeNode makes a device node like /dev/null and opens it.
+// MakeNode creates a copy of /dev/null, opens it and removes it.
 func (g *Guest) MakeNode(n probe.Node, _ *struct{}) error {
 	path := filepath.Join(n.Dir, "null")
 	if err := unix.Mknod(path, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))); err != nil {
@@ -338,8 +338,8 @@ func (g *Guest) MakeNode(n probe.Node, _ *struct{}) error {
 	return errors.Join(err, os.Remove(path))
 }
 
-// Pivot runs a process that changes its root as a container runtime does, in a mount
-// name space of its own and, if user is set, a user name space.
+// Pivot runs a process that changes its root like a container runtime, in its own mount
+// namespace and, if user is set, its own user namespace.
 func (g *Guest) Pivot(user bool, reply *string) error {
 	cmd := exec.Command("/proc/self/exe", "pivot")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
@@ -385,7 +385,7 @@ func pivot() error {
 	return err
 }
 
-// Dial connects to an address, sends a line and returns the one that comes back.
+// Dial connects to an address, sends a line and returns the answer.
 func (g *Guest) Dial(address string, reply *string) error {
 	conn, err := net.DialTimeout("tcp", address, 10*time.Second)
 	if err != nil {

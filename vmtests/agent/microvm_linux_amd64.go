@@ -31,8 +31,8 @@ type kvmMemory struct {
 	guestAddr, size, memory uint64
 }
 
-// microVM runs a virtual machine that writes to its serial port, in real mode, and
-// halts. It returns that output.
+// microVM runs a virtual machine in real mode that writes to its serial port and halts.
+// It returns the serial output.
 func microVM(kvm *os.File) (wrote string, err error) {
 	const start = 0x1000
 	program := []byte{
@@ -56,7 +56,7 @@ func microVM(kvm *os.File) (wrote string, err error) {
 		return int(r), nil
 	}
 	if version, err := request(int(kvm.Fd()), "KVM_GET_API_VERSION", kvmGetAPIVersion, 0); err != nil || version != 12 {
-		return "", fmt.Errorf("version %d of KVM's interface: %w", version, err)
+		return "", fmt.Errorf("KVM's interface has version %d, want 12: %w", version, err)
 	}
 	vm, err := request(int(kvm.Fd()), "KVM_CREATE_VM", kvmCreateVM, 0)
 	if err != nil {
@@ -104,8 +104,8 @@ func microVM(kvm *os.File) (wrote string, err error) {
 		if _, err := request(vcpu, "KVM_RUN", kvmRun, 0); err != nil {
 			return wrote, err
 		}
-		// struct kvm_run has the exit's reason at 8. For output it has the port at 34
-		// and the place of the data at 40.
+		// struct kvm_run has the reason of the exit at offset 8. For output it has the
+		// port at offset 34 and the offset of the data at 40.
 		switch reason := binary.LittleEndian.Uint32(state[8:]); reason {
 		case kvmExitIO:
 			if port := binary.LittleEndian.Uint16(state[34:]); port != 0x3f8 {

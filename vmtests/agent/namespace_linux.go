@@ -21,7 +21,8 @@ import (
 func in(namespace string, f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		// The thread stays locked, so that it ends with this goroutine.
+		// The thread stays locked, so that it ends with this goroutine and no other
+		// goroutine runs in the namespace.
 		runtime.LockOSThread()
 		done <- enter(namespace, f)
 	}()

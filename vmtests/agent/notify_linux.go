@@ -43,8 +43,8 @@ func listenUnix(path string, heard func([]byte, uint32)) error {
 	if err != nil {
 		return err
 	}
-	// Messages that were sent before SIGTERM must still be read, so the agent sends
-	// itself a last datagram and ends when that arrives.
+	// The agent must still read messages that were sent before SIGTERM. So it sends
+	// itself a last datagram and exits when that datagram arrives.
 	const end = "the end"
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, unix.SIGTERM)
@@ -90,8 +90,8 @@ func listenVsock(port uint32, heard func([]byte, uint32)) error {
 			}
 			f := os.NewFile(uintptr(conn), "vsock")
 			message, _ := io.ReadAll(f)
-			// Write the message before the sender sees that it was read: the
-			// agent may be ended at that moment.
+			// Write the message before closing the connection: the sender waits for
+			// the close and may then end the agent.
 			heard(message, from.(*unix.SockaddrVM).Port)
 			_ = f.Close()
 		}

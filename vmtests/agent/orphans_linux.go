@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Orphans makes n orphans as fast as the kernel can, and returns when the last one
+// Orphans makes n orphans as fast as the kernel can, and returns when the last orphan
 // has ended. A separate program makes them, so that they share nothing with the agent.
 func (g *Guest) Orphans(n int, reply *probe.Orphans) error {
 	out, err := exec.Command("/proc/self/exe", "orphans", strconv.Itoa(n)).Output()
@@ -45,9 +45,9 @@ func orphans(number string) error {
 	return err
 }
 
-// makeOrphans starts a chain of processes: each forks the next and ends, so that
-// all but the first of n+1 lose their parent. All inherit the writing end of a pipe,
-// so the pipe ends with the last of them.
+// makeOrphans starts a chain of n+1 processes. Each forks the next and ends, so that all
+// but the first lose their parent. All inherit the write end of a pipe, so a reader sees
+// the end of the pipe when the last process has ended.
 func makeOrphans(n int) (time.Duration, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -89,8 +89,8 @@ func makeOrphans(n int) (time.Duration, error) {
 }
 
 // forkChain clones a process that clones the next and ends, and so on, n times
-// after the first; the last writes the byte end to the file w. It returns the
-// process ID of the first, or a negative error number.
+// after the first. The last process writes the byte end to the file w. forkChain
+// returns the process ID of the first process, or a negative error number.
 //
 // It is assembly because a child must not enter Go's runtime. The processes share all
 // memory and touch none of it, since copying a Go program's page tables is most of the

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Processes lists all processes, with kernel threads.
+// Processes lists all processes and kernel threads.
 func (g *Guest) Processes(_ struct{}, reply *[]probe.Process) error {
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {

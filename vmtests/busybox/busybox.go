@@ -1,4 +1,4 @@
-// Package busybox makes a container image of busybox, so that containers can be run without a registry.
+// Package busybox makes a container image of busybox, so that tests can run containers without a registry.
 package busybox
 
 import (
@@ -13,8 +13,7 @@ import (
 const commands = `sh cat cp dd df echo env free grep head hostname httpd id ip kill ls mkdir mount mv nc netstat nslookup ping
 ps pwd rm sed sleep sort stat tail timeout top touch tr tty umount uname vi wc wget`
 
-// WriteImage writes a container's root file system for docker import: the program busybox, which must be static, and links
-// to it.
+// WriteImage writes a container's root file system for docker import: a static busybox and links to it.
 func WriteImage(path, program string) (err error) {
 	content, err := os.ReadFile(program)
 	if err != nil {

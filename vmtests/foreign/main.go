@@ -1,6 +1,6 @@
-// Command foreign prints the processor that it was built for, its arguments, and the
-// error of a stat of the last argument. Guests run it through an interpreter, and as
-// an interpreter.
+// Command foreign prints the architecture it was built for, its arguments, and the error
+// of a stat of its last argument. Guests run it through an interpreter, and as an
+// interpreter.
 package main
 
 import (

@@ -2,11 +2,11 @@ package kconfig
 
 import "strings"
 
-// Config is a kernel's configuration: the value of each symbol that has one. The symbols are without CONFIG_.
+// Config is a kernel's configuration: the value of each symbol that has one. The names omit CONFIG_.
 type Config map[string]string
 
-// Parse reads a configuration or a fragment of one. A symbol that is "not set" has no value, nor has one that is not there:
-// to the kernel they are the same.
+// Parse reads a configuration or a fragment of one. It treats a symbol that is "not set" like a missing one, as the kernel
+// does.
 func Parse(text string) Config {
 	c := Config{}
 	for line := range strings.Lines(text) {
@@ -18,7 +18,7 @@ func Parse(text string) Config {
 	return c
 }
 
-// BuiltIn says whether the kernel itself has what the symbol stands for.
+// BuiltIn reports whether the symbol is y: built into the kernel, not a module.
 func (c Config) BuiltIn(symbol string) bool {
 	return c[symbol] == "y"
 }

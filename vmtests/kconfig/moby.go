@@ -5,16 +5,16 @@ import (
 	"strings"
 )
 
-// Group is what something needs of a kernel.
+// Group is a set of symbols that one feature needs.
 type Group struct {
 	Name string
-	// Necessary groups are those without which no container runs as it should.
+	// Necessary marks a group without which containers do not run properly.
 	Necessary bool
 	Symbols   []string
 }
 
-// Moby are the symbols that Moby's contrib/check-config.sh looks for in a kernel from 6.1 on, whichever version of cgroups
-// is mounted; those that it has asked for since 20.10 are there, too.
+// Moby lists the symbols that Moby's contrib/check-config.sh has looked for since Moby 20.10, in a kernel from 6.1 on, for
+// both versions of cgroups.
 var Moby = []Group{
 	{Name: "generally necessary", Necessary: true, Symbols: []string{
 		"NAMESPACES", "NET_NS", "PID_NS", "IPC_NS", "UTS_NS",
@@ -49,7 +49,7 @@ var Moby = []Group{
 	{Name: "storage driver overlay", Symbols: []string{"OVERLAY_FS"}},
 }
 
-// LeftOut are the symbols of Moby that this project's kernel goes without, and why.
+// LeftOut has the symbols of Moby that this project's kernel does not set, each with the reason.
 var LeftOut = map[string]string{
 	"SECURITY_SELINUX":  "policies come with a distribution, and the guest has none",
 	"SECURITY_APPARMOR": "profiles are loaded by a program that the guest does not have",
@@ -57,8 +57,9 @@ var LeftOut = map[string]string{
 	"RT_GROUP_SCHED":    "with it and cgroup v2, real-time programs run in the root group alone",
 }
 
-// Check compares a configuration with Moby's list. The table, in Markdown, says of each symbol that it is there, or why not;
-// wrong are the symbols that are missing without being left out, and those that are left out and there.
+// Check compares a configuration with Moby's list. It returns a table in Markdown that lists the symbols that are set, and
+// those that are not, with the reason. wrong has a complaint for each symbol that is not set without a reason in LeftOut, and
+// for each symbol of LeftOut that is set.
 func Check(c Config) (table string, wrong []string) {
 	var b strings.Builder
 	b.WriteString("| for | set | not set |\n|---|---|---|\n")
@@ -70,7 +71,7 @@ func Check(c Config) (table string, wrong []string) {
 			case c.BuiltIn(symbol) && !leftOut:
 				set = append(set, symbol)
 			case c.BuiltIn(symbol):
-				wrong = append(wrong, symbol+" is set, and said to be left out")
+				wrong = append(wrong, symbol+" is set, but listed in LeftOut")
 			case leftOut && !group.Necessary:
 				not = append(not, fmt.Sprintf("%s (%s)", symbol, why))
 			default:

@@ -1,7 +1,7 @@
 package probe
 
-// Without is a program to run in a mount name space of its own, without the last mount
-// on a path.
+// Without is a program to run in its own mount namespace, where the last mount on a
+// path is unmounted.
 type Without struct {
 	Mount string
 	Argv  []string

@@ -1,6 +1,6 @@
 package probe
 
-// Daemon is a program that runs beside the agent. Its output, and how it ends, go to
+// Daemon is a program to run in the background. Its output and its exit status go to
 // the file Log.
 type Daemon struct {
 	Argv []string

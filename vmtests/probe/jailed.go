@@ -7,7 +7,7 @@ type Jailed struct {
 	Caches []string
 	// TUN are the features of /dev/net/tun.
 	TUN uint32
-	// MicroVM is the serial output of the VMM's virtual machine, empty where the
+	// MicroVM is the serial output of the VMM's virtual machine. It is empty if the
 	// kernel has no KVM.
 	MicroVM string
 }

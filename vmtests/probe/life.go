@@ -6,16 +6,16 @@ import "time"
 type Signal struct{ PID, Number int }
 
 // OnTerm is what the agent does on SIGTERM: it writes Data to the files and ends.
-// With Stay it does not end, but goes on adding the time since the kernel's boot, in
-// nanoseconds, to the first file.
+// With Stay it does not end. Instead it keeps adding the time since the kernel's boot,
+// in nanoseconds, to the first file.
 type OnTerm struct {
 	Files []string
 	Data  []byte
 	Stay  bool
 }
 
-// MountRequest asks the agent to mount a file system, and to create File, if any, and
-// keep it open for writing.
+// MountRequest asks the agent to mount a file system. If File is set, the agent creates
+// it and keeps it open for writing.
 type MountRequest struct{ Source, Target, FSType, File string }
 
 // Storm is the result of a storm of orphans in which the agent was killed. Times

@@ -1,7 +1,7 @@
 package probe
 
-// Listen asks the agent to receive messages of sd_notify(3) and add them to File. It
-// listens on a unix datagram socket or, where Path is empty, on a vsock port.
+// Listen asks the agent to receive messages of sd_notify(3) and add them to File. The
+// agent listens on a unix datagram socket or, if Path is empty, on a vsock port.
 type Listen struct {
 	Path string
 	Port uint32

@@ -1,7 +1,7 @@
-// Package probe has the questions and answers of the test agent, a program on the
-// share: over a virtio-serial port it tells the tests about files, mounts, limits,
-// links and routes, and runs programs. It asks the kernel and must not use arcinit's
-// packages.
+// Package probe has the requests and replies of the test agent, a program on the
+// share. Over a virtio-serial port the agent reports files, mounts, limits, links and
+// routes to the tests, and runs programs. It asks the kernel itself and must not use
+// arcinit's packages.
 package probe
 
 import (
@@ -27,9 +27,9 @@ type AtStart struct {
 	NOFILE, ParentNOFILE [2]string
 	Mounts               []Mount
 	Links                []Link
-	// RCUExpedited is /sys/kernel/rcu_expedited; empty where the kernel lacks it.
+	// RCUExpedited is /sys/kernel/rcu_expedited. It is empty if the kernel lacks the file.
 	RCUExpedited string
-	// Report is /run/arcbox/boot.json as it was then.
+	// Report is /run/arcbox/boot.json at that time.
 	Report json.RawMessage
 }
 
@@ -37,7 +37,7 @@ type AtStart struct {
 type Mount struct {
 	Root, Path, FSType, Source string
 	Options, SuperOptions      []string
-	Shared                     bool // its propagation
+	Shared                     bool // the mount's propagation is shared
 }
 
 // Record is a line of the kernel log.
@@ -79,11 +79,11 @@ type Link struct {
 	Addresses []string // with prefix length
 }
 
-// Route is an IPv4 route of the main table; the default route's Dst is empty.
+// Route is an IPv4 route of the main table. The default route has an empty Dst.
 type Route struct {
 	Dst, Gateway, Link string
 }
 
-// Node asks the agent to create a device node like /dev/null in a directory, open it
-// and remove it.
+// Node asks the agent to create a copy of /dev/null in a directory, to open the copy and
+// to remove it.
 type Node struct{ Dir string }

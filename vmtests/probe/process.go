@@ -9,7 +9,7 @@ type Process struct {
 	State string
 	// Args is the command line; kernel threads and zombies have none.
 	Args []string
-	// RSSAnon is the process's own memory, VmRSS that and its mapped files.
+	// RSSAnon is the process's anonymous memory. VmRSS includes mapped files.
 	RSSAnon, VmRSS int
 	Threads, FDs   int
 }

@@ -16,8 +16,8 @@ const engineTime = 6 * time.Minute
 // containerMark matches the line that the first container writes to the guest's console.
 var containerMark = regexp.MustCompile(`(?m)^hello from (\S+, process 1)\r?$`)
 
-// engineServices configures arcinit to start the engine, import the image and run a container. The import fails, and is
-// tried again, until the engine answers.
+// engineServices configures arcinit to start the engine, import the image and run a container. Until the engine answers, the
+// import fails and arcinit retries it.
 const engineServices = `
 [[service]]
 name = "containerd"

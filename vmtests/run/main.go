@@ -1,6 +1,6 @@
-// Command run boots a guest for a person to look at: QEMU, the distribution's kernel, three shares and two networks. With
-// a terminal it ends in a shell in the guest; without one it prints the boot as a table, powers the guest off and ends,
-// with an error if the boot was not as it should be.
+// Command run boots a guest in QEMU for a person to try: the distribution's kernel, three shares and two networks. On a
+// terminal it opens a shell in the guest. Without a terminal it prints the boot as a table and powers the guest off. It fails
+// if a step of the boot failed.
 package main
 
 import (
@@ -26,8 +26,7 @@ import (
 	"golang.org/x/term"
 )
 
-// bootTime is how long an unattended guest may take from start to power-off, buttonTime how long until it reacts to its
-// power button.
+// bootTime limits an unattended guest from its start to power-off. buttonTime limits its reaction to the power button.
 const (
 	bootTime   = 2 * time.Minute
 	buttonTime = 15 * time.Second
@@ -100,7 +99,7 @@ func run(ctx context.Context, o options) error {
 	return unattended(ctx, config, report, o)
 }
 
-// installAgent puts the agent on the share: the user's own, or the example, built for the guest.
+// installAgent puts the agent on the share: the user's program, or the example, which it builds for the guest.
 func installAgent(ctx context.Context, o options, target string) error {
 	if o.agent != "" {
 		program, err := os.ReadFile(o.agent)
@@ -121,13 +120,13 @@ func installAgent(ctx context.Context, o options, target string) error {
 	return nil
 }
 
-// reportFile names the files of the boot report: share is the guest's, and copy is what stays of it on the host. network
-// is the network report, which only the example agent leaves on the share. picture is drawn from both.
+// reportFile names the files of the boot report. share is the guest's file, and copy is a copy that stays on the host. network
+// is the network report, which only the example agent copies to the share. picture is drawn from both reports.
 type reportFile struct {
 	share, copy, network, picture string
 }
 
-// draw has the host's tool draw the boot.
+// draw draws the boot with cmd/arcinit.
 func (f reportFile) draw(ctx context.Context) error {
 	args := []string{"run", "./cmd/arcinit", "plot", f.copy}
 	if _, err := os.Stat(f.network); err == nil {
@@ -146,8 +145,8 @@ func (f reportFile) draw(ctx context.Context) error {
 	return nil
 }
 
-// errNoReport says that the guest has not written its report since its plan ended.
-var errNoReport = errors.New("the guest has left no complete report of its boot")
+// errNoReport means that the guest has not yet written the report of its whole plan.
+var errNoReport = errors.New("the guest has not written a complete boot report")
 
 // read reads the report and keeps a copy.
 func (f reportFile) read() (arcsetup.Report, error) {
@@ -234,7 +233,7 @@ func unattended(ctx context.Context, config guest.Config, report reportFile, o o
 	}
 	fmt.Printf("\nThe report is in %s.\n", report.copy)
 	if o.docker != "" {
-		fmt.Println("The container engine is being started.")
+		fmt.Println("The container engine is starting.")
 		m, err := vm.WaitMatch(ctx, containerMark)
 		if err != nil {
 			return err
@@ -248,7 +247,7 @@ func unattended(ctx context.Context, config guest.Config, report reportFile, o o
 		err = pressPowerButton(ctx, vm)
 	}
 	if errors.Is(err, errButtonIgnored) {
-		fmt.Printf("%v: QEMU is stopped instead.\n", err)
+		fmt.Printf("%v. Stopping QEMU instead.\n", err)
 		return errors.Join(vm.Stop(ctx), report.draw(ctx), failedSteps(r))
 	}
 	if err := errors.Join(err, vm.Wait()); err != nil {
@@ -274,11 +273,12 @@ func failedSteps(r arcsetup.Report) error {
 	return nil
 }
 
-// errButtonIgnored is normal where the kernel has no driver for the power button, such as Debian's for arm64.
+// errButtonIgnored is normal for a kernel without a driver for the power button, such as Debian's arm64 kernel.
 var errButtonIgnored = errors.New("the guest ignores its power button")
 
-// pressPowerButton presses the button each second until the guest reacts: the button's driver may be a module that is
-// loaded after the agent has started. It does not press again after that, since a second press cuts the shutdown short.
+// pressPowerButton presses the button every second until the guest reacts, because the button's driver may be a module that
+// loads after the agent has started. It then stops pressing, since a second press makes the guest skip the rest of its
+// shutdown.
 func pressPowerButton(ctx context.Context, vm *guest.VM) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, buttonTime, errButtonIgnored)
 	defer cancel()
@@ -329,7 +329,7 @@ func interactive(ctx context.Context, config guest.Config, report reportFile, o 
 	}
 	_, err = report.read()
 	if errors.Is(err, errNoReport) {
-		return nil // the user left before the boot was complete
+		return nil // the user left before the boot ended
 	}
 	if err != nil {
 		return err
@@ -337,7 +337,7 @@ func interactive(ctx context.Context, config guest.Config, report reportFile, o 
 	return report.draw(ctx)
 }
 
-// keyReader passes on what the user types, up to the key: then it calls pressed and ends.
+// keyReader passes on what the user types. At the key it calls pressed and returns io.EOF.
 type keyReader struct {
 	in      io.Reader
 	key     byte

@@ -1,10 +1,10 @@
 /*
- * The set-up as the reference does it: a native program that the trampoline execs, with busybox ip, busybox udhcpc and
- * iptables as helpers. It is what `make bench` measures arcinit against, so it makes the system calls of the reference in
- * their order, and no others but the notes in the kernel log. Where the reference leaves a choice it takes the fast one:
- * helpers are spawned without a copy of the address space and find their output in /dev/null, not on a serial port.
+ * The reference's set-up of the guest: a native program that the disk's init script execs, with busybox ip, busybox udhcpc
+ * and iptables as helpers. `make bench` compares arcinit with it. So it makes the reference's system calls in the same order,
+ * and only adds notes in the kernel log. Where the reference leaves a choice, this program takes the faster way: it spawns
+ * helpers without a copy of its address space, and sends their output to /dev/null, not to a serial port.
  *
- * Anything that fails is noted, and the bench takes no figures from such a boot.
+ * It notes every failure, and the bench rejects a boot with such a note.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -25,7 +25,7 @@ enum { descriptors = 1048576 };
 
 static char *const environment[] = {"HOME=/", "PATH=/sbin:/usr/sbin:/bin:/usr/bin", NULL};
 
-/* note writes a line into the kernel log, whose clock is the bench's. */
+/* note writes a line into the kernel log. The bench takes the times from there. */
 static void note(const char *what, const char *which)
 {
 	int log = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
@@ -55,7 +55,7 @@ static void write_file(const char *path, const char *text)
 		close(file);
 }
 
-/* read_file reads up to the size less one, and ends what it read with a zero. */
+/* read_file reads up to size - 1 bytes and appends a zero byte. */
 static ssize_t read_file(const char *path, char *text, size_t size)
 {
 	ssize_t length;
@@ -69,7 +69,7 @@ static ssize_t read_file(const char *path, char *text, size_t size)
 	return length;
 }
 
-/* make_dirs makes a directory and those above it that are missing. */
+/* make_dirs makes a directory and its missing parents. */
 static void make_dirs(const char *path)
 {
 	char above[PATH_MAX];
@@ -112,7 +112,7 @@ static void mount_once(const char *source, const char *target, const char *type,
 		failed(target);
 }
 
-/* mount_share mounts a share that need not be there, and says whether it is. */
+/* mount_share mounts an optional share. It returns whether the share is mounted. */
 static int mount_share(const char *tag, const char *target, unsigned long flags, const char *options)
 {
 	if (mounted(target))
@@ -171,7 +171,7 @@ static void mount_pseudo(void)
 	mount_once("shm", "/dev/shm", "tmpfs", MS_NODEV | MS_NOSUID | MS_NOEXEC);
 }
 
-/* check_caches looks for what the caches' descriptions lack. On the machines of the bench that is nothing. */
+/* check_caches looks for missing attributes of the caches. The bench's machines have all of them. */
 static void check_caches(void)
 {
 	static const char *const required[] = {"size", "coherency_line_size", "number_of_sets"};
@@ -195,7 +195,7 @@ static void check_caches(void)
 	closedir(dir);
 }
 
-/* run runs a program to its end. */
+/* run runs a program and waits until it ends. */
 static void run(const char *program, const char *const argv[])
 {
 	posix_spawn_file_actions_t actions;
@@ -221,7 +221,7 @@ static void run(const char *program, const char *const argv[])
 #define BUSYBOX(...) RUN("/bin/busybox", __VA_ARGS__)
 #define IPTABLES(...) RUN("/sbin/iptables", __VA_ARGS__)
 
-/* first_nic finds the first name among the NICs that are not virtual ones, nor the one to leave out. */
+/* first_nic finds the NIC whose name sorts first, without virtual NICs and without leave_out. */
 static int first_nic(char *name, size_t size, const char *leave_out)
 {
 	static const char *const others[] = {"dummy", "veth", "br-", "docker", "vmtap", "sit"};
@@ -247,7 +247,7 @@ static int first_nic(char *name, size_t size, const char *leave_out)
 	return found;
 }
 
-/* lease brings a NIC up and has udhcpc get its address, with a script that is written first. */
+/* lease brings a NIC up, writes udhcpc's script, and runs udhcpc to get an address. */
 static void lease(const char *nic, const char *script, const char *text)
 {
 	BUSYBOX("ip", "link", "set", nic, "up");
@@ -257,7 +257,7 @@ static void lease(const char *nic, const char *script, const char *text)
 	BUSYBOX("udhcpc", "-i", nic, "-n", "-q", "-t", "3", "-T", "2", "-s", script);
 }
 
-/* The scripts are the files beside this one, which the build makes these of. */
+/* The build makes these strings from the files primary and bridge in this directory. */
 extern const char primary_script[], bridge_script[];
 
 static void set_up_network(void)
@@ -288,7 +288,7 @@ static void forward_sandboxes(void)
 {
 	char config[4096];
 
-	/* There is none on the disk of the bench, so the subnet is the default. */
+	/* The bench's disk has no such file, so the subnet is the default. */
 	if (read_file("/etc/arcbox/vmm.toml", config, sizeof config) >= 0)
 		note("failed: ", "a configuration that this does not read");
 	IPTABLES("-I", "FORWARD", "-d", "172.20.0.0/16", "-j", "ACCEPT");
@@ -321,7 +321,7 @@ int main(void)
 	if (mount_share("rosetta", "/media/rosetta", MS_RDONLY, NULL))
 		note("failed: ", "a share that this does not use");
 	note("done", "");
-	/* In the reference the agent is this very program, and goes on here. */
+	/* In the reference, this program is the agent and continues here. */
 	execve(stopwatch[0], stopwatch, environment);
 	failed(stopwatch[0]);
 	for (;;)

@@ -1,7 +1,7 @@
 /*
- * The agent of the bench's guests: it notes in the kernel log when it began and that two NICs have their addresses. When the
- * guest has come to rest, it copies the log to the share, and what tells of memory, and says so on the console. It is as small
- * as can be, since it has one processor, and the share, together with what is timed.
+ * The agent of the bench's guests. It notes in the kernel log when it starts and when two NICs have their addresses. When the
+ * guest's memory use no longer changes, it copies the kernel log and the memory use to the share, and reports this on the
+ * console. It is as small as possible, because it shares the processor and the share with the boot that is measured.
  */
 #define _GNU_SOURCE
 #include <ctype.h>
@@ -19,12 +19,12 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Where it leaves what it saw. */
+/* The directory for the results. */
 #define SHARE "/arcbox/stopwatch/"
 
 /*
- * The guest has come to rest when for eight looks, 2 s, its available memory has not changed by more than a few pages, in
- * KiB, which the kernel's own work takes and gives back.
+ * The guest is at rest when its available memory has not changed by more than a few pages, in KiB, for eight looks, or 2 s.
+ * The kernel's own work takes and gives back that much.
  */
 enum { looks = 8, pages = 32 };
 static const struct timespec every = {.tv_nsec = 250000000};
@@ -40,7 +40,7 @@ static void note(const char *where, const char *text)
 	close(file);
 }
 
-/* die notes what failed. The host has its own time limit. */
+/* die notes what failed and waits. The host stops the guest after a time limit. */
 static void die(const char *what)
 {
 	char why[256];
@@ -51,7 +51,7 @@ static void die(const char *what)
 		pause();
 }
 
-/* addresses counts the IPv4 addresses that there are, by the socket. */
+/* addresses asks over the netlink socket for all IPv4 addresses and counts them. */
 static int addresses(int netlink)
 {
 	struct {
@@ -73,7 +73,7 @@ static int addresses(int netlink)
 		if (length < 0)
 			die("hear of addresses");
 		for (message = (struct nlmsghdr *)buffer; NLMSG_OK(message, length); message = NLMSG_NEXT(message, length)) {
-			/* What the group is told meanwhile has another number. */
+			/* Multicast messages that arrive meanwhile have another sequence number. */
 			if (message->nlmsg_seq != 1)
 				continue;
 			if (message->nlmsg_type == NLMSG_DONE)
@@ -83,7 +83,7 @@ static int addresses(int netlink)
 	}
 }
 
-/* await_networks returns when two addresses are there beside the loopback's. */
+/* await_networks returns when there are two addresses in addition to the loopback's. */
 static void await_networks(void)
 {
 	struct sockaddr_nl group = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_IPV4_IFADDR};
@@ -99,7 +99,7 @@ static void await_networks(void)
 	close(netlink);
 }
 
-/* read_text reads up to the size less one, and ends what it read with a zero. */
+/* read_text reads up to size - 1 bytes and appends a zero byte. */
 static void read_text(const char *path, char *text, size_t size)
 {
 	int file = open(path, O_RDONLY | O_CLOEXEC);
@@ -137,13 +137,13 @@ static void settle(void)
 	}
 }
 
-/* append copies a file, or as much of it as there is, to the end of one that is open. */
+/* append copies what can be read from one open file to the end of another. */
 static void append(int to, int from)
 {
 	static char buffer[65536];
 	ssize_t length;
 
-	/* The kernel log is read a record at a time, until it would have one wait, and some may have been overwritten. */
+	/* The kernel log gives one record a read, EAGAIN at its end, and EPIPE if it has overwritten records meanwhile. */
 	while ((length = read(from, buffer, sizeof buffer)) > 0 || (length < 0 && errno == EPIPE)) {
 		if (length > 0 && write(to, buffer, length) != length)
 			die("write on the share");
@@ -174,7 +174,7 @@ static void keep(const char *path, const char *name)
 	close(to);
 }
 
-/* keep_processes copies the sums of the memory maps of all processes but this one, each behind its number. */
+/* keep_processes copies smaps_rollup of all other processes, each after a line with the process ID. */
 static void keep_processes(void)
 {
 	char path[PATH_MAX];
@@ -190,16 +190,16 @@ static void keep_processes(void)
 		snprintf(path, sizeof path, "/proc/%s/smaps_rollup", entry->d_name);
 		from = open(path, O_RDONLY | O_CLOEXEC);
 		if (from < 0)
-			continue; /* it has ended */
+			continue; /* the process has ended */
 		dprintf(to, "Process: %s\n", entry->d_name);
-		append(to, from); /* nothing, of a thread of the kernel */
+		append(to, from); /* empty for a kernel thread */
 		close(from);
 	}
 	closedir(dir);
 	close(to);
 }
 
-/* asked_for_symbols says whether the command line asks for the kernel's symbols, which take long to read. */
+/* asked_for_symbols returns whether the command line asks for the kernel's symbols, which take long to read. */
 static int asked_for_symbols(void)
 {
 	char text[16384];
@@ -216,7 +216,7 @@ int main(void)
 	settle();
 	if (mkdir(SHARE, 0755) != 0)
 		die(SHARE);
-	/* Memory first, since all else takes some. */
+	/* Memory use comes first, since the other copies use memory. */
 	keep("/proc/meminfo", "meminfo");
 	keep_processes();
 	keep("/proc/cmdline", "cmdline");

@@ -1,5 +1,5 @@
-// Command agent is the example agent of `make run`. It reports the shares and the addresses to the launcher, on the
-// virtio-serial port "run". Then it waits until the launcher asks it to power the guest off, or until it is stopped.
+// Command agent is the example agent of `make run`. It reports the shares and the addresses to the launcher over the
+// virtio-serial port "run". Then it waits until the launcher asks it to power the guest off, or until it gets SIGTERM.
 package main
 
 import (
@@ -36,7 +36,7 @@ func main() {
 func run(ctx context.Context) error {
 	host, err := port.Open("run")
 	if errors.Is(err, os.ErrNotExist) {
-		// No launcher listens: nobody wants a report.
+		// The guest has no such port, so no launcher wants a report.
 		<-ctx.Done()
 		return keepNetwork()
 	}
@@ -101,14 +101,14 @@ func mounts(out io.Writer) error {
 	return nil
 }
 
-// addresses reports the addresses in the network report, when there are enough or the time is over.
+// addresses waits until every NIC has an address, or for networkTime, and then reports the addresses.
 func addresses(ctx context.Context, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, networkTime)
 	defer cancel()
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
 	for {
-		// Until the network daemon has written the report, there is none.
+		// An error means that the network daemon has not written the report yet.
 		report, _ := netd.ReadReport(netd.DefaultReport)
 		var lines strings.Builder
 		n := 0

@@ -1,5 +1,5 @@
-// Command init is /init of the guests that test the launcher. It reports its devices, then ends the guest as the kernel
-// command line says.
+// Command init is /init of the guests that test the launcher. It reports its devices, then does what the kernel command line
+// asks for, and ends the guest.
 package main
 
 import (
@@ -40,7 +40,7 @@ func main() {
 	for _, word := range strings.Fields(string(cmdline)) {
 		switch word {
 		case "test=flood":
-			// This is more than the buffers of pipes and terminals.
+			// This text is larger than the buffers of pipes and terminals.
 			fmt.Println(strings.Repeat(strings.Repeat("x", 78)+"\n", 2000))
 		case "test=typed":
 			fmt.Println("type something")
