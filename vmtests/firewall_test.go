@@ -450,16 +450,16 @@ func TestRulesBeforeAddress(t *testing.T) {
 
 // TestBridgeAtAnyMoment plugs the bridge NIC in at a moment of the first 100 ms after
 // the kernel starts /init. Whenever that is, the NIC has its rules while its DHCP
-// server is still silent, and gets its address.
+// server is still silent, and gets its address. FULL=1 boots 20 guests.
 func TestBridgeAtAnyMoment(t *testing.T) {
 	t.Parallel()
-	if os.Getenv("FULL") == "" {
-		t.Skip("20 boots, with FULL=1")
+	boots := 2
+	if os.Getenv("FULL") != "" {
+		boots = 20
 	}
-	const boots = 20
 	two := make(chan struct{}, 2) // guests at a time
 	for i := range boots {
-		moment := time.Duration(i) * 100 * time.Millisecond / boots
+		moment := time.Duration(i) * 100 * time.Millisecond / time.Duration(boots)
 		t.Run(moment.String(), func(t *testing.T) {
 			t.Parallel()
 			two <- struct{}{}
