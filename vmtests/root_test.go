@@ -222,7 +222,7 @@ func TestRootOfAnotherType(t *testing.T) {
 		cmdline: []string{quiet, "root=/dev/vda", "rootfstype=ext4,nofs", "rootwait=soon"},
 	})
 	staysOnInitramfs(t, m, "root=/dev/vda", "ext4", "invalid argument", "nofs", "no such device", "vda", "MiB", "erofs", "UUID=")
-	said(t, m, "switchroot", "rootwait=soon")
+	said(t, m, "switchroot", "rootwait", "soon")
 }
 
 // TestNotARoot names a file system that can be mounted, but has no mount points. The
