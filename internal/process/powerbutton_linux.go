@@ -9,6 +9,7 @@ import (
 	"math/bits"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -33,46 +34,41 @@ type PowerButton struct {
 	Pressed func()
 	Log     *slog.Logger
 
-	watched map[string]bool // by the device's directory in /sys
+	watched []string // the devices' directories in /sys
 }
 
 // Watch returns nil when ctx ends, or the error for which it cannot notice new
 // devices. It may be called again after a panic.
 func (b *PowerButton) Watch(ctx context.Context) error {
-	if b.watched == nil {
-		b.watched = map[string]bool{}
+	scan := func() {
+		links, _ := filepath.Glob(filepath.Join(b.Root, "sys/class/input/event*"))
+		for _, link := range links {
+			b.add(ctx, link)
+		}
 	}
-	err := uevent.Watch(ctx,
-		func() {
-			links, _ := filepath.Glob(filepath.Join(b.Root, "/sys/class/input/event*"))
-			for _, link := range links {
-				if dir, err := filepath.EvalSymlinks(link); err == nil {
-					b.add(ctx, dir)
-				}
-			}
-		},
-		func(e uevent.Event) {
-			if e.Action == "add" && e.Subsystem == "input" && strings.HasPrefix(filepath.Base(e.DevPath), "event") {
-				b.add(ctx, filepath.Join(b.Root, "/sys", e.DevPath))
-			}
-		})
+	err := uevent.Watch(ctx, scan, func(e uevent.Event) {
+		if name := filepath.Base(e.DevPath); e.Subsystem == "input" && strings.HasPrefix(name, "event") {
+			b.add(ctx, filepath.Join(b.Root, "sys/class/input", name))
+		}
+	})
 	if err != nil {
 		return fmt.Errorf("look for power buttons: %w", err)
 	}
 	return nil
 }
 
-// add starts to read the device with this directory in /sys, if it has a power
-// key. The directory's path has a number that the kernel never uses again
+// add starts to read the device with this link in /sys, if it has a power key. The
+// directory that the link names has a number that the kernel never uses again
 // (input7/event3), unlike the device's name.
-func (b *PowerButton) add(ctx context.Context, dir string) {
-	keys, err := os.ReadFile(filepath.Join(dir, "device/capabilities/key"))
-	if err != nil || !hasKey(string(keys), keyPower) || b.watched[dir] {
+func (b *PowerButton) add(ctx context.Context, link string) {
+	dir, errDir := os.Readlink(link)
+	keys, errKeys := os.ReadFile(filepath.Join(link, "device/capabilities/key"))
+	if errDir != nil || errKeys != nil || !hasKey(string(keys), keyPower) || slices.Contains(b.watched, dir) {
 		return
 	}
 	// Package os polls character devices: a read takes no thread while it waits,
 	// and Close ends it.
-	device, err := os.Open(filepath.Join(b.Root, "/dev/input", filepath.Base(dir)))
+	device, err := os.Open(filepath.Join(b.Root, "dev/input", filepath.Base(link)))
 	if errors.Is(err, os.ErrNotExist) {
 		return // gone again, or its event is still to come
 	}
@@ -80,9 +76,9 @@ func (b *PowerButton) add(ctx context.Context, dir string) {
 		b.Log.Warn("cannot open the power button", "err", err)
 		return
 	}
-	b.watched[dir] = true
+	b.watched = append(b.watched, dir)
 	guarded.Go(b.Log, "power button", func() {
-		if err := b.read(ctx, device); err != nil {
+		if err := b.read(ctx, device); ctx.Err() == nil && !errors.Is(err, unix.ENODEV) {
 			b.Log.Warn("cannot read the power button", "err", err)
 		}
 	})
@@ -90,15 +86,11 @@ func (b *PowerButton) add(ctx context.Context, dir string) {
 
 // read reads the device until the device goes away or ctx ends.
 func (b *PowerButton) read(ctx context.Context, device *os.File) error {
-	closeDevice := func() { _ = device.Close() }
-	defer closeDevice()
-	defer context.AfterFunc(ctx, closeDevice)()
+	defer device.Close() //nolint:errcheck // only read from
+	defer context.AfterFunc(ctx, func() { _ = device.Close() })()
 	b.Log.Debug("power button found", "device", device.Name())
 	for events := make([]byte, 16*eventSize); ; {
 		n, err := device.Read(events) // whole events
-		if errors.Is(err, unix.ENODEV) || ctx.Err() != nil {
-			return nil
-		}
 		if err != nil {
 			return err
 		}
@@ -115,11 +107,11 @@ const eventSize = 2*bits.UintSize/8 + 2 + 2 + 4
 
 // powerPresses counts the presses of the power key among events.
 func powerPresses(events []byte) (count int) {
-	for ; len(events) >= eventSize; events = events[eventSize:] {
-		e := events[eventSize-8:]
-		if binary.NativeEndian.Uint16(e) == evKey &&
-			binary.NativeEndian.Uint16(e[2:]) == keyPower &&
-			binary.NativeEndian.Uint32(e[4:]) == pressed {
+	for e := range slices.Chunk(events, eventSize) {
+		if len(e) == eventSize &&
+			binary.NativeEndian.Uint16(e[eventSize-8:]) == evKey &&
+			binary.NativeEndian.Uint16(e[eventSize-6:]) == keyPower &&
+			binary.NativeEndian.Uint32(e[eventSize-4:]) == pressed {
 			count++
 		}
 	}
