@@ -31,7 +31,7 @@ func modprobe(args []string) error {
 // requestShutdown sends the process that runs this system the signal for a
 // power-off or reboot.
 func requestShutdown(command string) error {
-	owner, err := process.Owner()
+	owner, err := process.Owner(process.OwnerAddress)
 	if err != nil {
 		return err
 	}

@@ -53,13 +53,13 @@ func runInit(role string, out io.Writer) error {
 	// First of all: Go exits on a signal that the program has not subscribed to.
 	signals := subscribe()
 	log := newLogging("arcinit")
-	owner, err := process.Claim(log.Logger, time.After)
+	owner, err := process.Claim(process.OwnerAddress, log.Logger, time.After)
 	switch {
 	case err != nil:
 		log.Error("cannot claim the system", "err", err)
-	case !owner:
+	case owner != os.Getpid():
 		signal.Reset()
-		return repeatSetup(out)
+		return repeatSetup(owner, out)
 	}
 	p := newInitProcess(role, log, signals)
 	if role != "init" {
@@ -134,11 +134,7 @@ func (p *initProcess) boot() {
 // repeatSetup runs the guest's steps again in a system that another process runs:
 // what still holds is left alone, the rest is put right. That process has the
 // network daemon do the same.
-func repeatSetup(out io.Writer) error {
-	owner, err := process.Owner()
-	if err != nil {
-		return err
-	}
+func repeatSetup(owner int, out io.Writer) error {
 	runner := &plan.Runner{Uptime: uptime, Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 	r := arcsetup.Report{Version: built.Version(), Kernel: kernelRelease(), Role: "repeat", Start: uptime()}
 	runner.Run(arcsetup.Plan(newGuest(owner)))
@@ -146,7 +142,7 @@ func repeatSetup(out io.Writer) error {
 		return fmt.Errorf("ask process %d to check the network: %w", owner, err)
 	}
 	r.Steps = runner.Results()
-	err = r.WriteTable(out)
+	err := r.WriteTable(out)
 	for _, s := range r.Steps {
 		if s.Outcome == plan.Failed {
 			return errors.Join(err, fmt.Errorf("step %s failed", s.Step))

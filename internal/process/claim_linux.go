@@ -12,24 +12,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ownerAddress is the abstract socket (unix(7)) that the system's arcinit holds.
+// OwnerAddress is the abstract socket (unix(7)) that the system's arcinit holds.
 // It needs no file system, and the kernel closes it when the process ends.
-const ownerAddress = "@arcinit"
+const OwnerAddress = "@arcinit"
 
-// Claim makes this process the owner of the system for as long as it lives. It
-// returns false if another process is the owner.
-func Claim(log *slog.Logger, after func(time.Duration) <-chan time.Time) (bool, error) {
-	return claim(ownerAddress, log, after)
-}
-
-func claim(address string, log *slog.Logger, after func(time.Duration) <-chan time.Time) (bool, error) {
+// Claim makes this process the owner of the system for as long as it lives, unless
+// the system has an owner. It returns the owner's process id.
+func Claim(address string, log *slog.Logger, after func(time.Duration) <-chan time.Time) (owner int, err error) {
 	socket, err := net.ListenUnix("unix", &net.UnixAddr{Name: address, Net: "unix"})
 	if errors.Is(err, unix.EADDRINUSE) {
-		owner, err := ownerOf(address)
-		return owner == os.Getpid(), err // true after a panic in the owner's main goroutine
+		return Owner(address) // this process itself, after a panic in its main goroutine
 	}
 	if err != nil {
-		return false, fmt.Errorf("claim the system: %w", err)
+		return 0, fmt.Errorf("claim the system: %w", err)
 	}
 	// Processes connect to learn the owner's process id from the kernel.
 	guarded.RestartOnPanic(log, "owner socket", after, func() {
@@ -42,13 +37,11 @@ func claim(address string, log *slog.Logger, after func(time.Duration) <-chan ti
 			_ = conn.Close()
 		}
 	})
-	return true, nil
+	return os.Getpid(), nil
 }
 
-// Owner returns the process id of the system's arcinit.
-func Owner() (pid int, err error) { return ownerOf(ownerAddress) }
-
-func ownerOf(address string) (pid int, err error) {
+// Owner returns the process id of the system's arcinit, which holds the address.
+func Owner(address string) (pid int, err error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return 0, fmt.Errorf("owner socket: %w", err)

@@ -14,32 +14,29 @@ import (
 // the service's name it fits into a record of the kernel log.
 const maxOutput = 800
 
-// output is the pipe that a service writes to. Every process of the service gets
-// the same pipe. This process keeps both ends open, because children that a
-// service leaves behind may go on writing. The zero output is that of a service
-// whose output is not captured.
-type output struct {
-	write  *os.File
-	copied chan struct{} // closed when all has been copied to the log
-}
-
-// newOutput makes the pipe and copies its lines to the sinks until finish.
-func newOutput(name string, sinks []logs.Sink, log *slog.Logger, after func(time.Duration) <-chan time.Time) (output, error) {
+// capture makes the pipe that all processes of a service write to, and copies its
+// lines to the logs. This process keeps both ends open, because children that a
+// service leaves behind may go on writing.
+func (s *Supervisor) capture(v *supervised) error {
 	read, write, err := os.Pipe()
 	if err != nil {
-		return output{}, err
+		return err
 	}
-	o := output{write: write, copied: make(chan struct{})}
-	guarded.RestartOnPanic(log, "output of "+name, after, func() {
+	v.output, v.copied = write, make(chan struct{})
+	sinks := v.Sinks
+	if sinks == nil {
+		sinks = s.Output
+	}
+	guarded.RestartOnPanic(s.Log, "output of "+v.Name, s.After, func() {
 		copyLines(read, func(level slog.Level, line string) {
-			for _, s := range sinks {
-				s.Emit(time.Now(), level, name+": "+line)
+			for _, sink := range sinks {
+				sink.Emit(time.Now(), level, v.Name+": "+line)
 			}
 		})
 		_ = read.Close()
-		close(o.copied)
+		close(v.copied)
 	})
-	return o, nil
+	return nil
 }
 
 // copyLines passes on every line until no process can write to the pipe any more.
@@ -62,13 +59,13 @@ func copyLines(pipe *os.File, emit func(level slog.Level, line string)) {
 	}
 }
 
-// endLine ends the line that a process left unfinished.
-func (o output) endLine() { _, _ = o.write.WriteString("\n") }
-
-// finish closes the pipe and waits until everything written to it was copied.
-func (o output) finish() {
-	if o.write != nil {
-		_ = o.write.Close()
-		<-o.copied
+// finishOutput waits until the output of all services, which have ended, is in
+// the logs.
+func (s *Supervisor) finishOutput() {
+	for _, v := range s.services() {
+		if v.output != nil {
+			_ = v.output.Close()
+			<-v.copied
+		}
 	}
 }

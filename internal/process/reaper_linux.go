@@ -1,6 +1,7 @@
 package process
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -14,8 +15,7 @@ import (
 // this process may wait for children, os/exec included: Reap waits for any child,
 // and would take the exit status from whoever waits for one.
 type Reaper struct {
-	scoreFile string        // this process's oom_score_adj
-	reaped    chan struct{} // has one in it after a child was reaped
+	scoreFile string // this process's oom_score_adj
 
 	mu    sync.Mutex
 	exits map[int]chan<- syscall.WaitStatus // by process id
@@ -30,7 +30,6 @@ type Reaper struct {
 func NewReaper() *Reaper {
 	return &Reaper{
 		scoreFile: "/proc/self/oom_score_adj",
-		reaped:    make(chan struct{}, 1),
 		exits:     map[int]chan<- syscall.WaitStatus{},
 		unknown:   map[int]syscall.WaitStatus{},
 	}
@@ -51,16 +50,7 @@ type Command struct {
 // is its standard output and error; nil discards both. exit receives how the
 // program ended.
 func (r *Reaper) Start(cmd Command, out *os.File) (pid int, exit <-chan syscall.WaitStatus, err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("start %s: %w", cmd.Path, err)
-		}
-	}()
-	in := os.DevNull
-	if cmd.Terminal != "" {
-		in = cmd.Terminal
-	}
-	stdin, err := os.OpenFile(in, os.O_RDWR|unix.O_NOCTTY, 0)
+	stdin, err := os.OpenFile(cmp.Or(cmd.Terminal, os.DevNull), os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -77,7 +67,11 @@ func (r *Reaper) Start(cmd Command, out *os.File) (pid int, exit <-chan syscall.
 		Files: []uintptr{stdin.Fd(), out.Fd(), out.Fd()},
 		Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: cmd.Terminal != ""},
 	})
-	return pid, r.started(pid, err), err
+	exit = r.started(pid, err)
+	if err != nil {
+		return 0, nil, fmt.Errorf("start %s: %w", cmd.Path, err)
+	}
+	return pid, exit, nil
 }
 
 // awaitFile waits until the file system of a program answers. A share whose host
@@ -85,18 +79,15 @@ func (r *Reaper) Start(cmd Command, out *os.File) (pid int, exit <-chan syscall.
 // process: until exec the child shares the parent's memory (CLONE_VFORK,
 // clone(2)), and the Go runtime waits for that at its next garbage collection.
 func awaitFile(path string) error {
-	for {
-		// O_NONBLOCK: opening a FIFO would wait for a writer.
-		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
-		switch {
-		case err == nil:
-			return unix.Close(fd)
-		case errors.Is(err, unix.EACCES):
-			return nil // a program may be executable and not readable
-		case !errors.Is(err, unix.EINTR):
-			return err
-		}
+	// O_NONBLOCK: opening a FIFO would wait for a writer.
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if errors.Is(err, unix.EACCES) {
+		return nil // a program may be executable and not readable
 	}
+	if err != nil {
+		return err
+	}
+	return file.Close()
 }
 
 // Values of oom_score_adj (Documentation/filesystems/proc.rst). The kernel kills
@@ -115,13 +106,14 @@ func (r *Reaper) Protect() (changed bool, err error) {
 		return false, nil
 	}
 	r.protected = true
-	if r.starting > 0 {
-		return true, nil // started sets the score
-	}
-	return true, r.setScore(protectedScore)
+	return true, r.setScore()
 }
 
-func (r *Reaper) setScore(score string) error {
+func (r *Reaper) setScore() error {
+	score := usualScore
+	if r.protected && r.starting == 0 {
+		score = protectedScore
+	}
 	return os.WriteFile(r.scoreFile, []byte(score), 0)
 }
 
@@ -132,9 +124,7 @@ func (r *Reaper) begin() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.starting++
-	if r.starting == 1 {
-		_ = r.setScore(usualScore)
-	}
+	_ = r.setScore()
 }
 
 // started registers a child, unless it failed to start. The child may have ended
@@ -143,7 +133,7 @@ func (r *Reaper) started(pid int, err error) <-chan syscall.WaitStatus {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	exit := make(chan syscall.WaitStatus, 1)
-	if status, ended := r.unknown[pid]; err == nil && ended {
+	if status, ended := r.unknown[pid]; ended {
 		exit <- status
 		delete(r.unknown, pid)
 	} else if err == nil {
@@ -152,36 +142,33 @@ func (r *Reaper) started(pid int, err error) <-chan syscall.WaitStatus {
 	r.starting--
 	if r.starting == 0 {
 		clear(r.unknown)
-		if r.protected {
-			_ = r.setScore(protectedScore)
-		}
 	}
+	_ = r.setScore()
 	return exit
 }
 
-// Reap reaps all children that have ended, and reports whether others are left.
-// The caller calls it after every SIGCHLD; one signal can stand for many ends.
-func (r *Reaper) Reap() (left bool) {
+// Reap reaps all children that have ended. The caller calls it after every
+// SIGCHLD; one signal can stand for many ends.
+func (r *Reaper) Reap() {
 	for {
 		var status syscall.WaitStatus
 		pid, err := syscall.Wait4(-1, &status, syscall.WNOHANG, nil)
-		switch {
-		case errors.Is(err, syscall.EINTR):
-		case err != nil:
-			return false // ECHILD
-		case pid == 0:
-			return true
-		default:
-			r.ended(pid, status)
+		if err != nil || pid == 0 { // no children (ECHILD), or none that has ended
+			return
 		}
+		r.ended(pid, status)
+	}
+}
+
+// reapAll reaps children until none is left.
+func (r *Reaper) reapAll() {
+	for err := error(nil); err == nil || errors.Is(err, unix.EINTR); {
+		r.Reap()
+		err = unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOWAIT, nil) // leaves the ended child to Reap
 	}
 }
 
 func (r *Reaper) ended(pid int, status syscall.WaitStatus) {
-	select {
-	case r.reaped <- struct{}{}:
-	default:
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if exit, ok := r.exits[pid]; ok {

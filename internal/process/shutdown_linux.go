@@ -107,7 +107,11 @@ func (s *Shutdown) run(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
 	s.Services.Stop(ctx)
-	s.endAll()
+	// All other processes are children of PID 1 once their parents have ended.
+	_ = unix.Kill(-1, unix.SIGTERM)
+	s.within(afterTerm, "processes to end after SIGTERM", s.Services.Reaper.reapAll)
+	_ = unix.Kill(-1, unix.SIGKILL)
+	s.within(afterTerm, "processes to end after SIGKILL", s.Services.Reaper.reapAll)
 	s.within(afterKill, "copying the services' output", s.Services.finishOutput)
 	s.within(afterSync, "writing the log", s.Flush)
 	s.within(afterSync, "sync", unix.Sync)
@@ -129,49 +133,19 @@ func (s *Shutdown) within(limit time.Duration, what string, f func()) {
 	select {
 	case <-done:
 	case <-s.Services.After(limit):
-		s.Log.Error("shutdown continues without waiting any longer", "for", what, "waited", limit)
+		s.Log.Warn("shutdown continues without waiting any longer", "for", what, "waited", limit)
 	}
-}
-
-// endAll asks all other processes to end, and kills those that do not.
-func (s *Shutdown) endAll() {
-	_ = unix.Kill(-1, unix.SIGTERM)
-	if !s.awaitAll() {
-		s.Log.Warn("processes did not end in time; killing them", "waited", afterTerm)
-	}
-	_ = unix.Kill(-1, unix.SIGKILL)
-	if !s.awaitAll() {
-		s.Log.Warn("processes did not end after SIGKILL", "waited", afterTerm)
-	}
-}
-
-// awaitAll waits until all processes have ended, but no longer than afterTerm. All
-// are children of PID 1 once their parents have ended.
-func (s *Shutdown) awaitAll() bool {
-	reaper, late := s.Services.Reaper, s.Services.After(afterTerm)
-	for reaper.Reap() {
-		select {
-		case <-reaper.reaped:
-		case <-late:
-			return false
-		}
-	}
-	return true
-}
-
-// isVolatile reports whether a file system loses its content at power-off anyway.
-func isVolatile(fsType string) bool {
-	return slices.Contains([]string{
-		"proc", "sysfs", "devtmpfs", "devpts", "tmpfs", "ramfs", "rootfs", "cgroup", "cgroup2", "mqueue", "bpf",
-		"debugfs", "tracefs", "securityfs", "binfmt_misc", "nsfs",
-	}, fsType)
 }
 
 // unmountAll unmounts the file systems that keep data, the last mounted first. One
 // in use, such as the root, becomes read-only, which writes all of it. If that
 // fails it is detached.
 func (s *Shutdown) unmountAll() {
-	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) { return isVolatile(m.FSType), false })
+	volatile := []string{ // they lose their content at power-off anyway
+		"proc", "sysfs", "devtmpfs", "devpts", "tmpfs", "ramfs", "rootfs", "cgroup", "cgroup2", "mqueue", "bpf",
+		"debugfs", "tracefs", "securityfs", "binfmt_misc", "nsfs",
+	}
+	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) { return slices.Contains(volatile, m.FSType), false })
 	if err != nil {
 		s.Log.Warn("cannot list the mount points", "err", err)
 	}

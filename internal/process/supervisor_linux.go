@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"sync"
 	"syscall"
@@ -68,19 +69,18 @@ type Supervisor struct {
 // supervised is a service with its state.
 type supervised struct {
 	Service
-	output output
 	ctx    context.Context // ends when the service shall end
 	stop   context.CancelFunc
 	again  chan struct{} // has one in it to ask for a restart
 	ended  chan struct{} // closed when the service will not run again
-	status ServiceStatus // guarded by Supervisor.mu
+	output *os.File      // the pipe that it writes to; nil if its output is not captured
+	copied chan struct{} // closed when all output is in the logs
 
-	// The rest belongs to the goroutine that supervises.
-	exit     <-chan syscall.WaitStatus // nil while the service does not run
-	pid      int
-	started  time.Duration
-	backoff  time.Duration
-	startErr string // the last error of start, which is logged once
+	// Only the goroutine that supervises changes the rest; others read the status
+	// under Supervisor.mu.
+	status  ServiceStatus
+	exit    <-chan syscall.WaitStatus // nil while the service does not run
+	backoff time.Duration
 }
 
 // errStopped is the error of Start during a shutdown.
@@ -98,17 +98,12 @@ func (s *Supervisor) Start(service Service) (changed bool, err error) {
 	if added, err := s.add(v); !added {
 		return false, err
 	}
-	if v.Sinks == nil {
-		v.Sinks = s.Output
-	}
 	if v.Terminal == "" {
-		if v.output, err = newOutput(v.Name, v.Sinks, s.Log, s.After); err != nil {
+		if err := s.capture(v); err != nil {
 			s.Log.Warn("cannot capture the service's output", "service", v.Name, "err", err)
 		}
 	}
-	if err = s.start(v); err != nil {
-		v.startErr = err.Error() // the caller logs it
-	}
+	err = s.start(v) // the caller logs it
 	guarded.RestartOnPanic(s.Log, "supervisor of "+v.Name, s.After, func() {
 		s.supervise(v)
 		close(v.ended)
@@ -151,12 +146,11 @@ func (s *Supervisor) Status() []ServiceStatus {
 // starts the service at once.
 func (s *Supervisor) Again(name string) {
 	for _, v := range s.services() {
-		if v.Name != name {
-			continue
-		}
-		select {
-		case v.again <- struct{}{}:
-		default: // asked for already
+		if v.Name == name {
+			select {
+			case v.again <- struct{}{}:
+			default: // asked for already
+			}
 		}
 	}
 }
@@ -164,44 +158,46 @@ func (s *Supervisor) Again(name string) {
 // supervise runs the service until it shall not run again. All its state is in v,
 // so that it can be called again after a panic.
 func (s *Supervisor) supervise(v *supervised) {
-	for v.exit != nil || v.ctx.Err() == nil {
-		failed := true
-		if v.exit != nil {
-			failed = s.await(v)
-		}
+	for {
+		failed := v.exit == nil || s.await(v)
 		if v.ctx.Err() != nil || v.Restart == Never || v.Restart == OnFailure && !failed {
 			return
 		}
-		if !s.delay(v) {
-			return
+		delay := v.backoff
+		v.backoff = min(max(2*v.backoff, minBackoff), maxBackoff)
+		if delay > 0 {
+			select {
+			case <-s.After(delay):
+			case <-v.again:
+				v.backoff = 0
+			case <-v.ctx.Done():
+				return
+			}
 		}
-		if err := s.start(v); err != nil && err.Error() != v.startErr {
-			v.startErr = err.Error()
+		before := v.status.LastEnd
+		if err := s.start(v); err != nil && err.Error() != before {
 			s.Log.Warn("cannot start the service; will keep trying", "service", v.Name, "err", err)
 		}
 	}
 }
 
 // start makes one attempt to start the service.
-func (s *Supervisor) start(v *supervised) error {
-	v.started = s.Uptime()
-	var err error
-	v.pid, v.exit, err = s.Reaper.Start(v.Command, v.output.write)
-	if err != nil {
-		v.exit = nil
-		s.set(v, func(st *ServiceStatus) { st.LastEnd = err.Error() })
+func (s *Supervisor) start(v *supervised) (err error) {
+	var pid int
+	since := s.Uptime()
+	if pid, v.exit, err = s.Reaper.Start(v.Command, v.output); err != nil {
 		v.backoff = max(v.backoff, minBackoff) // the next attempt would fail at once, too
+		s.set(v, func(st *ServiceStatus) { st.LastEnd = err.Error() })
 		return err
 	}
 	if v.Nice != 0 {
 		// The process group is that of all its threads.
-		if err := syscall.Setpriority(syscall.PRIO_PGRP, v.pid, v.Nice); err != nil {
+		if err := syscall.Setpriority(syscall.PRIO_PGRP, pid, v.Nice); err != nil {
 			s.Log.Warn("cannot set the service's priority", "service", v.Name, "nice", v.Nice, "err", err)
 		}
 	}
-	v.startErr = ""
-	s.Log.Info("service started", "service", v.Name, "pid", v.pid)
-	s.set(v, func(st *ServiceStatus) { st.PID, st.Since = v.pid, v.started; st.Starts++ })
+	s.Log.Info("service started", "service", v.Name, "pid", pid)
+	s.set(v, func(st *ServiceStatus) { st.PID, st.Since = pid, since; st.Starts++ })
 	return nil
 }
 
@@ -211,24 +207,6 @@ func (s *Supervisor) set(v *supervised, change func(*ServiceStatus)) {
 	change(&v.status)
 	s.mu.Unlock()
 	s.Changed()
-}
-
-// delay waits before a restart. It returns false if the service shall end.
-func (s *Supervisor) delay(v *supervised) bool {
-	delay := v.backoff
-	v.backoff = min(max(2*v.backoff, minBackoff), maxBackoff)
-	if delay == 0 {
-		return true
-	}
-	select {
-	case <-s.After(delay):
-		return true
-	case <-v.again:
-		v.backoff = 0
-		return true
-	case <-v.ctx.Done():
-		return false
-	}
 }
 
 // await waits until the process has ended, and asks it to end if Stop or Again
@@ -242,22 +220,19 @@ func (s *Supervisor) await(v *supervised) (failed bool) {
 	case <-v.again:
 	case <-v.ctx.Done():
 	}
+	level, message := slog.LevelWarn, "service ended"
 	if asked {
+		level, message = slog.LevelInfo, "service stopped"
 		v.askToEnd()
 		status = <-v.exit
 	}
 	v.exit = nil
-	v.output.endLine()
-	end := describe(status)
-	if asked {
-		s.Log.Info("service stopped", "service", v.Name, "pid", v.pid, "end", end)
-	} else {
-		s.Log.Warn("service ended", "service", v.Name, "pid", v.pid, "end", end)
-	}
-	if asked || s.Uptime()-v.started >= healthy {
+	_, _ = v.output.WriteString("\n") // ends a line that the process left unfinished
+	s.Log.Log(v.ctx, level, message, "service", v.Name, "pid", v.status.PID, "end", describe(status))
+	if asked || s.Uptime()-v.status.Since >= healthy {
 		v.backoff = 0
 	}
-	s.set(v, func(st *ServiceStatus) { st.PID, st.LastEnd = 0, end; st.Ends++ })
+	s.set(v, func(st *ServiceStatus) { st.PID, st.LastEnd = 0, describe(status); st.Ends++ })
 	return !status.Exited() || status.ExitStatus() != 0
 }
 
@@ -266,11 +241,11 @@ func (s *Supervisor) await(v *supervised) (failed bool) {
 func (v *supervised) askToEnd() {
 	switch {
 	case v.Terminal != "":
-		_ = syscall.Kill(-v.pid, syscall.SIGHUP)
+		_ = syscall.Kill(-v.status.PID, syscall.SIGHUP)
 	case v.EndSignal != nil:
-		_ = syscall.Kill(v.pid, v.EndSignal())
+		_ = syscall.Kill(v.status.PID, v.EndSignal())
 	default:
-		_ = syscall.Kill(v.pid, syscall.SIGTERM)
+		_ = syscall.Kill(v.status.PID, syscall.SIGTERM)
 	}
 }
 
@@ -297,26 +272,26 @@ func (s *Supervisor) Stop(ctx context.Context) {
 // end asks a service to end, and kills it when ctx ends.
 func (s *Supervisor) end(ctx context.Context, v *supervised, begin time.Duration) {
 	v.stop()
-	grace, killed := ctx.Done(), (<-chan time.Time)(nil)
-	for {
+	for ctx.Err() == nil {
 		select {
 		case <-v.ended:
 			return
 		case <-s.After(progress):
 			s.Log.Log(ctx, logs.LevelNotice, "waiting for a service to stop", "service", v.Name, "pid", s.pid(v),
 				"waited", (s.Uptime() - begin).Round(time.Second))
-		case <-grace:
-			pid := s.pid(v)
-			if pid == 0 {
-				return // its program's file system does not answer
-			}
-			s.Log.Warn("service did not stop in time; killing it", "service", v.Name, "pid", pid)
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-			grace, killed = nil, s.After(afterKill)
-		case <-killed:
-			s.Log.Warn("service did not end after SIGKILL", "service", v.Name, "pid", s.pid(v))
-			return
+		case <-ctx.Done():
 		}
+	}
+	pid := s.pid(v)
+	if pid == 0 {
+		return // its program's file system does not answer
+	}
+	s.Log.Warn("service did not stop in time; killing it", "service", v.Name, "pid", pid)
+	_ = syscall.Kill(pid, syscall.SIGKILL)
+	select {
+	case <-v.ended:
+	case <-s.After(afterKill):
+		s.Log.Warn("service did not end after SIGKILL", "service", v.Name, "pid", pid)
 	}
 }
 
@@ -325,12 +300,4 @@ func (s *Supervisor) pid(v *supervised) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return v.status.PID
-}
-
-// finishOutput waits until the output of all services, which have ended, is in
-// the logs.
-func (s *Supervisor) finishOutput() {
-	for _, v := range s.services() {
-		v.output.finish()
-	}
 }

@@ -402,6 +402,30 @@ func TestOrphansAreReaped(t *testing.T) {
 	until(func() bool { return syscall.Kill(pid, 0) != nil })
 }
 
+// TestAllChildrenAreReaped has a child that outlives the other.
+func TestAllChildrenAreReaped(t *testing.T) {
+	r := NewReaper()
+	var exits []<-chan syscall.WaitStatus
+	for _, seconds := range []string{"0", "0.1"} {
+		_, exit, err := r.Start(program("sleeper", "/bin/sleep", seconds).Command, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		exits = append(exits, exit)
+	}
+	r.reapAll()
+	for _, exit := range exits {
+		select {
+		case status := <-exit:
+			if status.ExitStatus() != 0 {
+				t.Errorf("a child ended with %s", describe(status))
+			}
+		default:
+			t.Error("a child was not reaped")
+		}
+	}
+}
+
 func TestActionFor(t *testing.T) {
 	for sig, want := range map[syscall.Signal]Action{
 		syscall.SIGUSR1: Halt, syscall.SIGUSR2: PowerOff, syscall.SIGTERM: Reboot, syscall.SIGINT: Reboot,
@@ -418,12 +442,12 @@ func TestClaim(t *testing.T) {
 	address := fmt.Sprintf("@arcinit-test-%d-%p", os.Getpid(), t)
 	// The owner is still that after a panic that has it start over.
 	for range 2 {
-		if owner, err := claim(address, log, time.After); err != nil || !owner {
-			t.Fatalf("claim = %v, %v", owner, err)
+		if owner, err := Claim(address, log, time.After); err != nil || owner != os.Getpid() {
+			t.Fatalf("Claim = %v, %v", owner, err)
 		}
 	}
 	for range 5 {
-		if pid, err := ownerOf(address); err != nil || pid != os.Getpid() {
+		if pid, err := Owner(address); err != nil || pid != os.Getpid() {
 			t.Errorf("owner = %d, %v", pid, err)
 		}
 	}
