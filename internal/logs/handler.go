@@ -3,11 +3,9 @@
 package logs
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"strings"
-	"sync"
 	"time"
 	"unicode"
 )
@@ -29,14 +27,8 @@ type Handler struct {
 	tag   string
 	level slog.Leveler
 	sinks []Sink
-	text  slog.Handler // formats the attributes
-	attrs *attrBuffer
-}
-
-// attrBuffer is what a Handler and those derived from it format attributes in.
-type attrBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
+	// derive adds the attributes and groups of the logger to a TextHandler.
+	derive func(slog.Handler) slog.Handler
 }
 
 // NewHandler returns a handler for records of this level and above. The tag
@@ -45,9 +37,7 @@ func NewHandler(tag string, level slog.Leveler, sinks ...Sink) *Handler {
 	if tag != "" {
 		tag += ": "
 	}
-	attrs := new(attrBuffer)
-	text := slog.NewTextHandler(&attrs.text, &slog.HandlerOptions{ReplaceAttr: replaceAttr})
-	return &Handler{tag: tag, level: level, sinks: sinks, text: text, attrs: attrs}
+	return &Handler{tag: tag, level: level, sinks: sinks, derive: func(text slog.Handler) slog.Handler { return text }}
 }
 
 // Enabled implements slog.Handler.
@@ -57,34 +47,26 @@ func (h *Handler) Enabled(_ context.Context, level slog.Level) bool {
 
 // Handle implements slog.Handler.
 func (h *Handler) Handle(ctx context.Context, r slog.Record) error {
-	attrs, err := h.format(ctx, r)
-	line := strings.TrimRight(h.tag+oneLine(r.Message)+" "+attrs, " \n")
+	var attrs strings.Builder
+	err := h.derive(slog.NewTextHandler(&attrs, &slog.HandlerOptions{ReplaceAttr: replaceAttr})).Handle(ctx, r)
+	line := strings.TrimRight(h.tag+oneLine(r.Message)+" "+attrs.String(), " \n")
 	for _, s := range h.sinks {
 		s.Emit(r.Time, r.Level, line)
 	}
 	return err
 }
 
-// format returns the attributes of a record as text.
-func (h *Handler) format(ctx context.Context, r slog.Record) (string, error) {
-	h.attrs.mu.Lock()
-	defer h.attrs.mu.Unlock()
-	h.attrs.text.Reset()
-	err := h.text.Handle(ctx, r)
-	return h.attrs.text.String(), err
-}
-
 // WithAttrs implements slog.Handler.
 func (h *Handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	with := *h
-	with.text = h.text.WithAttrs(attrs)
+	with.derive = func(text slog.Handler) slog.Handler { return h.derive(text).WithAttrs(attrs) }
 	return &with
 }
 
 // WithGroup implements slog.Handler.
 func (h *Handler) WithGroup(name string) slog.Handler {
 	with := *h
-	with.text = h.text.WithGroup(name)
+	with.derive = func(text slog.Handler) slog.Handler { return h.derive(text).WithGroup(name) }
 	return &with
 }
 

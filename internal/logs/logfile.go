@@ -63,13 +63,13 @@ func (l *FileLog) Start(log *slog.Logger, path string) error {
 	}
 	err := rotate(path)
 	wake := make(chan struct{}, 1)
-	wake <- struct{}{}
 	l.mu.Lock()
 	l.path, l.wake = path, wake
 	l.mu.Unlock()
 	guarded.RestartOnPanic(log, "log file", l.After, func() {
-		for range wake {
+		for {
 			l.Flush()
+			<-wake
 		}
 	})
 	return err
@@ -88,9 +88,17 @@ func rotate(path string) error {
 func (l *FileLog) Flush() {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	path, text := l.take()
-	if len(text) == 0 {
+	l.mu.Lock()
+	path, text, lost := l.path, l.pending, l.lost
+	if path != "" {
+		l.pending, l.lost = nil, 0
+	}
+	l.mu.Unlock()
+	if path == "" || len(text) == 0 {
 		return
+	}
+	if lost > 0 {
+		text = append(fmt.Appendf(nil, "(%d lines lost)\n", lost), text...)
 	}
 	if st, err := os.Stat(path); err == nil && st.Size()+int64(len(text)) > fileLimit {
 		_ = rotate(path) // on an error the file grows
@@ -102,19 +110,4 @@ func (l *FileLog) Flush() {
 	}
 	_, _ = f.Write(text)
 	_ = f.Close()
-}
-
-// take returns the pending lines, unless there is no path to write them to yet.
-func (l *FileLog) take() (path string, text []byte) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.path == "" {
-		return "", nil
-	}
-	if l.lost > 0 {
-		text = fmt.Appendf(nil, "(%d lines lost)\n", l.lost)
-	}
-	text = append(text, l.pending...)
-	l.pending, l.lost = nil, 0
-	return l.path, text
 }

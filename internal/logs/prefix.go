@@ -22,25 +22,23 @@ func ParsePrefix(line string) (slog.Level, string) {
 	if len(line) < 3 || line[0] != '<' || line[1] < '0' || line[1] > '7' || line[2] != '>' {
 		return slog.LevelInfo, line
 	}
-	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo, LevelNotice, slog.LevelWarn} {
-		if severity(level) == int(line[1]-'0') {
-			return level, line[3:]
-		}
-	}
-	return slog.LevelError, line[3:]
+	return levels()[max(0, int(line[1]-'0')-worst)], line[3:]
 }
 
-// severity is the kernel's number for a level (include/linux/kern_levels.h).
+// worst is the kernel's number for LevelError. The kernel has three levels above it.
+const worst = 3
+
+// levels are those of the kernel's numbers from worst to 7 (include/linux/kern_levels.h).
+func levels() [5]slog.Level {
+	return [...]slog.Level{slog.LevelError, slog.LevelWarn, LevelNotice, slog.LevelInfo, slog.LevelDebug}
+}
+
+// severity is the kernel's number for a level.
 func severity(level slog.Level) int {
-	switch {
-	case level >= slog.LevelError:
-		return 3
-	case level >= slog.LevelWarn:
-		return 4
-	case level >= LevelNotice:
-		return 5
-	case level >= slog.LevelInfo:
-		return 6
+	for i, l := range levels() {
+		if level >= l {
+			return worst + i
+		}
 	}
 	return 7
 }

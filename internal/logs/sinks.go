@@ -35,21 +35,20 @@ func (k *KernelLog) Emit(_ time.Time, level slog.Level, line string) {
 	record = append(record, '\n')
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if len(k.pending) < maxPending {
+		k.pending = append(k.pending, record)
+	}
 	if k.device == nil {
 		device, err := k.Open()
 		if err != nil {
-			if len(k.pending) < maxPending {
-				k.pending = append(k.pending, record)
-			}
 			return
 		}
 		k.device = device
-		for _, early := range k.pending {
-			_, _ = device.Write(early)
-		}
-		k.pending = nil
 	}
-	_, _ = k.device.Write(record)
+	for _, record := range k.pending {
+		_, _ = k.device.Write(record)
+	}
+	k.pending = nil
 }
 
 // Console shows lines of LevelNotice and above that a quiet kernel keeps in its
