@@ -18,7 +18,7 @@ func (p *initProcess) startNotifier(c config.Config) {
 	if c.Notify == (notify.Address{}) || p.host.Load() != nil {
 		return
 	}
-	n := notify.Start(context.Background(), c.Notify, time.After, p.log.Logger)
+	n := notify.New(c.Notify, time.After, p.log.Logger)
 	p.host.Store(n)
 	n.Status("setting up")
 }

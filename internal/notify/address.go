@@ -1,7 +1,10 @@
+// Package notify tells the host the guest's state in the assignments of
+// sd_notify(3): READY=1, STATUS=, ERRNO=, STOPPING=1. A VMM that supports
+// systemd's credential vmm.notify_socket understands them. The package never
+// blocks its caller, and must not know what a guest is.
 package notify
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -34,35 +37,28 @@ const maxUnixPath = 107
 //
 // The host has CID 2 (vsock(7)). On a stream, each message has its own connection
 // (sd_notify(3)). On a virtio-serial port, messages follow each other as lines.
-func Parse(s string) (a Address, err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("address %q: %w", s, err)
-		}
-	}()
-	network, rest, _ := strings.Cut(s, ":")
+func Parse(s string) (Address, error) {
+	network, name, _ := strings.Cut(s, ":")
 	switch network {
 	case networkVsock, "vsock-stream":
-		cid, port, _ := strings.Cut(rest, ":")
+		cid, port, _ := strings.Cut(name, ":")
 		c, errCID := strconv.ParseUint(cid, 10, 32)
 		p, errPort := strconv.ParseUint(port, 10, 32)
 		// The highest numbers stand for any (VMADDR_CID_ANY and VMADDR_PORT_ANY).
-		if errCID != nil || errPort != nil || c == math.MaxUint32 || p == math.MaxUint32 {
-			return Address{}, errors.New("not vsock:CID:PORT with two numbers below 4294967295")
+		if errCID == nil && errPort == nil && c < math.MaxUint32 && p < math.MaxUint32 {
+			return Address{network: networkVsock, cid: uint32(c), port: uint32(p)}, nil
 		}
-		return Address{network: networkVsock, cid: uint32(c), port: uint32(p)}, nil
 	case networkUnix:
-		if !strings.HasPrefix(rest, "/") || len(rest) > maxUnixPath {
-			return Address{}, fmt.Errorf("not unix: with an absolute path of at most %d bytes", maxUnixPath)
+		if strings.HasPrefix(name, "/") && len(name) <= maxUnixPath {
+			return Address{network: network, name: name}, nil
 		}
-		return Address{network: networkUnix, name: rest}, nil
 	case networkVirtioPort:
-		if rest == "" {
-			return Address{}, errors.New("not virtio-port: with the name of a port")
+		if name != "" {
+			return Address{network: network, name: name}, nil
 		}
-		return Address{network: networkVirtioPort, name: rest}, nil
 	}
-	return Address{}, errors.New("not vsock:CID:PORT, unix:PATH or virtio-port:NAME")
+	return Address{}, fmt.Errorf("address %q: not vsock:CID:PORT with numbers below %d, unix:/PATH with at most %d bytes, or virtio-port:NAME",
+		s, uint32(math.MaxUint32), maxUnixPath)
 }
 
 // String returns the address as Parse reads it; empty for the zero Address.

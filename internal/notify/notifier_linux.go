@@ -1,7 +1,3 @@
-// Package notify tells the host the guest's state in the assignments of
-// sd_notify(3): READY=1, STATUS=, ERRNO=, STOPPING=1. A VMM that supports
-// systemd's credential vmm.notify_socket understands them. The package never
-// blocks its caller, and must not know what a guest is.
 package notify
 
 import (
@@ -37,27 +33,19 @@ type Notifier struct {
 	log     *slog.Logger
 	after   func(time.Duration) <-chan time.Time
 	// send makes one attempt to send a message, within a time.
-	send func(Address, []byte, time.Duration) error
-
-	queued chan struct{} // has one in it after an assignment was queued
-	hurry  chan struct{} // has one in it to end the wait for a retry
+	send  func(Address, []byte, time.Duration) error
+	hurry chan struct{} // has one in it to end the wait for a retry
 
 	mu       sync.Mutex
 	stopping bool
 	unsent   []string      // assignments, in the order of sending
-	drained  chan struct{} // made by Flush, closed when unsent is empty
+	drained  chan struct{} // closed when unsent is empty again; nil while nothing is sent
 }
 
-// Start returns a Notifier that sends to address until ctx ends. after is a timer
-// (time.After). The first failed attempt is logged, and so is the next success.
-func Start(ctx context.Context, address Address, after func(time.Duration) <-chan time.Time, log *slog.Logger) *Notifier {
-	return start(ctx, &Notifier{address: address, log: log, after: after, send: send})
-}
-
-func start(ctx context.Context, n *Notifier) *Notifier {
-	n.queued, n.hurry = make(chan struct{}, 1), make(chan struct{}, 1)
-	guarded.RestartOnPanic(n.log, "notify", n.after, func() { n.run(ctx) })
-	return n
+// New returns a Notifier that sends to address. after is a timer (time.After). The
+// first failed attempt is logged, and so is the next success.
+func New(address Address, after func(time.Duration) <-chan time.Time, log *slog.Logger) *Notifier {
+	return &Notifier{address: address, log: log, after: after, send: send, hurry: make(chan struct{}, 1)}
 }
 
 // Ready says that the guest is up.
@@ -95,7 +83,10 @@ func (n *Notifier) put(stopping bool, assignments ...string) {
 		n.unsent = slices.DeleteFunc(n.unsent, func(old string) bool { return strings.HasPrefix(old, name+"=") })
 		n.unsent = append(n.unsent, a)
 	}
-	poke(n.queued)
+	if n.drained == nil {
+		n.drained = make(chan struct{})
+		guarded.RestartOnPanic(n.log, "notify", n.after, n.run)
+	}
 }
 
 // Flush retries at once and waits until everything is sent. If ctx ends first, the
@@ -105,16 +96,15 @@ func (n *Notifier) Flush(ctx context.Context) error {
 		return nil
 	}
 	n.mu.Lock()
-	if len(n.unsent) == 0 {
-		n.mu.Unlock()
-		return nil
-	}
-	if n.drained == nil {
-		n.drained = make(chan struct{})
-	}
 	drained := n.drained
 	n.mu.Unlock()
-	poke(n.hurry)
+	if drained == nil {
+		return nil
+	}
+	select {
+	case n.hurry <- struct{}{}:
+	default: // another Flush asks already
+	}
 	select {
 	case <-drained:
 		return nil
@@ -123,25 +113,21 @@ func (n *Notifier) Flush(ctx context.Context) error {
 	}
 }
 
-// run sends all that is queued as one message, again and again, until ctx ends.
-func (n *Notifier) run(ctx context.Context) {
+// run sends all that is queued as one message, again and again, until everything is
+// sent.
+func (n *Notifier) run() {
 	var backoff time.Duration
-	for ctx.Err() == nil {
+	for {
 		message := n.waiting()
-		if len(message) == 0 {
-			select {
-			case <-n.queued:
-			case <-ctx.Done():
-			}
-			continue
-		}
 		err := n.send(n.address, []byte(strings.Join(message, "\n")+"\n"), attemptTime)
 		if err == nil {
 			if backoff > 0 {
 				n.log.Info("host notifications are working again", "address", n.address.String())
 			}
+			if n.sent(message) {
+				return
+			}
 			backoff = 0
-			n.sent(message)
 			continue
 		}
 		if backoff == 0 {
@@ -152,7 +138,6 @@ func (n *Notifier) run(ctx context.Context) {
 		case <-n.after(backoff):
 		case <-n.hurry:
 			backoff = minBackoff
-		case <-ctx.Done():
 		}
 	}
 }
@@ -163,21 +148,16 @@ func (n *Notifier) waiting() []string {
 	return slices.Clone(n.unsent)
 }
 
-// sent removes what was sent from the queue, but for names that have a new value.
-func (n *Notifier) sent(message []string) {
+// sent removes what was sent from the queue, but for names that have a new value. It
+// reports whether the queue is empty.
+func (n *Notifier) sent(message []string) (all bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.unsent = slices.DeleteFunc(n.unsent, func(a string) bool { return slices.Contains(message, a) })
-	if len(n.unsent) == 0 && n.drained != nil {
-		close(n.drained)
-		n.drained = nil
+	if len(n.unsent) > 0 {
+		return false
 	}
-}
-
-// poke puts one into c, which has room for one.
-func poke(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
+	close(n.drained)
+	n.drained = nil
+	return true
 }

@@ -45,10 +45,8 @@ func (h *host) goAway(away bool) {
 func notifier(t *testing.T, h *host, f func(t *testing.T, n *Notifier, log *bytes.Buffer)) {
 	synctest.Test(t, func(t *testing.T) {
 		log := new(bytes.Buffer)
-		n := start(t.Context(), &Notifier{
-			address: Address{network: networkUnix, name: "/h"}, after: time.After,
-			log: slog.New(slog.NewTextHandler(log, nil)), send: h.send,
-		})
+		n := New(Address{network: networkUnix, name: "/h"}, time.After, slog.New(slog.NewTextHandler(log, nil)))
+		n.send = h.send
 		f(t, n, log)
 	})
 }

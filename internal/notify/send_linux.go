@@ -21,55 +21,30 @@ const closeTime = 500 * time.Millisecond
 // send makes one attempt to send a message, which takes little more than timeout.
 func send(a Address, message []byte, timeout time.Duration) error {
 	deadline := time.Now().Add(timeout)
-	err := errors.ErrUnsupported
 	switch a.network {
 	case networkVsock:
-		err = sendSocket(unix.AF_VSOCK, unix.SOCK_STREAM, &unix.SockaddrVM{CID: a.cid, Port: a.port}, message, deadline)
+		return sendSocket(unix.AF_VSOCK, unix.SOCK_STREAM, &unix.SockaddrVM{CID: a.cid, Port: a.port}, message, deadline)
 	case networkUnix:
 		to := &unix.SockaddrUnix{Name: a.name}
-		err = sendSocket(unix.AF_UNIX, unix.SOCK_DGRAM, to, message, deadline)
+		err := sendSocket(unix.AF_UNIX, unix.SOCK_DGRAM, to, message, deadline)
 		if errors.Is(err, unix.EPROTOTYPE) { // it is a stream socket
 			err = sendSocket(unix.AF_UNIX, unix.SOCK_STREAM, to, message, deadline)
 		}
-	case networkVirtioPort:
-		err = sendPort("/", a.name, message, deadline)
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("send to %s: %w", a, err)
-	}
-	return nil
+	return sendPort("/", a.name, message, deadline)
 }
 
 // sendSocket sends a message as a datagram, or as a stream of its own. It waits
 // for the host to close a stream: a reset means that the host did not read all of
 // the message.
 func sendSocket(domain, kind int, to unix.Sockaddr, message []byte, deadline time.Time) error {
-	s, err := connect(domain, kind, to, deadline)
+	// Package net's dialers would bring a resolver into the program.
+	s, err := socket.Socket(domain, kind, 0, "notify", nil)
 	if err != nil {
 		return err
 	}
 	defer s.Close() //nolint:errcheck // the write's error is the one that matters
-	if _, err := s.Write(message); err != nil || kind == unix.SOCK_DGRAM {
-		return err
-	}
-	if err := s.Shutdown(unix.SHUT_WR); err != nil {
-		return err
-	}
-	if err := s.SetDeadline(time.Now().Add(closeTime)); err != nil {
-		return err
-	}
-	if _, err := io.Copy(io.Discard, s); !errors.Is(err, os.ErrDeadlineExceeded) {
-		return err
-	}
-	return nil
-}
-
-// connect connects without package net's dialers, which bring a resolver.
-func connect(domain, kind int, to unix.Sockaddr, deadline time.Time) (*socket.Conn, error) {
-	s, err := socket.Socket(domain, kind, 0, "notify", nil)
-	if err != nil {
-		return nil, err
-	}
 	err = s.SetDeadline(deadline)
 	if err == nil && domain == unix.AF_VSOCK {
 		err = bindReserved(s)
@@ -77,10 +52,19 @@ func connect(domain, kind int, to unix.Sockaddr, deadline time.Time) (*socket.Co
 	if err == nil {
 		_, err = s.Connect(context.Background(), to)
 	}
-	if err != nil {
-		return nil, errors.Join(err, s.Close())
+	if err == nil {
+		_, err = s.Write(message)
 	}
-	return s, nil
+	if err != nil || kind == unix.SOCK_DGRAM {
+		return err
+	}
+	if err := errors.Join(s.CloseWrite(), s.SetReadDeadline(time.Now().Add(closeTime))); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, s); !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	return nil
 }
 
 // lastReservedPort is the highest vsock port that only root can send from
@@ -118,5 +102,5 @@ func sendPort(root, name string, message []byte, deadline time.Time) error {
 		_, err = f.Write(message)
 		return err
 	}
-	return fmt.Errorf("the guest has no such port: %w", os.ErrNotExist)
+	return fmt.Errorf("virtio-serial port %s: %w", name, os.ErrNotExist)
 }
