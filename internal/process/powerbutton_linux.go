@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/bits"
 	"os"
@@ -46,15 +45,11 @@ func (b *PowerButton) Watch(ctx context.Context) error {
 			b.add(ctx, link)
 		}
 	}
-	err := uevent.Watch(ctx, scan, func(e uevent.Event) {
+	return uevent.Watch(ctx, scan, func(e uevent.Event) {
 		if name := filepath.Base(e.DevPath); e.Subsystem == "input" && strings.HasPrefix(name, "event") {
 			b.add(ctx, filepath.Join(b.Root, "sys/class/input", name))
 		}
 	})
-	if err != nil {
-		return fmt.Errorf("look for power buttons: %w", err)
-	}
-	return nil
 }
 
 // add starts to read the device with this link in /sys, if it has a power key. The

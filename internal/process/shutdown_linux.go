@@ -186,10 +186,7 @@ func (s *Shutdown) end(a Action) {
 // say. It needs ACPI's S5, or on arm64 PSCI's SYSTEM_OFF (Arm DEN0022), which the
 // device tree names where there is no ACPI.
 func canPowerOff(sys string) bool {
-	for _, sign := range []string{"/firmware/acpi/tables", "/firmware/devicetree/base/psci"} {
-		if _, err := os.Stat(sys + sign); err == nil {
-			return true
-		}
-	}
-	return false
+	_, errACPI := os.Stat(sys + "/firmware/acpi/tables")
+	_, errPSCI := os.Stat(sys + "/firmware/devicetree/base/psci")
+	return errACPI == nil || errPSCI == nil
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -76,9 +77,8 @@ type supervised struct {
 	output *os.File      // the pipe that it writes to; nil if its output is not captured
 	copied chan struct{} // closed when all output is in the logs
 
-	// Only the goroutine that supervises changes the rest; others read the status
-	// under Supervisor.mu.
-	status  ServiceStatus
+	// Only the goroutine that supervises changes the rest; others read the status.
+	status  atomic.Pointer[ServiceStatus]
 	exit    <-chan syscall.WaitStatus // nil while the service does not run
 	backoff time.Duration
 }
@@ -90,10 +90,8 @@ var errStopped = errors.New("the system is shutting down")
 // already there is left alone. The error is that of the first attempt; the
 // supervisor keeps trying.
 func (s *Supervisor) Start(service Service) (changed bool, err error) {
-	v := &supervised{
-		Service: service, again: make(chan struct{}, 1), ended: make(chan struct{}),
-		status: ServiceStatus{Name: service.Name},
-	}
+	v := &supervised{Service: service, again: make(chan struct{}, 1), ended: make(chan struct{})}
+	v.status.Store(&ServiceStatus{Name: service.Name})
 	v.ctx, v.stop = context.WithCancel(context.Background())
 	if added, err := s.add(v); !added {
 		return false, err
@@ -132,12 +130,9 @@ func (s *Supervisor) services() []*supervised {
 }
 
 // Status returns the status of all services, in the order of their first start.
-func (s *Supervisor) Status() []ServiceStatus {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	all := make([]ServiceStatus, len(s.all))
-	for i, v := range s.all {
-		all[i] = v.status
+func (s *Supervisor) Status() (all []ServiceStatus) {
+	for _, v := range s.services() {
+		all = append(all, *v.status.Load())
 	}
 	return all
 }
@@ -174,7 +169,7 @@ func (s *Supervisor) supervise(v *supervised) {
 				return
 			}
 		}
-		before := v.status.LastEnd
+		before := v.status.Load().LastEnd
 		if err := s.start(v); err != nil && err.Error() != before {
 			s.Log.Warn("cannot start the service; will keep trying", "service", v.Name, "err", err)
 		}
@@ -203,19 +198,19 @@ func (s *Supervisor) start(v *supervised) (err error) {
 
 // set changes a service's status.
 func (s *Supervisor) set(v *supervised, change func(*ServiceStatus)) {
-	s.mu.Lock()
-	change(&v.status)
-	s.mu.Unlock()
+	status := *v.status.Load()
+	change(&status)
+	v.status.Store(&status)
 	s.Changed()
 }
 
 // await waits until the process has ended, and asks it to end if Stop or Again
 // was called. It reports whether the process failed.
 func (s *Supervisor) await(v *supervised) (failed bool) {
-	var status syscall.WaitStatus
-	asked := true
+	var end syscall.WaitStatus
+	asked, status := true, v.status.Load()
 	select {
-	case status = <-v.exit:
+	case end = <-v.exit:
 		asked = false
 	case <-v.again:
 	case <-v.ctx.Done():
@@ -223,29 +218,29 @@ func (s *Supervisor) await(v *supervised) (failed bool) {
 	level, message := slog.LevelWarn, "service ended"
 	if asked {
 		level, message = slog.LevelInfo, "service stopped"
-		v.askToEnd()
-		status = <-v.exit
+		v.askToEnd(status.PID)
+		end = <-v.exit
 	}
 	v.exit = nil
 	_, _ = v.output.WriteString("\n") // ends a line that the process left unfinished
-	s.Log.Log(v.ctx, level, message, "service", v.Name, "pid", v.status.PID, "end", describe(status))
-	if asked || s.Uptime()-v.status.Since >= healthy {
+	s.Log.Log(v.ctx, level, message, "service", v.Name, "pid", status.PID, "end", describe(end))
+	if asked || s.Uptime()-status.Since >= healthy {
 		v.backoff = 0
 	}
-	s.set(v, func(st *ServiceStatus) { st.PID, st.LastEnd = 0, describe(status); st.Ends++ })
-	return !status.Exited() || status.ExitStatus() != 0
+	s.set(v, func(st *ServiceStatus) { st.PID, st.LastEnd = 0, describe(end); st.Ends++ })
+	return !end.Exited() || end.ExitStatus() != 0
 }
 
 // askToEnd sends the service its end signal. On a terminal that is SIGHUP,
 // because an interactive shell ignores SIGTERM.
-func (v *supervised) askToEnd() {
+func (v *supervised) askToEnd(pid int) {
 	switch {
 	case v.Terminal != "":
-		_ = syscall.Kill(-v.status.PID, syscall.SIGHUP)
+		_ = syscall.Kill(-pid, syscall.SIGHUP)
 	case v.EndSignal != nil:
-		_ = syscall.Kill(v.status.PID, v.EndSignal())
+		_ = syscall.Kill(pid, v.EndSignal())
 	default:
-		_ = syscall.Kill(v.status.PID, syscall.SIGTERM)
+		_ = syscall.Kill(pid, syscall.SIGTERM)
 	}
 }
 
@@ -277,12 +272,12 @@ func (s *Supervisor) end(ctx context.Context, v *supervised, begin time.Duration
 		case <-v.ended:
 			return
 		case <-s.After(progress):
-			s.Log.Log(ctx, logs.LevelNotice, "waiting for a service to stop", "service", v.Name, "pid", s.pid(v),
+			s.Log.Log(ctx, logs.LevelNotice, "waiting for a service to stop", "service", v.Name, "pid", v.status.Load().PID,
 				"waited", (s.Uptime() - begin).Round(time.Second))
 		case <-ctx.Done():
 		}
 	}
-	pid := s.pid(v)
+	pid := v.status.Load().PID
 	if pid == 0 {
 		return // its program's file system does not answer
 	}
@@ -293,11 +288,4 @@ func (s *Supervisor) end(ctx context.Context, v *supervised, begin time.Duration
 	case <-s.After(afterKill):
 		s.Log.Warn("service did not end after SIGKILL", "service", v.Name, "pid", pid)
 	}
-}
-
-// pid returns the process id of a service, 0 while it does not run.
-func (s *Supervisor) pid(v *supervised) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return v.status.PID
 }
