@@ -23,25 +23,20 @@ func (s *Supervisor) capture(v *supervised) error {
 		return err
 	}
 	v.output, v.copied = write, make(chan struct{})
-	sinks := v.Sinks
-	if sinks == nil {
-		sinks = s.Output
+	if v.Sinks == nil {
+		v.Sinks = s.Output
 	}
 	guarded.RestartOnPanic(s.Log, "output of "+v.Name, s.After, func() {
-		copyLines(read, func(level slog.Level, line string) {
-			for _, sink := range sinks {
-				sink.Emit(time.Now(), level, v.Name+": "+line)
-			}
-		})
+		v.copyLines(read)
 		_ = read.Close()
 		close(v.copied)
 	})
 	return nil
 }
 
-// copyLines passes on every line until no process can write to the pipe any more.
-// The rest of a line that was split has the level of its beginning.
-func copyLines(pipe *os.File, emit func(level slog.Level, line string)) {
+// copyLines logs every line until no process can write to the pipe any more. The
+// rest of a line that was split has the level of its beginning.
+func (v *supervised) copyLines(pipe *os.File) {
 	reader := bufio.NewReaderSize(pipe, maxOutput)
 	for level, more := slog.LevelInfo, false; ; {
 		line, isPrefix, err := reader.ReadLine()
@@ -52,10 +47,13 @@ func copyLines(pipe *os.File, emit func(level slog.Level, line string)) {
 		if !more {
 			level, text = logs.ParsePrefix(text)
 		}
-		if text != "" {
-			emit(level, text)
-		}
 		more = isPrefix
+		if text == "" {
+			continue
+		}
+		for _, sink := range v.Sinks {
+			sink.Emit(time.Now(), level, v.Name+": "+text)
+		}
 	}
 }
 

@@ -46,8 +46,8 @@ func (b *PowerButton) Watch(ctx context.Context) error {
 		}
 	}
 	return uevent.Watch(ctx, scan, func(e uevent.Event) {
-		if name := filepath.Base(e.DevPath); e.Subsystem == "input" && strings.HasPrefix(name, "event") {
-			b.add(ctx, filepath.Join(b.Root, "sys/class/input", name))
+		if e.Subsystem == "input" {
+			scan()
 		}
 	})
 }
@@ -64,7 +64,7 @@ func (b *PowerButton) add(ctx context.Context, link string) {
 	// Package os polls character devices: a read takes no thread while it waits,
 	// and Close ends it.
 	device, err := os.Open(filepath.Join(b.Root, "dev/input", filepath.Base(link)))
-	if errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) {
 		return // gone again, or its event is still to come
 	}
 	if err != nil {

@@ -102,11 +102,9 @@ const (
 func (r *Reaper) Protect() (changed bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.protected {
-		return false, nil
-	}
+	changed = !r.protected
 	r.protected = true
-	return true, r.setScore()
+	return changed, r.setScore()
 }
 
 func (r *Reaper) setScore() error {
