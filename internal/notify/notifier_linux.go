@@ -154,10 +154,9 @@ func (n *Notifier) sent(message []string) (all bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.unsent = slices.DeleteFunc(n.unsent, func(a string) bool { return slices.Contains(message, a) })
-	if len(n.unsent) > 0 {
-		return false
+	if all = len(n.unsent) == 0; all {
+		close(n.drained)
+		n.drained = nil
 	}
-	close(n.drained)
-	n.drained = nil
-	return true
+	return all
 }
