@@ -21,6 +21,7 @@ const (
 // logged with its stack.
 func Go(log *slog.Logger, name string, f func()) {
 	go func() {
+		growStack()
 		if err := Call(name, func() error { f(); return nil }); err != nil {
 			log.Error("goroutine panicked", "goroutine", name, "err", err)
 		}
@@ -31,6 +32,7 @@ func Go(log *slog.Logger, name string, f func()) {
 // its stack, it runs f again. after is a timer (time.After).
 func RestartOnPanic(log *slog.Logger, name string, after func(time.Duration) <-chan time.Time, f func()) {
 	go func() {
+		growStack()
 		for delay := minDelay; ; delay = min(2*delay, maxDelay) {
 			err := Call(name, func() error { f(); return nil })
 			if err == nil {
@@ -50,12 +52,11 @@ func Call(name string, f func() error) (err error) {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
-	growStack()
 	Fault(name)
 	return f()
 }
 
-// growStack grows the goroutine's stack while little is on it. Otherwise the stack
+// growStack grows the goroutine's stack while it is empty. Otherwise the stack
 // starts with 2 KB and is copied, frame by frame, each time it doubles.
 //
 //go:noinline
