@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"io"
-	"io/fs"
 	"log/slog"
 	"os"
 	"strconv"
@@ -30,7 +29,7 @@ type logging struct {
 // newLogging returns loggers that keep what must go to the files until start.
 func newLogging(tag string) *logging {
 	l := &logging{
-		kernel: &logs.KernelLog{Open: openKernelLog},
+		kernel: &logs.KernelLog{Open: func() (io.Writer, error) { return os.OpenFile("/dev/kmsg", os.O_WRONLY, 0) }},
 		console: &logs.Console{Loglevel: consoleLoglevel, Open: func() (io.WriteCloser, error) {
 			return os.OpenFile("/dev/console", os.O_WRONLY|unix.O_NOCTTY, 0)
 		}},
@@ -55,58 +54,13 @@ func (l *logging) flush() {
 	l.output.Flush()
 }
 
-func openKernelLog() (io.Writer, error) {
-	device, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
-	if err != nil {
-		return nil, err
-	}
-	return &kmsg{device: device, limit: "/proc/sys/kernel/printk_devkmsg"}, nil
-}
-
-// kmsg is the kernel log without its rate limit. By default the kernel drops all
-// but ten lines in five seconds (Documentation/admin-guide/sysctl/kernel.rst,
-// printk_devkmsg).
-type kmsg struct {
-	device io.Writer
-	limit  string // path of the parameter
-	lifted bool   // or the kernel has refused that
-}
-
-// Write lifts the limit as soon as /proc is there, which may be later than the
-// device. The kernel refuses if its command line fixes the limit.
-func (k *kmsg) Write(line []byte) (int, error) {
-	if !k.lifted {
-		err := os.WriteFile(k.limit, []byte("on\n"), 0)
-		k.lifted = !errors.Is(err, fs.ErrNotExist)
-	}
-	return k.device.Write(line)
-}
-
 // consoleLoglevel is the first number of /proc/sys/kernel/printk, or the kernel's
 // default before /proc is mounted.
 func consoleLoglevel() int {
 	text, _ := os.ReadFile("/proc/sys/kernel/printk")
-	if fields := strings.Fields(string(text)); len(fields) > 0 {
-		if n, err := strconv.Atoi(fields[0]); err == nil {
-			return n
-		}
+	first, _, _ := strings.Cut(string(text), "\t")
+	if n, err := strconv.Atoi(first); err == nil {
+		return n
 	}
 	return 7
-}
-
-// uptime is the time since the kernel's boot.
-func uptime() time.Duration {
-	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
-		return 0
-	}
-	return time.Duration(now.Nano())
-}
-
-func kernelRelease() string {
-	var uts unix.Utsname
-	if err := unix.Uname(&uts); err != nil {
-		return "unknown"
-	}
-	return unix.ByteSliceToString(uts.Release[:]) + " " + unix.ByteSliceToString(uts.Machine[:])
 }
