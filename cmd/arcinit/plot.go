@@ -97,11 +97,11 @@ func (p *picture) tick() time.Duration {
 }
 
 func (p *picture) rect(class string, x float64, y int, width float64) {
-	fmt.Fprintf(p, "<rect class=\"%s\" x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\"/>\n", escape(class), x, y, width, barHeight)
+	fmt.Fprintf(&p.Builder, "<rect class=\"%s\" x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\"/>\n", escape(class), x, y, width, barHeight)
 }
 
 func (p *picture) path(class, format string, args ...any) {
-	fmt.Fprintf(p, "<path class=\"%s\" d=\"%s\"/>\n", class, fmt.Sprintf(format, args...))
+	fmt.Fprintf(&p.Builder, "<path class=\"%s\" d=\"%s\"/>\n", class, fmt.Sprintf(format, args...))
 }
 
 // text writes text; a viewer shows the tip when the pointer is on it.
@@ -109,7 +109,7 @@ func (p *picture) text(class string, x float64, y int, text, tip string) {
 	if tip != "" {
 		tip = "<title>" + escape(tip) + "</title>"
 	}
-	fmt.Fprintf(p, "<text class=\"%s\" x=\"%.1f\" y=\"%d\">%s%s</text>\n", class, x, y, escape(text), tip)
+	fmt.Fprintf(&p.Builder, "<text class=\"%s\" x=\"%.1f\" y=\"%d\">%s%s</text>\n", class, x, y, escape(text), tip)
 }
 
 // upright draws a line through all rows at a point in time, with text above it.
@@ -121,8 +121,8 @@ func (p *picture) upright(class string, t time.Duration, bottom, y int, text str
 // frame draws the title, the axis and the legend around the rows, which end at bottom.
 func (p *picture) frame(r arcsetup.Report, bottom int) {
 	height := bottom + legend
-	fmt.Fprintf(p, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\">\n", width, height, width, height)
-	fmt.Fprintf(p, "%s<rect class=\"page\" width=\"%d\" height=\"%d\"/>\n", style, width, height)
+	fmt.Fprintf(&p.Builder, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\">\n", width, height, width, height)
+	fmt.Fprintf(&p.Builder, "%s<rect class=\"page\" width=\"%d\" height=\"%d\"/>\n", style, width, height)
 	p.text("title", 10, 26, "arcinit "+r.Version+" on Linux "+r.Kernel+", as "+r.Role, "")
 	p.rect("kernel", left, top, p.begin-left)
 	p.text("note", 10, top-28, "kernel "+ms(p.start)+" ms", "")

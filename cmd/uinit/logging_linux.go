@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -10,7 +9,6 @@ import (
 	"time"
 
 	"github.com/arcinit/arcinit/internal/logs"
-	"github.com/arcinit/arcinit/pkg/arcsetup"
 	"golang.org/x/sys/unix"
 )
 
@@ -26,7 +24,8 @@ type logging struct {
 	output *logs.FileLog
 }
 
-// newLogging returns loggers that keep what must go to the files until start.
+// newLogging returns a logging that keeps the lines for the files until the step log
+// starts to write them.
 func newLogging(tag string) *logging {
 	l := &logging{
 		kernel: &logs.KernelLog{Open: func() (io.Writer, error) { return os.OpenFile("/dev/kmsg", os.O_WRONLY, 0) }},
@@ -42,17 +41,6 @@ func newLogging(tag string) *logging {
 
 // sinks are the logs of PID 1's own lines and the network daemon's.
 func (l *logging) sinks() []logs.Sink { return []logs.Sink{l.kernel, l.console, l.file} }
-
-// start begins to write the files on the share, which is mounted.
-func (l *logging) start() error {
-	return errors.Join(l.file.Start(l.Logger, arcsetup.LogPath), l.output.Start(l.Logger, arcsetup.OutputPath))
-}
-
-// flush returns when the host has every line so far.
-func (l *logging) flush() {
-	l.file.Flush()
-	l.output.Flush()
-}
 
 // consoleLoglevel is the first number of /proc/sys/kernel/printk, or the kernel's
 // default before /proc is mounted.

@@ -57,7 +57,7 @@ func (p *initProcess) startLogFiles() (bool, error) {
 	if !p.guest.HasShare() {
 		return false, plan.Absent(errors.New("the share is not mounted"))
 	}
-	return true, p.log.start()
+	return true, errors.Join(p.log.file.Start(p.log.Logger, arcsetup.LogPath), p.log.output.Start(p.log.Logger, arcsetup.OutputPath))
 }
 
 // watchPowerButton shuts down when the power button is pressed.

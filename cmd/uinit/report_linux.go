@@ -134,7 +134,8 @@ func (p *initProcess) flush() {
 	p.reportClosed = true
 	p.reportMu.Unlock()
 	p.flushNotifier()
-	p.log.flush()
+	p.log.file.Flush()
+	p.log.output.Flush()
 }
 
 // uptime is the time since the kernel's boot.
