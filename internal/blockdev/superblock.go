@@ -18,9 +18,6 @@ type Superblock struct {
 	Label, UUID string // empty if it has none
 }
 
-// maxSuperblock is the part of a superblock that is read, in bytes.
-const maxSuperblock = 1 << 10
-
 // ReadSuperblock returns the superblock of the file system on a device, or the
 // zero Superblock if it finds none that it knows. The error is one of reading.
 func ReadSuperblock(r io.ReaderAt) (Superblock, error) {
@@ -36,7 +33,7 @@ func ReadSuperblock(r io.ReaderAt) (Superblock, error) {
 		{"erofs", 1024, "\xe2\xe1\xf5\xe0", 0, 48, 64, 16},      // struct erofs_super_block (fs/erofs/erofs_fs.h)
 		{"btrfs", 64 << 10, "_BHRfS_M", 0x40, 0x20, 0x12b, 256}, // struct btrfs_super_block (include/uapi/linux/btrfs_tree.h)
 	} {
-		b, err := read(r, fs.offset, maxSuperblock)
+		b, err := read(r, fs.offset, 1<<10)
 		if err != nil {
 			return Superblock{}, err
 		}

@@ -25,11 +25,7 @@ type Table struct {
 
 // Limits of a GPT, for 2 MiB of entries. The UEFI specification (section 5.3.2) has
 // entries of 128 bytes or more, and partitioning programs make 128 of them.
-const (
-	minEntrySize = 128
-	maxEntrySize = 4096
-	maxEntries   = 512
-)
+const minEntrySize, maxEntrySize, maxEntries = 128, 4096, 512
 
 // ReadTable reads the partition table of a disk, whose logical blocks have
 // blockSize bytes. A disk without a table is no error, but has no partitions. A

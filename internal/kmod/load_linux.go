@@ -34,8 +34,7 @@ func Open(root, sys string) (*Loader, error) {
 	return l, nil
 }
 
-// maxLine is the longest line of an index, in bytes. A module needs some dozens of
-// others at most.
+// maxLine is the longest line of an index, in bytes: a module needs some dozens of others.
 const maxLine = 1 << 20
 
 // readLines calls each with every line of a file of depmod's index.
@@ -108,8 +107,7 @@ func (l *Loader) builtIn(module string) (found bool) {
 	return err == nil && found
 }
 
-// insert loads a module's file. The kernel decompresses the file, if it has
-// CONFIG_MODULE_DECOMPRESS. If another thread is loading the module, the kernel
+// insert loads a module's file. If another thread is loading the module, the kernel
 // waits for that and returns EEXIST.
 func insert(file string) error {
 	f, err := os.Open(file)

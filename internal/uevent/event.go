@@ -12,9 +12,8 @@ type Event struct {
 	ModAlias  string // the alias of the module that is its driver; may be empty
 }
 
-// parse reads a message of the kernel: ACTION@DEVPATH and variables NAME=value,
-// each with a zero byte at its end (lib/kobject_uevent.c). ok is false for any
-// other message.
+// parse reads a message of the kernel: ACTION@DEVPATH and variables NAME=value, each
+// with a zero byte at its end (lib/kobject_uevent.c). Others are not ok.
 func parse(message []byte) (e Event, ok bool) {
 	header, variables, _ := strings.Cut(string(message), "\x00")
 	action, path, ok := strings.Cut(header, "@")

@@ -13,16 +13,15 @@ import (
 // another (lib/kobject_uevent.c).
 const fromKernel = 1
 
-// maxMessage is longer than any message, in bytes: the variables take 2048
-// (UEVENT_BUFFER_SIZE in linux/kobject.h), and the device's path is before them.
+// maxMessage is longer than any message, in bytes: a path, and 2048 bytes of variables
+// (UEVENT_BUFFER_SIZE in linux/kobject.h).
 const maxMessage = 8 << 10
 
 // Watch calls scan, which looks at the devices that are there, and from then on
-// calls each for every event. It subscribes before scan looks, so that it misses
-// no device, but may report one twice. If events were lost, because they came
-// faster than each handled them, it calls scan again.
-//
-// Watch returns nil when ctx ends, or the reason why it cannot listen.
+// calls each for every event. It subscribes before scan looks: it misses no device,
+// but may report one twice. If events came faster than each handled them, some are
+// lost, and it calls scan again. Watch returns nil when ctx ends, or the reason why
+// it cannot listen.
 func Watch(ctx context.Context, scan func(), each func(Event)) error {
 	for {
 		err := watch(ctx, scan, each)
