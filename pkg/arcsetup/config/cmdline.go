@@ -2,9 +2,8 @@ package config
 
 import (
 	"errors"
+	"slices"
 	"strings"
-
-	"github.com/arcinit/arcinit/internal/notify"
 )
 
 // CommandLine is the kernel's command line, split into its parameters.
@@ -50,24 +49,14 @@ func unquote(s string) string {
 	return strings.TrimSuffix(s[1:], `"`)
 }
 
-// Lookup returns the value of the last parameter with that key: to the kernel,
-// too, the last one counts.
+// Lookup returns the value of the last parameter with that key, as the kernel does.
 func (l CommandLine) Lookup(key string) (value string, ok bool) {
-	for _, p := range l {
+	for _, p := range slices.Backward(l) {
 		if p.Key == key {
-			value, ok = p.Value, true
+			return p.Value, true
 		}
 	}
-	return value, ok
-}
-
-// file returns the path of the host's configuration file, and whether the command
-// line names that file (arcbox.config=), so that it must exist.
-func (l CommandLine) file() (path string, named bool) {
-	if v, ok := l.Lookup("arcbox.config"); ok && checkPath(v) == nil {
-		return v, true
-	}
-	return DefaultFile, false
+	return "", false
 }
 
 // Config returns the configuration of the command line alone, for the time before
@@ -82,33 +71,15 @@ func (l CommandLine) Config() Config {
 // leaves c as it was. The error joins one for each wrong value and unknown key.
 func (c *Config) mergeCommandLine(l CommandLine) error {
 	refused := refusals{source: "kernel command line"}
+	settings := c.settings(&file{})
 	for _, p := range l {
-		if !strings.HasPrefix(p.Key, "arcbox.") {
-			continue
-		}
-		var err error
-		switch p.Key {
-		case "arcbox.config":
-			file, _ := l.file()
-			err = take(&file, &p.Value, checked(checkPath))
-		case "arcbox.hostname":
-			err = take(&c.Hostname, &p.Value, checked(CheckHostname))
-		case "arcbox.agent":
-			err = take(&c.Agent, &p.Value, checked(checkPath))
-		case "arcbox.log":
-			err = take(&c.Log, &p.Value, parseLevel)
-		case "arcbox.notify":
-			err = take(&c.Notify, &p.Value, notify.Parse)
-		case "arcbox.primary":
-			err = take(&c.Primary, &p.Value, checked(checkNIC))
-		case "arcbox.bridge":
-			err = take(&c.Bridge, &p.Value, checked(checkNIC))
-		case "arcbox.debug_console":
+		if p.Key == "arcbox.debug_console" {
 			c.DebugConsole = p.Flag || p.Value == "1" || p.Value == "true"
-		default:
+		} else if i := slices.IndexFunc(settings, func(s setting) bool { return s.parameter == p.Key }); i >= 0 {
+			refused.add(p.Key, settings[i].set(p.Value))
+		} else if strings.HasPrefix(p.Key, "arcbox.") {
 			refused.ignore(p.Key, errors.New("unknown key"))
 		}
-		refused.add(p.Key, err)
 	}
 	return errors.Join(refused.errs...)
 }

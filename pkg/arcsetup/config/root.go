@@ -8,14 +8,12 @@ import (
 	"time"
 )
 
-// Root is the root file system that the kernel command line asks for. The
-// parameters mean what they mean to the kernel
-// (Documentation/admin-guide/kernel-parameters.rst).
+// Root is the root file system that the kernel command line asks for, in the kernel's
+// own parameters (Documentation/admin-guide/kernel-parameters.rst).
 type Root struct {
 	// Device is the value of root=; if empty, the initramfs is the root.
 	Device string
-	// Types are the file systems to try (rootfstype=); if there are none, the
-	// device's own superblock decides.
+	// Types are the file systems to try (rootfstype=); if none, the superblock decides.
 	Types []string
 	// Options are the file system's mount options (rootflags=).
 	Options string
@@ -28,8 +26,7 @@ type Root struct {
 // WaitForever is the Root.Wait of a rootwait without a number.
 const WaitForever time.Duration = -1
 
-// DefaultRootWait is Root.Wait without rootwait. The kernel would not wait, but it
-// has no disk driver that is still being loaded.
+// DefaultRootWait is Root.Wait without rootwait: disk drivers may still be loading.
 const DefaultRootWait = 10 * time.Second
 
 // Root returns the root that the command line asks for. It is usable whatever the
@@ -52,9 +49,9 @@ func (l CommandLine) Root() (Root, error) {
 		case "rootwait":
 			if p.Flag {
 				r.Wait = WaitForever
-				continue
+			} else {
+				refused.add(p.Key, parsed(&r.Wait, parseRootWait)(p.Value))
 			}
-			refused.add(p.Key, take(&r.Wait, &p.Value, parseRootWait))
 		}
 	}
 	return r, errors.Join(refused.errs...)
