@@ -16,11 +16,9 @@ import (
 type Handler struct {
 	Name        string
 	Interpreter string // absolute path
-	// Magic are the bytes at Offset of such a file.
-	Magic  []byte
-	Offset int
-	// Mask has a bit set for each bit of Magic that counts; nil if all count.
-	Mask []byte
+	Magic       []byte // the bytes at Offset of such a file
+	Offset      int
+	Mask        []byte // a bit is set for each bit of Magic that counts; nil if all count
 	// Flags are letters. P keeps argv[0]. O passes the file open. C gives the
 	// process the file's credentials, and implies O. F opens the interpreter at
 	// registration, so that it works in every mount name space.

@@ -23,32 +23,20 @@ import (
 // Config is what a host can configure. The kernel command line overrides
 // arcinit.toml, which overrides the defaults.
 type Config struct {
-	file string // the configuration file, if the command line names one
-	// Hostname replaces the kernel's host name, unless it is empty.
-	Hostname string
-	// Log is the lowest level that is logged.
-	Log slog.Level
-	// Agent is the path of the agent's program.
-	Agent string
-	// DebugConsole asks for a root shell on the console.
-	DebugConsole bool
-	// Nameservers are the servers in /etc/resolv.conf.
-	Nameservers []netip.Addr
+	file         string       // the configuration file, if the command line names one
+	Hostname     string       // replaces the kernel's host name, unless it is empty
+	Log          slog.Level   // the lowest level that is logged
+	Agent        string       // the path of the agent's program
+	DebugConsole bool         // asks for a root shell on the console
+	Nameservers  []netip.Addr // the servers in /etc/resolv.conf
 	Network
-	// DockerDaemon is merged into /etc/docker/daemon.json.
-	DockerDaemon map[string]any
-	// Sysctls are kernel parameters to set, by path below /proc/sys.
-	Sysctls map[string]string
-	// Grace is how long services have to end at shutdown.
-	Grace time.Duration
-	// WithoutPowerOff is what to do where the kernel cannot power off: reboot or halt.
-	WithoutPowerOff string
-	// Notify is where the host listens for the guest's state.
-	Notify notify.Address
-	// Services run beside the agent, in the order of their start.
-	Services []Service
-	// Handlers are interpreters of foreign programs, beside arcinit's own.
-	Handlers []*binfmt.Handler
+	DockerDaemon    map[string]any    // merged into /etc/docker/daemon.json
+	Sysctls         map[string]string // kernel parameters to set, by path below /proc/sys
+	Grace           time.Duration     // how long services have to end at shutdown
+	WithoutPowerOff string            // what to do where the kernel cannot power off: reboot or halt
+	Notify          notify.Address    // where the host listens for the guest's state
+	Services        []Service         // run beside the agent, in the order of their start
+	Handlers        []*binfmt.Handler // interpreters of foreign programs, beside arcinit's own
 }
 
 // DefaultFile is the host's configuration file, unless the command line names another.

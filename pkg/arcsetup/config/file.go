@@ -81,17 +81,14 @@ func CheckFile(path string, text []byte) error {
 // addHandler adds the handler h with this magic and mask, unless it is invalid or
 // its name is taken.
 func (c *Config) addHandler(h binfmt.Handler, magic, mask string) (err error) {
-	var errMask error
-	h.Magic, err = binfmt.Unescape(magic)
-	h.Mask, errMask = binfmt.Unescape(mask)
-	if err := errors.Join(err, errMask); err != nil {
+	if h.Magic, err = binfmt.Unescape(magic); err != nil {
 		return err
 	}
-	known := []string{"rosetta", "FEX-x86_64"} // arcinit registers these two
-	for _, other := range c.Handlers {
-		known = append(known, other.Name)
+	if h.Mask, err = binfmt.Unescape(mask); err != nil {
+		return err
 	}
-	if slices.Contains(known, h.Name) {
+	taken := slices.ContainsFunc(c.Handlers, func(other *binfmt.Handler) bool { return other.Name == h.Name })
+	if taken || h.Name == "rosetta" || h.Name == "FEX-x86_64" { // arcinit registers these two
 		return errors.New("another handler has this name")
 	}
 	if err := h.Check(); err != nil {

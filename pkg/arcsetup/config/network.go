@@ -12,25 +12,18 @@ import (
 type Network struct {
 	// Primary and Bridge name a NIC by link name or MAC address. If empty, the
 	// order of the NICs decides.
-	Primary, Bridge string `toml:"-"`
-	// NICs are further NICs with a role.
-	NICs []NIC `toml:"-"`
-	// ProbeAddress has the daemon check that no other host uses an address
-	// before it takes the address.
-	ProbeAddress bool `toml:"probe_address"`
-	// ReleaseOnPowerOff releases the leases before the system powers off.
-	ReleaseOnPowerOff bool `toml:"release_on_poweroff"`
-	// IPv6Router forwards IPv6 and still accepts router advertisements on the
-	// primary NIC.
-	IPv6Router bool `toml:"ipv6_router"`
+	Primary, Bridge   string `toml:"-"`
+	NICs              []NIC  `toml:"-"`                   // further NICs with a role
+	ProbeAddress      bool   `toml:"probe_address"`       // check that no other host uses an address before taking it
+	ReleaseOnPowerOff bool   `toml:"release_on_poweroff"` // release the leases before the system powers off
+	IPv6Router        bool   `toml:"ipv6_router"`         // forward IPv6, and still accept router advertisements on the primary NIC
 }
 
 // NIC is a NIC that is neither primary nor bridge.
 type NIC struct {
-	NIC  string // link name or MAC address
-	Role string // dhcp, dhcp-no-route, static or off
-	// Address is the address and prefix length of a NIC with the role static.
-	Address netip.Prefix
+	NIC     string       // link name or MAC address
+	Role    string       // dhcp, dhcp-no-route, static or off
+	Address netip.Prefix // with the role static
 }
 
 // addNIC adds a NIC with this address, unless it is invalid or already has a role.

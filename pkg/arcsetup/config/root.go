@@ -11,16 +11,11 @@ import (
 // Root is the root file system that the kernel command line asks for, in the kernel's
 // own parameters (Documentation/admin-guide/kernel-parameters.rst).
 type Root struct {
-	// Device is the value of root=; if empty, the initramfs is the root.
-	Device string
-	// Types are the file systems to try (rootfstype=); if none, the superblock decides.
-	Types []string
-	// Options are the file system's mount options (rootflags=).
-	Options string
-	// Writable is rw, as opposed to ro, the default.
-	Writable bool
-	// Wait is how long to wait for the device (rootwait, rootwait=SECONDS).
-	Wait time.Duration
+	Device   string        // root=; if empty, the initramfs is the root
+	Types    []string      // the file systems to try (rootfstype=); if none, the superblock decides
+	Options  string        // the file system's mount options (rootflags=)
+	Writable bool          // rw, as opposed to ro, the default
+	Wait     time.Duration // how long to wait for the device (rootwait, rootwait=SECONDS)
 }
 
 // WaitForever is the Root.Wait of a rootwait without a number.

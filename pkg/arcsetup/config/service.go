@@ -10,12 +10,10 @@ import (
 
 // Service is a program that runs beside the agent until shutdown.
 type Service struct {
-	Name string
-	Argv []string // Argv[0] is an absolute path
-	// Restart is when to start the program again: always, on-failure or never.
-	Restart string
-	// After are the services to start before this one.
-	After []string
+	Name    string
+	Argv    []string // Argv[0] is an absolute path
+	Restart string   // when to start the program again: always, on-failure or never
+	After   []string // the services to start before this one
 }
 
 // check reports why s cannot be a service beside those that have a name in known.
@@ -64,15 +62,11 @@ func (c *Config) setServices(services []Service, refused *refusals) {
 	canStart := func(i int) bool {
 		return !slices.ContainsFunc(waiting, func(other int) bool { return slices.Contains(services[i].After, services[other].Name) })
 	}
-	for len(waiting) > 0 {
-		at := slices.IndexFunc(waiting, canStart)
-		if at < 0 {
-			for _, i := range waiting {
-				refused.ignore(key(i), fmt.Errorf("after %q: these services wait for each other", services[i].After))
-			}
-			return
-		}
+	for at := slices.IndexFunc(waiting, canStart); at >= 0; at = slices.IndexFunc(waiting, canStart) {
 		c.Services = append(c.Services, services[waiting[at]])
 		waiting = slices.Delete(waiting, at, at+1)
+	}
+	for _, i := range waiting {
+		refused.ignore(key(i), fmt.Errorf("after %q: these services wait for each other", services[i].After))
 	}
 }

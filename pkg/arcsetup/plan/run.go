@@ -20,16 +20,13 @@ type Result struct {
 	// Start and End are times since the kernel's boot, in nanoseconds.
 	Start time.Duration `json:"start_ns"`
 	End   time.Duration `json:"end_ns"`
-	// Error is why the step failed, is unavailable, or used a fallback.
-	Error string `json:"error,omitempty"`
-	// Err is the error itself; it is nil in a Result that was read from JSON.
-	Err error `json:"-"`
+	Error string        `json:"error,omitempty"` // why the step failed, is unavailable, or used a fallback
+	Err   error         `json:"-"`               // the error itself; nil in a Result that was read from JSON
 }
 
 // Runner runs plans and keeps the results.
 type Runner struct {
-	// Uptime returns the time since the kernel's boot.
-	Uptime func() time.Duration
+	Uptime func() time.Duration // returns the time since the kernel's boot
 	// Log gets a line for each step that ends, or for each of its errors: a
 	// failure at error level, a fallback as a warning, a change at info level,
 	// the rest at debug level.
@@ -120,7 +117,7 @@ func (r *run) end(i int, res Result) (n int) {
 
 // step runs one step. A panic, in the step or in the clock, is a failure.
 func (r *Runner) step(s Step) Result {
-	res := Result{Step: s.Name, Doc: s.Doc, Needs: s.Needs}
+	res := Result{Step: s.Name, Doc: s.Doc, Needs: s.Needs, Outcome: Already}
 	changed := false
 	res.Err = guarded.Call(s.Name, func() (err error) {
 		res.Start = r.Uptime()
@@ -131,7 +128,6 @@ func (r *Runner) step(s Step) Result {
 	if res.Err != nil {
 		res.Error = res.Err.Error()
 	}
-	res.Outcome = Already
 	switch severity := severityOf(res.Err); {
 	case severity == failure:
 		res.Outcome = Failed
