@@ -113,13 +113,10 @@ func ParseEntry(name, text string) (h *Handler, enabled bool, err error) {
 			h.Mask, err = hex.DecodeString(value)
 		}
 		if err != nil {
-			return h, enabled, fmt.Errorf("binfmt entry %s: %q: %w", name, line, err)
+			return h, enabled, fmt.Errorf("%q: %w", line, err)
 		}
 	}
-	if err := h.Check(); err != nil {
-		return h, enabled, fmt.Errorf("binfmt entry %s: %w", name, err)
-	}
-	return h, enabled, nil
+	return h, enabled, h.Check()
 }
 
 // Same reports whether h and other are the same handler to the kernel.

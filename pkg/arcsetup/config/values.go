@@ -22,13 +22,11 @@ const (
 // CheckHostname reports why name cannot be a host name (RFC 1123 section 2.1;
 // Linux takes 64 bytes in all).
 func CheckHostname(name string) error {
-	if len(name) > 64 {
-		return fmt.Errorf("host name %q: longer than 64 bytes", name)
+	isWrong := func(label string) bool {
+		return label == "" || len(label) > 63 || strings.Trim(label, letters+digits+"-") != "" || strings.Trim(label, "-") != label
 	}
-	for label := range strings.SplitSeq(name, ".") {
-		if label == "" || len(label) > 63 || strings.Trim(label, letters+digits+"-") != "" || strings.Trim(label, "-") != label {
-			return fmt.Errorf("host name %q: a label is not 1 to 63 letters, digits and inner hyphens", name)
-		}
+	if len(name) > 64 || slices.ContainsFunc(strings.Split(name, "."), isWrong) {
+		return fmt.Errorf("host name %q has more than 64 bytes, or a label that is not 1 to 63 letters, digits and inner hyphens", name)
 	}
 	return nil
 }

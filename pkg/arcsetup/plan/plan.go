@@ -95,20 +95,19 @@ func severityOf(err error) (worst severity) {
 // plan reads from top to bottom and has no cycles.
 func Check(steps []Step) error {
 	var errs []error
-	seen := map[string]bool{}
-	for _, s := range steps {
-		if seen[s.Name] {
+	for i, s := range steps {
+		earlier := Names(steps[:i])
+		if slices.Contains(earlier, s.Name) {
 			errs = append(errs, fmt.Errorf("two steps have the name %q", s.Name))
 		}
 		if s.Run == nil {
 			errs = append(errs, fmt.Errorf("step %q has no function", s.Name))
 		}
 		for _, need := range s.Needs {
-			if !seen[need] {
+			if !slices.Contains(earlier, need) {
 				errs = append(errs, fmt.Errorf("step %q needs %q, which is not an earlier step", s.Name, need))
 			}
 		}
-		seen[s.Name] = true
 	}
 	return errors.Join(errs...)
 }
