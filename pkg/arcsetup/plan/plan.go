@@ -35,12 +35,11 @@ type Step struct {
 	Run   Func
 }
 
-// severity is how bad an error of a step is, mildest first.
+// severity is how bad an error of a step is, mildest first. 0 is no error.
 type severity int
 
 const (
-	none severity = iota
-	warning
+	warning severity = iota + 1
 	absence
 	failure
 )
