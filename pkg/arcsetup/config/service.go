@@ -22,7 +22,7 @@ func (s Service) check(known []string) error {
 		return fmt.Errorf("name %q is not 1 to 64 letters, digits, or any of -_.@", s.Name)
 	}
 	if slices.Contains(known, s.Name) {
-		return fmt.Errorf("there is a service %q already", s.Name)
+		return fmt.Errorf("another service, or one of arcinit's own, has the name %q", s.Name)
 	}
 	if len(s.Argv) == 0 {
 		return errors.New("argv is missing")

@@ -26,7 +26,7 @@ func CheckHostname(name string) error {
 		return label == "" || len(label) > 63 || strings.Trim(label, letters+digits+"-") != "" || strings.Trim(label, "-") != label
 	}
 	if len(name) > 64 || slices.ContainsFunc(strings.Split(name, "."), isWrong) {
-		return fmt.Errorf("host name %q has more than 64 bytes, or a label that is not 1 to 63 letters, digits and inner hyphens", name)
+		return fmt.Errorf("host name %q is not labels of 1 to 63 letters, digits and inner hyphens, with dots between, in at most 64 bytes", name)
 	}
 	return nil
 }
