@@ -377,16 +377,20 @@ func (c cards) plugOut(t *testing.T, m *machine, i int) {
 // NIC, whatever their link names.
 func (c cards) work(t *testing.T, m *machine) {
 	t.Helper()
-	names := map[netd.Role]string{}
 	for i, p := range c {
 		answers(t, &p.Host, leased[i])
 	}
+	var names map[netd.Role]string
 	eventually(t, func() string {
+		names = map[netd.Role]string{}
 		for name, n := range network(t, m) {
 			names[n.Role] = name
 			if i := slices.Index(macs, n.MAC); i < 0 || n.State != netd.StateBound || n.Role != []netd.Role{netd.RolePrimary, netd.RoleBridge}[i] {
 				return fmt.Sprintf("net.json has %+v", n)
 			}
+		}
+		if len(names) != len(c) {
+			return fmt.Sprintf("net.json has the NICs %v", names)
 		}
 		return ""
 	})

@@ -15,20 +15,20 @@ import (
 	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
 )
 
-const usage = `usage: arcinit report BOOT.json [NET.json]   print a guest's boot, and its network, as tables
-       arcinit plot [BOOT.json [NET.json]]   draw the boot as an SVG picture, on standard output
-       arcinit check FILE                    report what is wrong with a configuration (arcinit.toml)
+const usage = `usage: arcinit report BOOT.json [NET.json]  print a guest's boot, and its network, as tables
+       arcinit plot BOOT.json [NET.json]    draw the boot as an SVG picture, on standard output
+       arcinit check FILE                   report what is wrong with a configuration (arcinit.toml)
        arcinit version
 
 BOOT.json is a guest's /run/arcbox/boot.json, which is also log/boot.json on its share arcbox.
-NET.json is its /run/arcbox/net.json. Without BOOT.json, plot reads standard input.
+NET.json is its /run/arcbox/net.json.
 `
 
 // errUsage says that the command line is wrong, and not a file.
 var errUsage = errors.New("cannot understand the command line")
 
 func main() {
-	err := run(os.Args[1:], os.Stdin, os.Stdout)
+	err := run(os.Args[1:], os.Stdout)
 	switch {
 	case errors.Is(err, errUsage):
 		fmt.Fprintf(os.Stderr, "arcinit: %v\n%s", err, usage)
@@ -39,65 +39,51 @@ func main() {
 	}
 }
 
-func run(args []string, in io.Reader, out io.Writer) error {
-	if len(args) == 0 {
-		return fmt.Errorf("%w: no command", errUsage)
+func run(args []string, out io.Writer) (err error) {
+	command := ""
+	if len(args) > 0 {
+		command, args = args[0], args[1:]
 	}
-	command, args := args[0], args[1:]
-	switch {
-	case command == "report" && (len(args) == 1 || len(args) == 2):
-		return report(args, out)
-	case command == "plot" && len(args) <= 2:
-		return plot(args, in, out)
-	case command == "check" && len(args) == 1:
+	switch n := len(args); {
+	case (command == "report" || command == "plot") && (n == 1 || n == 2):
+		return show(command, args, out)
+	case command == "check" && n == 1:
 		return check(args[0], out)
-	case command == "version" && len(args) == 0:
-		return write(out, built.Version()+"\n")
+	case command == "version" && n == 0:
+		_, err = fmt.Fprintln(out, built.Version())
 	case command == "help" || command == "-h" || command == "--help":
-		return write(out, usage)
+		_, err = fmt.Fprint(out, usage)
+	default:
+		err = fmt.Errorf("%w: command %q with %d arguments", errUsage, command, n)
 	}
-	return fmt.Errorf("%w: %s with %d arguments", errUsage, command, len(args))
+	return err
 }
 
-func report(paths []string, out io.Writer) error {
-	boot, network, err := read(paths, nil)
+// show prints the boot report in the first path, and the network report in the second,
+// if any, as tables or as a picture.
+func show(command string, paths []string, out io.Writer) error {
+	data, err := os.ReadFile(paths[0])
+	if err != nil {
+		return fmt.Errorf("read the boot report: %w", err)
+	}
+	boot, err := arcsetup.ParseReport(data)
 	if err != nil {
 		return err
+	}
+	var network netd.Report
+	if len(paths) == 2 {
+		if network, err = netd.ReadReport(paths[1]); err != nil {
+			return err
+		}
+	}
+	if command == "plot" {
+		return draw(out, boot, network)
 	}
 	if err := boot.WriteTable(out); err != nil || len(paths) == 1 {
 		return err
 	}
-	if err := write(out, "\n"); err != nil {
-		return err
-	}
+	_, _ = fmt.Fprintln(out)
 	return network.WriteTable(out, boot.Start)
-}
-
-func plot(paths []string, in io.Reader, out io.Writer) error {
-	boot, network, err := read(paths, in)
-	if err != nil {
-		return err
-	}
-	return draw(out, boot, network)
-}
-
-// read reads the boot report in the first path, or from in where there is none,
-// and the network report in the second, if any.
-func read(paths []string, in io.Reader) (boot arcsetup.Report, network netd.Report, err error) {
-	var data []byte
-	if len(paths) == 0 {
-		data, err = io.ReadAll(in)
-	} else {
-		data, err = os.ReadFile(paths[0])
-	}
-	if err != nil {
-		return boot, network, fmt.Errorf("read the boot report: %w", err)
-	}
-	if boot, err = arcsetup.ParseReport(data); err != nil || len(paths) < 2 {
-		return boot, network, err
-	}
-	network, err = netd.ReadReport(paths[1])
-	return boot, network, err
 }
 
 func check(path string, out io.Writer) error {
@@ -108,12 +94,6 @@ func check(path string, out io.Writer) error {
 	if err := config.CheckFile(path, text); err != nil {
 		return err
 	}
-	return write(out, path+": ok\n")
-}
-
-func write(out io.Writer, text string) error {
-	if _, err := io.WriteString(out, text); err != nil {
-		return fmt.Errorf("write the output: %w", err)
-	}
-	return nil
+	_, err = fmt.Fprintln(out, path+": ok")
+	return err
 }

@@ -32,7 +32,7 @@ func file(t *testing.T, name, text string) string {
 
 func call(args ...string) (string, error) {
 	var out strings.Builder
-	err := run(args, strings.NewReader("{}"), &out)
+	err := run(args, &out)
 	return out.String(), err
 }
 
@@ -60,7 +60,7 @@ func TestReport(t *testing.T) {
 func TestPlot(t *testing.T) {
 	b, n := boot()
 	bootPath, netPath := keep(t, "boot.json", b), keep(t, "net.json", n)
-	for _, args := range [][]string{{"plot"}, {"plot", bootPath}, {"plot", bootPath, netPath}} {
+	for _, args := range [][]string{{"plot", file(t, "empty.json", "{}")}, {"plot", bootPath}, {"plot", bootPath, netPath}} {
 		out, err := call(args...)
 		if err != nil {
 			t.Fatal(err)
@@ -98,7 +98,7 @@ func TestUnreadableFiles(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
-	for _, args := range [][]string{nil, {"draw"}, {"report"}, {"report", "a", "b", "c"}, {"plot", "a", "b", "c"}, {"check"}, {"check", "a", "b"}, {"version", "a"}} {
+	for _, args := range [][]string{nil, {"draw"}, {"report"}, {"report", "a", "b", "c"}, {"plot"}, {"plot", "a", "b", "c"}, {"check"}, {"check", "a", "b"}, {"version", "a"}} {
 		if out, err := call(args...); !errors.Is(err, errUsage) || out != "" {
 			t.Errorf("%q: %q, %v", args, out, err)
 		}

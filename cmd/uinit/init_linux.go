@@ -10,7 +10,6 @@ import (
 	"os/signal"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/arcinit/arcinit/internal/built"
@@ -43,7 +42,12 @@ type initProcess struct {
 	// host is nil unless the configuration names an address to notify.
 	host atomic.Pointer[notify.Notifier]
 
-	report   reportFile
+	// reportMu is held while a report is made and written, so that no older one
+	// replaces a newer one.
+	reportMu      sync.Mutex
+	reportClosed  bool          // the last report is written
+	reportChanged chan struct{} // has one in it while changes are not written
+
 	watching sync.Map // names of the goroutines that watch started
 }
 
@@ -68,7 +72,6 @@ func runInit(role string, out io.Writer) error {
 			log.Warn("cannot become the reaper of orphans", "err", err)
 		}
 	}
-	guarded.RestartOnPanic(log.Logger, "report writer", time.After, p.keepReport)
 	guarded.RestartOnPanic(log.Logger, "boot", time.After, p.boot)
 	for {
 		err := guarded.Call("signals", func() error { p.serveSignals(); return nil })
@@ -77,8 +80,7 @@ func runInit(role string, out io.Writer) error {
 }
 
 func newInitProcess(role string, log *logging, signals signals) *initProcess {
-	p := &initProcess{role: role, start: uptime(), log: log, signals: signals}
-	p.report.changed = make(chan struct{}, 1)
+	p := &initProcess{role: role, start: uptime(), log: log, signals: signals, reportChanged: make(chan struct{}, 1)}
 	p.configure(config.Default())
 	p.runner = &plan.Runner{Uptime: uptime, Log: log.Logger}
 	p.services = &process.Supervisor{
@@ -87,9 +89,14 @@ func newInitProcess(role string, log *logging, signals signals) *initProcess {
 	}
 	p.shutdown = &process.Shutdown{
 		Services: p.services, Log: log.Logger, Flush: p.flush,
-		Grace:           func() time.Duration { return p.config.Load().Grace },
-		WithoutPowerOff: p.withoutPowerOff,
-		Begun:           p.notifyStopping,
+		Grace: func() time.Duration { return p.config.Load().Grace },
+		WithoutPowerOff: func() process.Action {
+			if p.config.Load().WithoutPowerOff == "halt" {
+				return process.Halt
+			}
+			return process.Reboot
+		},
+		Begun: p.notifyStopping,
 	}
 	p.guest = newGuest(os.Getpid())
 	p.guest.OwnRoot = role == "init"
@@ -112,16 +119,24 @@ func newGuest(pid int) *arcsetup.Guest {
 
 // configure applies process-wide settings: the log level and host notifications.
 func (p *initProcess) configure(c config.Config) {
-	p.log.level.Set(c.Log)
 	p.config.Store(&c)
-	p.startNotifier(c)
+	p.log.level.Set(c.Log)
+	// By default the kernel drops all but ten of a program's lines in five seconds
+	// (Documentation/admin-guide/sysctl/kernel.rst, printk_devkmsg). The write fails
+	// while /proc is not mounted, and if the kernel command line fixes the limit.
+	_ = os.WriteFile("/proc/sys/kernel/printk_devkmsg", []byte("on\n"), 0)
+	if c.Notify != (notify.Address{}) && p.host.Load() == nil {
+		p.host.Store(notify.Start(context.Background(), c.Notify, time.After, p.log.Logger))
+		p.host.Load().Status("setting up")
+	}
 }
 
 // boot runs the plan, then reports the result.
 func (p *initProcess) boot() {
 	p.runner.Run(p.plan())
 	p.planEnded.Store(int64(uptime()))
-	p.report.change()
+	p.changeReport()
+	_, _ = p.watch("report writer", p.keepReport)
 	r := p.currentReport()
 	p.notifyBooted(r)
 	p.log.Log(context.Background(), logs.LevelNotice, "guest is up",
@@ -142,8 +157,8 @@ func repeatSetup(out io.Writer) error {
 	runner := &plan.Runner{Uptime: uptime, Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 	r := arcsetup.Report{Version: built.Version(), Kernel: kernelRelease(), Role: "repeat", Start: uptime()}
 	runner.Run(arcsetup.Plan(newGuest(owner)))
-	if err := syscall.Kill(owner, repeatSignal); err != nil {
-		return fmt.Errorf("ask process %d to check the network: %w", owner, err)
+	if err := signalOwner(repeatSignal); err != nil {
+		return err
 	}
 	r.Steps = runner.Results()
 	err = r.WriteTable(out)

@@ -27,7 +27,7 @@ func (p *initProcess) plan() []plan.Step {
 		{Name: "oom", Run: p.services.Reaper.Protect, Needs: []string{"switchroot"},
 			Doc: "the OOM killer spares PID 1, but not its children"},
 		// Only other processes send signals, and the agent is the first that may.
-		{Name: "signals", Run: p.subscribeAll, Needs: []string{"network"},
+		{Name: "signals", Run: catchAllSignals, Needs: []string{"network"},
 			Doc: "no signal ends PID 1"},
 		{Name: "powerbutton", Run: p.watchPowerButton, Needs: []string{"switchroot"},
 			Doc: "the power button powers the guest off"},
@@ -45,20 +45,19 @@ func (p *initProcess) plan() []plan.Step {
 			Doc: "drivers of all other devices are loaded, also of devices that appear later"})
 }
 
+// bootPlan is the plan that `uinit plan` prints.
+func bootPlan() []plan.Step {
+	p := &initProcess{guest: &arcsetup.Guest{Root: "/"}, services: &process.Supervisor{Reaper: process.NewReaper()}}
+	return p.plan()
+}
+
 func (p *initProcess) saveReport() (bool, error) { return true, p.writeReport(false) }
 
 func (p *initProcess) startLogFiles() (bool, error) {
 	if !p.guest.HasShare() {
 		return false, plan.Absent(errors.New("the share is not mounted"))
 	}
-	return true, p.log.start()
-}
-
-// subscribeAll runs after subscribe: it takes a millisecond, which the network's
-// start does not have to wait for.
-func (p *initProcess) subscribeAll() (bool, error) {
-	p.signals.subscribeAll()
-	return true, nil
+	return true, errors.Join(p.log.file.Start(p.log.Logger, arcsetup.LogPath), p.log.output.Start(p.log.Logger, arcsetup.OutputPath))
 }
 
 // watchPowerButton shuts down when the power button is pressed.

@@ -1,34 +1,20 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"sync"
+	"syscall"
 	"time"
 
 	"github.com/arcinit/arcinit/internal/built"
+	"github.com/arcinit/arcinit/internal/process"
 	"github.com/arcinit/arcinit/internal/wholefile"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
+	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 	"golang.org/x/sys/unix"
 )
-
-// reportFile is the boot report on its way into files.
-type reportFile struct {
-	mu     sync.Mutex // held while a report is made and written, so that no older one replaces a newer one
-	closed bool       // nothing can be written any more: the disks are about to be unmounted
-
-	changed chan struct{} // holds one while the report has changes that are not written
-}
-
-// change has the report written again.
-func (f *reportFile) change() {
-	select {
-	case f.changed <- struct{}{}:
-	default: // a change is already pending
-	}
-}
 
 // currentReport is the report of the boot so far.
 func (p *initProcess) currentReport() arcsetup.Report {
@@ -42,9 +28,9 @@ func (p *initProcess) currentReport() arcsetup.Report {
 // writeReport writes the current report into the guest and, where that is
 // mounted and onShare asks for it, onto the share.
 func (p *initProcess) writeReport(onShare bool) error {
-	p.report.mu.Lock()
-	defer p.report.mu.Unlock()
-	if p.report.closed {
+	p.reportMu.Lock()
+	defer p.reportMu.Unlock()
+	if p.reportClosed {
 		return nil
 	}
 	data, err := json.Marshal(p.currentReport())
@@ -59,42 +45,47 @@ func (p *initProcess) writeReport(onShare bool) error {
 	return err
 }
 
+// updateReport writes the report wherever it is kept.
+func (p *initProcess) updateReport() {
+	if err := p.writeReport(true); err != nil {
+		p.log.Error("cannot write the boot report", "err", err)
+	}
+}
+
 // reportDelay is how long a change waits for further changes before the report is
 // written. It also leaves the processor to the agent, which is starting.
 const reportDelay = 100 * time.Millisecond
 
-// keepReport writes the report whenever it has changed. Only this goroutine waits
-// for the share, which may be slow or hang.
+// keepReport writes the report after the plan, and whenever a service has changed.
+// Only this goroutine waits for the share, which may be slow or hang.
 func (p *initProcess) keepReport() {
-	for range p.report.changed {
+	for range p.reportChanged {
 		<-time.After(reportDelay)
-		if err := p.writeReport(true); err != nil {
-			p.log.Error("cannot write the boot report", "err", err)
+		p.updateReport()
+	}
+}
+
+// changeReport has keepReport write the report again.
+func (p *initProcess) changeReport() {
+	select {
+	case p.reportChanged <- struct{}{}:
+	default: // a change is already pending
+	}
+}
+
+// servicesChanged runs after each start and end of a service.
+func (p *initProcess) servicesChanged() {
+	for _, s := range p.services.Status() {
+		if s.Name == "agent" && s.Starts > 0 && p.agentStarted.CompareAndSwap(0, int64(s.Since)) {
+			p.host.Load().Ready()
 		}
 	}
-}
-
-// closeReport writes the report for the last time.
-func (p *initProcess) closeReport() {
-	if err := p.writeReport(true); err != nil {
-		p.log.Error("cannot write the boot report", "err", err)
-	}
-	p.report.mu.Lock()
-	defer p.report.mu.Unlock()
-	p.report.closed = true
-}
-
-// flush writes out the report, host notifications and logs. It is called when no
-// service runs any more and before file systems are unmounted.
-func (p *initProcess) flush() {
-	p.closeReport()
-	p.flushNotifier()
-	p.log.flush()
+	p.changeReport()
 }
 
 // showReport prints the report on the console, where a shell may already run.
 func (p *initProcess) showReport(r arcsetup.Report) {
-	console, err := os.OpenFile("/dev/console", os.O_WRONLY|unix.O_NOCTTY, 0)
+	console, err := p.log.console.Open()
 	if err != nil {
 		p.log.Warn("cannot show the boot report on the console", "err", err)
 		return
@@ -102,4 +93,64 @@ func (p *initProcess) showReport(r arcsetup.Report) {
 	_ = r.WriteTable(console)
 	_, _ = fmt.Fprintln(console, "\nA root shell is on this console: press enter.")
 	_ = console.Close()
+}
+
+// notifyBooted tells the host the outcome of the boot, with the error number of the
+// first failed step.
+func (p *initProcess) notifyBooted(r arcsetup.Report) {
+	p.host.Load().Status("guest is up: " + r.Count())
+	for _, s := range r.Steps {
+		if s.Outcome == plan.Failed {
+			number := syscall.EIO // of an error without a number
+			errors.As(s.Err, &number)
+			p.host.Load().Failed(int(number))
+			return
+		}
+	}
+}
+
+// notifyStopping tells the host that a shutdown begins.
+func (p *initProcess) notifyStopping(a process.Action) {
+	p.host.Load().Stopping("shutting down to " + a.String())
+	p.flushNotifier()
+}
+
+// notifyLimit is how long a shutdown waits for a host that may be gone.
+const notifyLimit = time.Second
+
+func (p *initProcess) flushNotifier() {
+	ctx, cancel := context.WithTimeout(context.Background(), notifyLimit)
+	defer cancel()
+	if err := p.host.Load().Flush(ctx); err != nil {
+		p.log.Warn("cannot notify the host of the shutdown", "err", err)
+	}
+}
+
+// flush writes out the report, host notifications and logs. It is called when no
+// service runs any more and before file systems are unmounted.
+func (p *initProcess) flush() {
+	p.updateReport()
+	p.reportMu.Lock()
+	p.reportClosed = true
+	p.reportMu.Unlock()
+	p.flushNotifier()
+	p.log.file.Flush()
+	p.log.output.Flush()
+}
+
+// uptime is the time since the kernel's boot.
+func uptime() time.Duration {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+		return 0
+	}
+	return time.Duration(now.Nano())
+}
+
+func kernelRelease() string {
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return "unknown"
+	}
+	return unix.ByteSliceToString(uts.Release[:]) + " " + unix.ByteSliceToString(uts.Machine[:])
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/arcinit/arcinit/internal/process"
@@ -12,22 +13,15 @@ import (
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
-// environment is the environment of services: the variables below, and the
-// parameters that the kernel passed on.
+// environment is the environment of services: the parameters that the kernel passed
+// on, and the variables below.
 func environment() []string {
-	env := []string{
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/bbin:/arcbox/bin:" + filepath.Dir(arcsetup.ProgramPath),
-		"HOME=/root",
-		"TERM=linux",
-	}
-	for _, v := range os.Environ() {
-		switch name, _, _ := strings.Cut(v, "="); name {
-		case "PATH", "HOME", "TERM":
-		default:
-			env = append(env, v)
-		}
-	}
-	return env
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return name == "PATH" || name == "HOME" || name == "TERM"
+	})
+	return append(env, "HOME=/root", "TERM=linux",
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/bbin:/arcbox/bin:"+filepath.Dir(arcsetup.ProgramPath))
 }
 
 func service(name, path string, args ...string) process.Service {

@@ -10,26 +10,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// signals are the signals sent to this process. Each kind has its own channel, so
-// that a flood of one kind does not crowd out another. One entry stands for any
-// number of ended children, of repeats, or of signals without a meaning.
+// signals are the signals that mean something to an init. Each kind has its own
+// channel, so that a flood of one kind does not crowd out another. One entry stands
+// for any number of ended children or of repeats.
 type signals struct {
-	child, shutdown, repeat, other chan os.Signal
+	child, shutdown, repeat chan os.Signal
 }
 
-const (
-	// lastSignal is SIGRTMAX (signal(7)).
-	lastSignal = syscall.Signal(64)
-	// repeatSignal reports that the set-up was run again.
-	repeatSignal = syscall.SIGHUP
-)
+// repeatSignal reports that the set-up was run again.
+const repeatSignal = syscall.SIGHUP
 
-// subscribe subscribes to the signals that mean something to an init.
 func subscribe() signals {
-	s := signals{make(chan os.Signal, 1), make(chan os.Signal, 16), make(chan os.Signal, 1), make(chan os.Signal, 1)}
+	s := signals{make(chan os.Signal, 1), make(chan os.Signal, 16), make(chan os.Signal, 1)}
 	signal.Notify(s.child, syscall.SIGCHLD)
 	signal.Notify(s.repeat, repeatSignal)
-	for n := syscall.Signal(1); n <= lastSignal; n++ {
+	for n := syscall.Signal(1); n <= 64; n++ { // up to SIGRTMAX (signal(7))
 		if process.ActionFor(n) != 0 {
 			signal.Notify(s.shutdown, n)
 		}
@@ -37,19 +32,13 @@ func subscribe() signals {
 	return s
 }
 
-// subscribeAll subscribes to every other signal that a process can catch. Even a
-// SIGSEGV that another process sends would otherwise end this one.
-func (s signals) subscribeAll() {
-	for n := syscall.Signal(1); n <= lastSignal; n++ {
-		switch {
-		case n == syscall.SIGKILL, n == syscall.SIGSTOP:
-			// These cannot be caught.
-		case n == syscall.SIGURG:
-			// The Go scheduler uses SIGURG and ignores those of others.
-		case n != syscall.SIGCHLD && n != repeatSignal && process.ActionFor(n) == 0:
-			signal.Notify(s.other, n)
-		}
-	}
+// catchAllSignals catches every other signal and ignores it. Even a SIGSEGV that
+// another process sends would otherwise end this process. The system calls take a
+// millisecond, which the network's start does not have to wait for.
+func catchAllSignals() (bool, error) {
+	signal.Notify(make(chan os.Signal, 1)) // never read: the signals are dropped
+	signal.Reset(syscall.SIGURG)           // the Go scheduler uses SIGURG and ignores those of others
+	return true, nil
 }
 
 // serveSignals reaps children and acts on requests. It does not return.
@@ -65,8 +54,6 @@ func (p *initProcess) serveSignals() {
 			p.shutdown.Request(process.ActionFor(sig))
 		case <-p.signals.repeat:
 			p.checkNetwork()
-		case sig := <-p.signals.other:
-			p.log.Debug("signal ignored", "signal", sig)
 		}
 	}
 }
@@ -91,12 +78,4 @@ func (p *initProcess) catchCtrlAltDel() error {
 		}
 	}
 	return unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF)
-}
-
-// withoutPowerOff is the action that replaces a power-off that the kernel cannot do.
-func (p *initProcess) withoutPowerOff() process.Action {
-	if p.config.Load().WithoutPowerOff == "halt" {
-		return process.Halt
-	}
-	return process.Reboot
 }

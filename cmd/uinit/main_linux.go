@@ -8,21 +8,24 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
 	"github.com/arcinit/arcinit/internal/built"
 	"github.com/arcinit/arcinit/internal/guarded"
+	"github.com/arcinit/arcinit/internal/process"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
 )
 
-const usage = `usage: uinit                set up this guest and run it; in a running guest: repeat the set-up
-       uinit plan           print the steps of the boot, in order
-       uinit report [FILE]  print the report of this boot and the network's state
-       uinit poweroff       stop the services and power off
-       uinit reboot         stop the services and reboot
-       uinit version        print the version
+const usage = `usage: uinit           set up this guest and run it; in a running guest: repeat the set-up
+       uinit plan      print the steps of the boot, in order
+       uinit report    print the report of this boot and the network's state
+       uinit poweroff  stop the services and power off
+       uinit reboot    stop the services and reboot
+       uinit version   print the version
 `
 
 func main() {
@@ -55,9 +58,11 @@ func run(args []string, out io.Writer) error {
 	case "plan":
 		return printPlan(out)
 	case "report":
-		return report(args[1:], out)
-	case "poweroff", "reboot":
-		return requestShutdown(args[0])
+		return report(out)
+	case "poweroff":
+		return signalOwner(syscall.SIGUSR2)
+	case "reboot":
+		return signalOwner(syscall.SIGTERM)
 	case "version":
 		_, err := fmt.Fprintln(out, built.Version())
 		return err
@@ -68,24 +73,22 @@ func run(args []string, out io.Writer) error {
 func printPlan(out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(table, "STEP\tNEEDS\tRESULT")
-	for _, s := range bootPlan() {
+	for i, s := range bootPlan() {
 		needs := strings.Join(s.Needs, " ")
-		if len(s.Needs) > 8 {
+		switch n := len(s.Needs); {
+		case n > 4 && n == i:
 			needs = "all above"
+		case n > 4:
+			needs = fmt.Sprintf("%d of those above", n)
 		}
 		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\n", s.Name, needs, s.Doc)
 	}
 	return table.Flush()
 }
 
-// report prints the report of this boot and the network as it is now, or a
-// report that was kept in a file.
-func report(args []string, out io.Writer) error {
-	path := arcsetup.ReportPath
-	if len(args) > 0 {
-		path = args[0]
-	}
-	data, err := os.ReadFile(path)
+// report prints the report of this boot and the network as it is now.
+func report(out io.Writer) error {
+	data, err := os.ReadFile(arcsetup.ReportPath)
 	if err != nil {
 		return fmt.Errorf("boot report: %w", err)
 	}
@@ -93,8 +96,31 @@ func report(args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := r.WriteTable(out); err != nil || len(args) > 0 {
+	if err := r.WriteTable(out); err != nil {
 		return err
 	}
 	return printNetwork(out, r.Start)
+}
+
+// modprobe loads a module when the kernel asks for it, as `modprobe -q -- MODULE`,
+// or iptables-legacy, as `modprobe MODULE -q`. The first argument is the script that
+// they run.
+func modprobe(args []string) error {
+	args = slices.DeleteFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "-") })
+	if len(args) != 2 {
+		return fmt.Errorf("modprobe: %q name no module", args)
+	}
+	return arcsetup.Modprobe(args[1])
+}
+
+// signalOwner sends a signal to the process that runs this system.
+func signalOwner(sig syscall.Signal) error {
+	owner, err := process.Owner()
+	if err != nil {
+		return err
+	}
+	if err := syscall.Kill(owner, sig); err != nil {
+		return fmt.Errorf("send %v to process %d: %w", sig, owner, err)
+	}
+	return nil
 }

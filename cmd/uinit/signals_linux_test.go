@@ -1,0 +1,45 @@
+package main
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+	"testing"
+
+	"github.com/arcinit/arcinit/internal/process"
+)
+
+// TestNoSignalEndsInit sends this process every signal that a Go program can catch: the runtime leaves 32 to 34 to the C
+// library.
+func TestNoSignalEndsInit(t *testing.T) {
+	s := subscribe()
+	defer signal.Reset()
+	if changed, err := catchAllSignals(); !changed || err != nil {
+		t.Fatalf("catchAllSignals = %v, %v", changed, err)
+	}
+	for n := syscall.Signal(1); n <= 64; n++ {
+		if n == syscall.SIGKILL || n == syscall.SIGSTOP || n >= 32 && n <= 34 {
+			continue
+		}
+		if err := syscall.Kill(os.Getpid(), n); err != nil {
+			t.Fatalf("send signal %d: %v", n, err)
+		}
+		want := chan os.Signal(nil)
+		switch {
+		case n == syscall.SIGCHLD:
+			want = s.child
+		case n == repeatSignal:
+			want = s.repeat
+		case process.ActionFor(n) != 0:
+			want = s.shutdown
+		}
+		if want != nil {
+			if got := <-want; got != n {
+				t.Errorf("sent signal %d, received %v", n, got)
+			}
+		}
+	}
+	if len(s.child)+len(s.repeat)+len(s.shutdown) != 0 {
+		t.Error("signals without a meaning are in the channels of others")
+	}
+}
