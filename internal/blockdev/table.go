@@ -121,9 +121,7 @@ func guid(b []byte) string {
 // utf16Text decodes little-endian UTF-16 up to the first zero.
 func utf16Text(b []byte) string {
 	units := make([]uint16, len(b)/2)
-	for i := range units {
-		units[i] = binary.LittleEndian.Uint16(b[2*i:])
-	}
+	_, _ = binary.Decode(b, binary.LittleEndian, units)
 	decoded, _, _ := strings.Cut(string(utf16.Decode(units)), "\x00")
 	return decoded
 }
