@@ -20,8 +20,7 @@ const (
 const identity = "\x7fELF\x02\x01\x01"
 
 // Program returns the magic and the mask of the programs for a machine: an ELF
-// header up to e_machine, with type ET_EXEC or ET_DYN and any ABI. Two more bits do
-// not count, in bytes that Linux does not look at.
+// header up to e_machine, with type ET_EXEC or ET_DYN and any ABI.
 func Program(m Machine) (magic, mask []byte) {
 	magic = append([]byte(identity), make([]byte, 13)...)
 	magic[16] = 2 // ET_EXEC
@@ -32,7 +31,7 @@ func Program(m Machine) (magic, mask []byte) {
 }
 
 // Takes reports whether h matches programs for a machine: whether its magic and
-// Program's agree where both count. Later bytes of a file may be anything.
+// Program's agree where both count.
 func (h *Handler) Takes(m Machine) bool {
 	magic, mask := Program(m)
 	for i, b := range h.Magic {
@@ -56,13 +55,11 @@ const (
 	headerSize  = 64
 	programSize = 56
 	maxPrograms = 1 << 16 / programSize // Linux takes 64 KiB (fs/binfmt_elf.c)
-
-	ptInterp = 3
+	ptInterp    = 3                     // the type of the program header that names a dynamic loader
 )
 
-// CheckStatic reports why the kernel cannot start a program from its file alone:
-// the file is not a 64-bit little-endian ELF file, or needs a dynamic loader. It
-// reads 64 KiB and a header at most.
+// CheckStatic reports why the kernel cannot start a program from its file alone: it
+// is not a 64-bit little-endian ELF file, or needs a dynamic loader.
 func CheckStatic(file io.ReaderAt) error {
 	header := make([]byte, headerSize)
 	if _, err := file.ReadAt(header, 0); err != nil || string(header[:len(identity)]) != identity {

@@ -1,7 +1,6 @@
-// Package binfmt speaks the language of the kernel's binfmt_misc: what to write to
-// it, what to read from it (Documentation/admin-guide/binfmt-misc.rst), and which
-// programs can be interpreters. It must not know which handlers there are, and
-// never touches the file system.
+// Package binfmt formats and parses entries of the kernel's binfmt_misc
+// (Documentation/admin-guide/binfmt-misc.rst), and checks which programs can be
+// interpreters. It must not know which handlers there are, and opens no file.
 package binfmt
 
 import (
@@ -13,31 +12,24 @@ import (
 	"strings"
 )
 
-// Handler has the kernel run files that begin with certain bytes by an
-// interpreter.
+// Handler has the kernel run files that begin with certain bytes by an interpreter.
 type Handler struct {
 	Name        string
 	Interpreter string // absolute path
-	// Magic are the bytes at Offset of such a file.
-	Magic  []byte
-	Offset int
-	// Mask has a bit set for each bit of Magic that counts; nil if all count.
-	Mask []byte
+	Magic       []byte // the bytes at Offset of such a file
+	Offset      int
+	Mask        []byte // a bit is set for each bit of Magic that counts; nil if all count
 	// Flags are letters. P keeps argv[0]. O passes the file open. C gives the
 	// process the file's credentials, and implies O. F opens the interpreter at
 	// registration, so that it works in every mount name space.
 	Flags string
 }
 
-// Limits of the kernel, in bytes: of the interpreter's path, and of the beginning
-// of a file that it compares.
 const (
-	maxInterpreter = 127
-	maxCompared    = 128
+	maxInterpreter = 127    // of the interpreter's path, in bytes
+	maxCompared    = 128    // how much of a file the kernel compares, in bytes
+	flags          = "POCF" // all flags, in the kernel's order
 )
-
-// flags are all flags, in the kernel's order.
-const flags = "POCF"
 
 // Check reports why h cannot be a handler.
 func (h *Handler) Check() error {
@@ -47,12 +39,8 @@ func (h *Handler) Check() error {
 		return fmt.Errorf("name %q is not 1 to 64 letters, digits, or any of -_.+", h.Name)
 	case h.Name == "." || h.Name == ".." || h.Name == "register" || h.Name == "status":
 		return fmt.Errorf("name %q is a file of the kernel's", h.Name)
-	case !strings.HasPrefix(h.Interpreter, "/"):
-		return fmt.Errorf("interpreter %q is not an absolute path", h.Interpreter)
-	case len(h.Interpreter) > maxInterpreter:
-		return fmt.Errorf("interpreter %q is longer than %d bytes", h.Interpreter, maxInterpreter)
-	case strings.ContainsAny(h.Interpreter, ":\n"):
-		return fmt.Errorf("interpreter %q has a colon or a line end in it", h.Interpreter)
+	case !strings.HasPrefix(h.Interpreter, "/") || len(h.Interpreter) > maxInterpreter || strings.ContainsAny(h.Interpreter, ":\n"):
+		return fmt.Errorf("interpreter %q is not an absolute path of at most %d bytes without colons", h.Interpreter, maxInterpreter)
 	case len(h.Magic) == 0:
 		return errors.New("magic is missing")
 	case h.Offset < 0 || h.Offset > maxCompared-len(h.Magic):
@@ -125,13 +113,10 @@ func ParseEntry(name, text string) (h *Handler, enabled bool, err error) {
 			h.Mask, err = hex.DecodeString(value)
 		}
 		if err != nil {
-			return h, enabled, fmt.Errorf("binfmt entry %s: %q: %w", name, line, err)
+			return h, enabled, fmt.Errorf("%q: %w", line, err)
 		}
 	}
-	if err := h.Check(); err != nil {
-		return h, enabled, fmt.Errorf("binfmt entry %s: %w", name, err)
-	}
-	return h, enabled, nil
+	return h, enabled, h.Check()
 }
 
 // Same reports whether h and other are the same handler to the kernel.

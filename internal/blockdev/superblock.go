@@ -21,81 +21,60 @@ type Superblock struct {
 // ReadSuperblock returns the superblock of the file system on a device, or the
 // zero Superblock if it finds none that it knows. The error is one of reading.
 func ReadSuperblock(r io.ReaderAt) (Superblock, error) {
-	head, err := read(r, 0, 4<<10)
-	if err != nil {
-		return Superblock{}, err
-	}
-	for _, find := range []func([]byte) Superblock{xfs, squashfs, ext, erofs} {
-		if s := find(head); s.Type != "" {
-			return s, nil
+	for _, fs := range []struct {
+		name                           string
+		offset                         int64 // of the superblock on the device
+		magic                          string
+		magicAt, uuid, label, maxLabel int // in the superblock; uuid is 0 if it has no names
+	}{
+		{"xfs", 0, "XFSB", 0, 32, 108, 12},                      // struct xfs_dsb (fs/xfs/libxfs/xfs_format.h)
+		{"squashfs", 0, "hsqs", 0, 0, 0, 0},                     // struct squashfs_super_block (fs/squashfs/squashfs_fs.h)
+		{"ext", 1024, "\x53\xef", 0x38, 0x68, 0x78, 16},         // Documentation/filesystems/ext4/super.rst
+		{"erofs", 1024, "\xe2\xe1\xf5\xe0", 0, 48, 64, 16},      // struct erofs_super_block (fs/erofs/erofs_fs.h)
+		{"btrfs", 64 << 10, "_BHRfS_M", 0x40, 0x20, 0x12b, 256}, // struct btrfs_super_block (include/uapi/linux/btrfs_tree.h)
+	} {
+		b, err := read(r, fs.offset, 1<<10)
+		if err != nil {
+			return Superblock{}, err
 		}
+		if !bytes.HasPrefix(b[fs.magicAt:], []byte(fs.magic)) {
+			continue
+		}
+		if fs.name == "ext" {
+			fs.name = extVersion(b)
+		}
+		if fs.name == "" {
+			break // the external journal of another device
+		}
+		s := Superblock{Type: fs.name}
+		if fs.uuid > 0 {
+			s.UUID, s.Label = uuid(b[fs.uuid:]), text(b[fs.label:][:fs.maxLabel])
+		}
+		return s, nil
 	}
-	block, err := read(r, 64<<10, 0x12b+256) // up to the label's end
-	if err != nil {
-		return Superblock{}, err
-	}
-	return btrfs(block), nil
+	return Superblock{}, nil
 }
 
-// ext: Documentation/filesystems/ext4/super.rst. The features in use tell ext2, ext3
-// and ext4 apart.
-func ext(head []byte) Superblock {
+// extVersion tells ext2, ext3 and ext4 apart by the features in use. It returns
+// nothing for an external journal.
+func extVersion(b []byte) string {
 	const (
 		compatJournal       = 0x4
 		incompatJournalOnly = 0x8
 		incompatBeforeExt4  = 0x2 | 0x4 | 0x10 // filetype, recover, meta_bg
 		readOnlyBeforeExt4  = 0x1 | 0x2 | 0x4  // sparse_super, large_file, btree_dir
 	)
-	b := head[1024:]
-	if binary.LittleEndian.Uint16(b[0x38:]) != 0xef53 {
-		return Superblock{}
-	}
 	le := binary.LittleEndian
 	compat, incompat, readOnly := le.Uint32(b[0x5c:]), le.Uint32(b[0x60:]), le.Uint32(b[0x64:])
-	s := Superblock{Type: "ext2", UUID: uuid(b[0x68:]), Label: text(b[0x78:][:16])}
 	switch {
 	case incompat&incompatJournalOnly != 0:
-		return Superblock{} // the external journal of another device
+		return ""
 	case incompat&^incompatBeforeExt4 != 0, readOnly&^readOnlyBeforeExt4 != 0:
-		s.Type = "ext4"
+		return "ext4"
 	case compat&compatJournal != 0:
-		s.Type = "ext3"
+		return "ext3"
 	}
-	return s
-}
-
-// erofs: struct erofs_super_block (fs/erofs/erofs_fs.h).
-func erofs(head []byte) Superblock {
-	b := head[1024:]
-	if binary.LittleEndian.Uint32(b) != 0xe0f5e1e2 {
-		return Superblock{}
-	}
-	return Superblock{Type: "erofs", UUID: uuid(b[48:]), Label: text(b[64:][:16])}
-}
-
-// xfs: struct xfs_dsb (fs/xfs/libxfs/xfs_format.h).
-func xfs(head []byte) Superblock {
-	if !bytes.HasPrefix(head, []byte("XFSB")) {
-		return Superblock{}
-	}
-	return Superblock{Type: "xfs", UUID: uuid(head[32:]), Label: text(head[108:][:12])}
-}
-
-// squashfs: struct squashfs_super_block (fs/squashfs/squashfs_fs.h), which has
-// neither label nor UUID.
-func squashfs(head []byte) Superblock {
-	if !bytes.HasPrefix(head, []byte("hsqs")) {
-		return Superblock{}
-	}
-	return Superblock{Type: "squashfs"}
-}
-
-// btrfs: struct btrfs_super_block (include/uapi/linux/btrfs_tree.h).
-func btrfs(b []byte) Superblock {
-	if string(b[0x40:][:8]) != "_BHRfS_M" {
-		return Superblock{}
-	}
-	return Superblock{Type: "btrfs", UUID: uuid(b[0x20:]), Label: text(b[0x12b:][:256])}
+	return "ext2"
 }
 
 // read reads n bytes at an offset. Bytes behind the end of the device are zeros,
@@ -111,16 +90,13 @@ func read(r io.ReaderAt, offset int64, n int) ([]byte, error) {
 // uuid formats the first 16 bytes of b as in RFC 9562 section 4; all zeros mean
 // that there is no UUID.
 func uuid(b []byte) string {
-	b = b[:16]
-	if allZero(b) {
+	if allZero(b[:16]) {
 		return ""
 	}
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:16])
 }
 
-func allZero(b []byte) bool {
-	return len(bytes.TrimLeft(b, "\x00")) == 0
-}
+func allZero(b []byte) bool { return len(bytes.TrimLeft(b, "\x00")) == 0 }
 
 // text returns the text before the first zero byte.
 func text(b []byte) string {

@@ -1,7 +1,6 @@
 package blockdev
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
@@ -24,13 +23,9 @@ type Table struct {
 	partitions map[int]Partition
 }
 
-// Limits of a GPT. The UEFI specification (section 5.3.2) has entries of 128 bytes
-// or more, and partitioning programs make 128 of them. These limits allow for 2 MiB.
-const (
-	minEntrySize = 128
-	maxEntrySize = 4096
-	maxEntries   = 512
-)
+// Limits of a GPT, for 2 MiB of entries. The UEFI specification (section 5.3.2) has
+// entries of 128 bytes or more, and partitioning programs make 128 of them.
+const minEntrySize, maxEntrySize, maxEntries = 128, 4096, 512
 
 // ReadTable reads the partition table of a disk, whose logical blocks have
 // blockSize bytes. A disk without a table is no error, but has no partitions. A
@@ -99,22 +94,19 @@ func readGPT(r io.ReaderAt, blockSize int) (map[int]Partition, error) {
 	if count > maxEntries || entrySize < minEntrySize || entrySize > maxEntrySize || block > 1<<40 {
 		return nil, fmt.Errorf("the header has %d entries of %d bytes at block %d", count, entrySize, block)
 	}
-	length := int64(count) * int64(entrySize)
-	table := bufio.NewReader(io.NewSectionReader(r, int64(block)*int64(blockSize), length))
-	checksum := crc32.NewIEEE()
-	partitions := map[int]Partition{}
-	entry := make([]byte, entrySize)
-	for number := range int(count) {
-		if _, err := io.ReadFull(table, entry); err != nil {
-			return nil, fmt.Errorf("read entry %d: %w", number+1, err)
-		}
-		_, _ = checksum.Write(entry)
-		if kind := entry[:16]; !allZero(kind) {
-			partitions[number+1] = Partition{UUID: guid(entry[16:]), Label: utf16Text(entry[56:128])}
-		}
+	entries, err := read(r, int64(block)*int64(blockSize), int(count*entrySize))
+	if err != nil {
+		return nil, err
 	}
-	if checksum.Sum32() != le.Uint32(header[88:]) {
+	if crc32.ChecksumIEEE(entries) != le.Uint32(header[88:]) {
 		return nil, errors.New("the checksum of the entries is wrong")
+	}
+	partitions := map[int]Partition{}
+	for number := 1; len(entries) > 0; number++ {
+		if kind := entries[:16]; !allZero(kind) {
+			partitions[number] = Partition{UUID: guid(entries[16:]), Label: utf16Text(entries[56:128])}
+		}
+		entries = entries[entrySize:]
 	}
 	return partitions, nil
 }
@@ -129,9 +121,7 @@ func guid(b []byte) string {
 // utf16Text decodes little-endian UTF-16 up to the first zero.
 func utf16Text(b []byte) string {
 	units := make([]uint16, len(b)/2)
-	for i := range units {
-		units[i] = binary.LittleEndian.Uint16(b[2*i:])
-	}
+	_, _ = binary.Decode(b, binary.LittleEndian, units)
 	decoded, _, _ := strings.Cut(string(utf16.Decode(units)), "\x00")
 	return decoded
 }

@@ -1,7 +1,6 @@
 // Package built tells which version of the sources this program was built from,
-// and when these sources last changed. The linker sets that time
-// (scripts/initramfs.sh) rather than the time of the build, so that the same
-// sources always give the same program.
+// and when these last changed. It does not tell the time of the build, so that the
+// same sources always give the same program.
 package built
 
 import (
@@ -10,7 +9,7 @@ import (
 	"time"
 )
 
-// seconds is a Unix time in decimal. The linker's option -X can only set strings.
+// seconds is a Unix time in decimal. The linker's option -X sets it (scripts/initramfs.sh).
 var seconds string
 
 // Time returns when the sources last changed. It is zero if the build did not set it.

@@ -7,8 +7,6 @@
 package kmod
 
 import (
-	"bufio"
-	"io"
 	"path"
 	"strings"
 )
@@ -17,11 +15,6 @@ import (
 type Loader struct {
 	dir string // of the running kernel's modules
 	sys string // the mount point of sysfs
-	index
-}
-
-// index is depmod's index of a directory of modules.
-type index struct {
 	// files are the paths of a module and of the modules that it needs, by the
 	// module's name, in the order of modules.dep: each before those it needs.
 	files   map[string][]string
@@ -39,39 +32,25 @@ func moduleName(file string) string {
 // canonical returns the kernel's spelling of a module's name.
 func canonical(name string) string { return strings.ReplaceAll(name, "-", "_") }
 
-// readFiles reads modules.dep: lines "FILE: FILE...".
-func (x *index) readFiles(r io.Reader) error {
-	x.files = map[string][]string{}
-	s := bufio.NewScanner(r)
-	s.Buffer(nil, maxLine)
-	for s.Scan() {
-		if file, needs, ok := strings.Cut(s.Text(), ":"); ok {
-			x.files[moduleName(file)] = append([]string{file}, strings.Fields(needs)...)
-		}
+// addFiles reads a line "FILE: FILE..." of modules.dep.
+func (l *Loader) addFiles(line string) {
+	if file, needs, ok := strings.Cut(line, ":"); ok {
+		l.files[moduleName(file)] = append([]string{file}, strings.Fields(needs)...)
 	}
-	return s.Err()
 }
 
-// maxLine is the longest line of an index, in bytes. A module needs some dozens of
-// others at most.
-const maxLine = 1 << 20
-
-// readAliases reads modules.alias: lines "alias PATTERN MODULE", and comments.
-func (x *index) readAliases(r io.Reader) error {
-	s := bufio.NewScanner(r)
-	for s.Scan() {
-		if f := strings.Fields(s.Text()); len(f) == 3 && f[0] == "alias" {
-			x.aliases = append(x.aliases, alias{pattern: f[1], module: canonical(f[2])})
-		}
+// addAlias reads a line of modules.alias: "alias PATTERN MODULE", or a comment.
+func (l *Loader) addAlias(line string) {
+	if f := strings.Fields(line); len(f) == 3 && f[0] == "alias" {
+		l.aliases = append(l.aliases, alias{pattern: f[1], module: canonical(f[2])})
 	}
-	return s.Err()
 }
 
 // resolve returns the modules that have name as an alias, or else the module of
 // that name.
-func (x *index) resolve(name string) []string {
+func (l *Loader) resolve(name string) []string {
 	var modules []string
-	for _, a := range x.aliases {
+	for _, a := range l.aliases {
 		// Aliases have no slashes, so path.Match works like the kernel's matching.
 		if ok, err := path.Match(a.pattern, name); ok && err == nil {
 			modules = append(modules, a.module)

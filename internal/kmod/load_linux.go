@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,10 +23,10 @@ func Open(root, sys string) (*Loader, error) {
 	if err := unix.Uname(&uts); err != nil {
 		return nil, fmt.Errorf("uname: %w", err)
 	}
-	l := &Loader{dir: filepath.Join(root, "/lib/modules", unix.ByteSliceToString(uts.Release[:])), sys: sys}
-	err := l.readFile("modules.dep", l.readFiles)
+	l := &Loader{dir: filepath.Join(root, "/lib/modules", unix.ByteSliceToString(uts.Release[:])), sys: sys, files: map[string][]string{}}
+	err := l.readLines("modules.dep", l.addFiles)
 	if err == nil {
-		err = l.readFile("modules.alias", l.readAliases)
+		err = l.readLines("modules.alias", l.addAlias)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the index of the kernel's modules: %w", err)
@@ -35,13 +34,22 @@ func Open(root, sys string) (*Loader, error) {
 	return l, nil
 }
 
-func (l *Loader) readFile(name string, read func(io.Reader) error) error {
+// maxLine is the longest line of an index, in bytes: a module needs some dozens of others.
+const maxLine = 1 << 20
+
+// readLines calls each with every line of a file of depmod's index.
+func (l *Loader) readLines(name string, each func(line string)) error {
 	f, err := os.Open(filepath.Join(l.dir, name))
 	if err != nil {
 		return err
 	}
 	defer f.Close() //nolint:errcheck // only read from
-	if err := read(f); err != nil {
+	s := bufio.NewScanner(f)
+	s.Buffer(nil, maxLine)
+	for s.Scan() {
+		each(s.Text())
+	}
+	if err := s.Err(); err != nil {
 		return fmt.Errorf("%s: %w", f.Name(), err)
 	}
 	return nil
@@ -94,20 +102,12 @@ func (l *Loader) loaded(module string) bool {
 
 // builtIn reports whether the kernel has a module built in (modules.builtin lists
 // the files that those modules would have).
-func (l *Loader) builtIn(module string) bool {
-	found := false
-	err := l.readFile("modules.builtin", func(r io.Reader) error {
-		s := bufio.NewScanner(r)
-		for !found && s.Scan() {
-			found = moduleName(s.Text()) == module
-		}
-		return s.Err()
-	})
+func (l *Loader) builtIn(module string) (found bool) {
+	err := l.readLines("modules.builtin", func(file string) { found = found || moduleName(file) == module })
 	return err == nil && found
 }
 
-// insert loads a module's file. The kernel decompresses the file, if it has
-// CONFIG_MODULE_DECOMPRESS. If another thread is loading the module, the kernel
+// insert loads a module's file. If another thread is loading the module, the kernel
 // waits for that and returns EEXIST.
 func insert(file string) error {
 	f, err := os.Open(file)

@@ -2,9 +2,11 @@ package config
 
 import (
 	"errors"
+	"fmt"
+	"slices"
+	"strconv"
 	"strings"
-
-	"github.com/arcinit/arcinit/internal/notify"
+	"time"
 )
 
 // CommandLine is the kernel's command line, split into its parameters.
@@ -50,24 +52,14 @@ func unquote(s string) string {
 	return strings.TrimSuffix(s[1:], `"`)
 }
 
-// Lookup returns the value of the last parameter with that key: to the kernel,
-// too, the last one counts.
+// Lookup returns the value of the last parameter with that key, as the kernel does.
 func (l CommandLine) Lookup(key string) (value string, ok bool) {
-	for _, p := range l {
+	for _, p := range slices.Backward(l) {
 		if p.Key == key {
-			value, ok = p.Value, true
+			return p.Value, true
 		}
 	}
-	return value, ok
-}
-
-// file returns the path of the host's configuration file, and whether the command
-// line names that file (arcbox.config=), so that it must exist.
-func (l CommandLine) file() (path string, named bool) {
-	if v, ok := l.Lookup("arcbox.config"); ok && checkPath(v) == nil {
-		return v, true
-	}
-	return DefaultFile, false
+	return "", false
 }
 
 // Config returns the configuration of the command line alone, for the time before
@@ -82,33 +74,67 @@ func (l CommandLine) Config() Config {
 // leaves c as it was. The error joins one for each wrong value and unknown key.
 func (c *Config) mergeCommandLine(l CommandLine) error {
 	refused := refusals{source: "kernel command line"}
+	settings := c.settings(&file{})
 	for _, p := range l {
-		if !strings.HasPrefix(p.Key, "arcbox.") {
-			continue
-		}
-		var err error
-		switch p.Key {
-		case "arcbox.config":
-			file, _ := l.file()
-			err = take(&file, &p.Value, checked(checkPath))
-		case "arcbox.hostname":
-			err = take(&c.Hostname, &p.Value, checked(CheckHostname))
-		case "arcbox.agent":
-			err = take(&c.Agent, &p.Value, checked(checkPath))
-		case "arcbox.log":
-			err = take(&c.Log, &p.Value, parseLevel)
-		case "arcbox.notify":
-			err = take(&c.Notify, &p.Value, notify.Parse)
-		case "arcbox.primary":
-			err = take(&c.Primary, &p.Value, checked(checkNIC))
-		case "arcbox.bridge":
-			err = take(&c.Bridge, &p.Value, checked(checkNIC))
-		case "arcbox.debug_console":
+		if p.Key == "arcbox.debug_console" {
 			c.DebugConsole = p.Flag || p.Value == "1" || p.Value == "true"
-		default:
+		} else if i := slices.IndexFunc(settings, func(s setting) bool { return s.parameter == p.Key }); i >= 0 {
+			refused.add(p.Key, settings[i].set(p.Value))
+		} else if strings.HasPrefix(p.Key, "arcbox.") {
 			refused.ignore(p.Key, errors.New("unknown key"))
 		}
-		refused.add(p.Key, err)
 	}
 	return errors.Join(refused.errs...)
+}
+
+// Root is the root file system that the kernel command line asks for, in the kernel's
+// own parameters (Documentation/admin-guide/kernel-parameters.rst).
+type Root struct {
+	Device   string        // root=; if empty, the initramfs is the root
+	Types    []string      // the file systems to try (rootfstype=); if none, the superblock decides
+	Options  string        // the file system's mount options (rootflags=)
+	Writable bool          // rw, as opposed to ro, the default
+	Wait     time.Duration // how long to wait for the device (rootwait, rootwait=SECONDS)
+}
+
+// WaitForever is the Root.Wait of a rootwait without a number.
+const WaitForever time.Duration = -1
+
+// DefaultRootWait is Root.Wait without rootwait: disk drivers may still be loading.
+const DefaultRootWait = 10 * time.Second
+
+// Root returns the root that the command line asks for. It is usable whatever the
+// error, which joins one error for each wrong value.
+func (l CommandLine) Root() (Root, error) {
+	r := Root{Wait: DefaultRootWait}
+	refused := refusals{source: "kernel command line"}
+	for _, p := range l {
+		switch p.Key {
+		case "root":
+			r.Device = p.Value
+		case "rootfstype":
+			r.Types = strings.FieldsFunc(p.Value, func(c rune) bool { return c == ',' })
+		case "rootflags":
+			r.Options = p.Value
+		case "ro", "rw":
+			if p.Flag {
+				r.Writable = p.Key == "rw"
+			}
+		case "rootwait":
+			if p.Flag {
+				r.Wait = WaitForever
+			} else {
+				refused.add(p.Key, parsed(&r.Wait, parseRootWait)(p.Value))
+			}
+		}
+	}
+	return r, errors.Join(refused.errs...)
+}
+
+func parseRootWait(v string) (time.Duration, error) {
+	seconds, err := strconv.ParseUint(v, 10, 31)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a number of seconds", v)
+	}
+	return time.Duration(seconds) * time.Second, nil
 }

@@ -8,12 +8,12 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/arcinit/arcinit/internal/binfmt"
@@ -23,38 +23,23 @@ import (
 // Config is what a host can configure. The kernel command line overrides
 // arcinit.toml, which overrides the defaults.
 type Config struct {
-	// Hostname replaces the kernel's host name, unless it is empty.
-	Hostname string
-	// Log is the lowest level that is logged.
-	Log slog.Level
-	// Agent is the path of the agent's program.
-	Agent string
-	// DebugConsole asks for a root shell on the console.
-	DebugConsole bool
-	// Nameservers are the servers in /etc/resolv.conf.
-	Nameservers []netip.Addr
+	file         string       // the configuration file, if the command line names one
+	Hostname     string       // replaces the kernel's host name, unless it is empty
+	Log          slog.Level   // the lowest level that is logged
+	Agent        string       // the path of the agent's program
+	DebugConsole bool         // asks for a root shell on the console
+	Nameservers  []netip.Addr // the servers in /etc/resolv.conf
 	Network
-	// DockerDaemon is merged into /etc/docker/daemon.json.
-	DockerDaemon map[string]any
-	// Sysctls are kernel parameters to set, by path below /proc/sys.
-	Sysctls map[string]string
-	// Grace is how long services have to end at shutdown.
-	Grace time.Duration
-	// WithoutPowerOff is what to do where the kernel cannot power off: reboot or
-	// halt.
-	WithoutPowerOff string
-	// Notify is where the host listens for the guest's state; the zero Address
-	// is nowhere.
-	Notify notify.Address
-	// Services run beside the agent, in the order of their start.
-	Services []Service
-	// Handlers are interpreters of foreign programs, beside those that arcinit
-	// registers itself.
-	Handlers []*binfmt.Handler
+	DockerDaemon    map[string]any    // merged into /etc/docker/daemon.json
+	Sysctls         map[string]string // kernel parameters to set, by path below /proc/sys
+	Grace           time.Duration     // how long services have to end at shutdown
+	WithoutPowerOff string            // what to do where the kernel cannot power off: reboot or halt
+	Notify          notify.Address    // where the host listens for the guest's state
+	Services        []Service         // run beside the agent, in the order of their start
+	Handlers        []*binfmt.Handler // interpreters of foreign programs, beside arcinit's own
 }
 
-// DefaultFile is the host's configuration file, unless the command line names
-// another.
+// DefaultFile is the host's configuration file, unless the command line names another.
 const DefaultFile = "/arcbox/etc/arcinit.toml"
 
 // Default returns the configuration of a host that configures nothing.
@@ -63,6 +48,7 @@ func Default() Config {
 		Log:         slog.LevelInfo,
 		Agent:       "/arcbox/bin/arcbox-agent",
 		Nameservers: []netip.Addr{netip.MustParseAddr("127.0.0.1")},
+		Sysctls:     map[string]string{},
 		Grace:       25 * time.Second,
 		// Most VMMs end at a guest's reboot, and do not notice a halt.
 		WithoutPowerOff: "reboot",
@@ -75,17 +61,62 @@ func Default() Config {
 // the error, which joins one error for each refused value.
 func Load(cmdline CommandLine, readFile func(string) ([]byte, error)) (Config, error) {
 	c := Default()
-	path, named := cmdline.file()
+	named := cmdline.Config().file
+	path := cmp.Or(named, DefaultFile)
 	text, err := readFile(path)
 	switch {
 	case err == nil:
 		err = c.mergeFile(path, string(text))
-	case errors.Is(err, fs.ErrNotExist) && !named:
+	case errors.Is(err, fs.ErrNotExist) && named == "":
 		err = nil
 	default:
 		err = fmt.Errorf("cannot read the configuration file; using the defaults: %w", err)
 	}
 	return c, errors.Join(err, c.mergeCommandLine(cmdline))
+}
+
+// setting is a value that a string configures.
+type setting struct {
+	key       string             // in arcinit.toml; empty if the file cannot set the value
+	text      *string            // in the file; nil if the file does not set the value
+	parameter string             // of the command line; empty if it cannot set the value
+	set       func(string) error // parses a string into the Config
+}
+
+// settings returns what strings configure, with the strings of a file.
+func (c *Config) settings(f *file) []setting {
+	return []setting{
+		{"", nil, "arcbox.config", checked(&c.file, checkPath)},
+		{"hostname", f.Hostname, "arcbox.hostname", checked(&c.Hostname, CheckHostname)},
+		{"log", f.Log, "arcbox.log", parsed(&c.Log, parseLevel)},
+		{"agent.path", f.Agent.Path, "arcbox.agent", checked(&c.Agent, checkPath)},
+		{"", nil, "arcbox.notify", parsed(&c.Notify, notify.Parse)},
+		{"network.primary", f.Network.Primary, "arcbox.primary", checked(&c.Primary, checkNIC)},
+		{"network.bridge", f.Network.Bridge, "arcbox.bridge", checked(&c.Bridge, checkNIC)},
+		{"shutdown.grace", f.Shutdown.Grace, "", parsed(&c.Grace, parseGrace)},
+		{"shutdown.without_poweroff", f.Shutdown.WithoutPowerOff, "", checked(&c.WithoutPowerOff, oneOf("reboot", "halt"))},
+	}
+}
+
+// parsed returns a function that parses what a source has into value. If that is
+// wrong, the function leaves value alone, and its error says which value is used.
+func parsed[S, T any](value *T, parse func(S) (T, error)) func(S) error {
+	return func(s S) error {
+		v, err := parse(s)
+		if err == nil {
+			*value = v
+			return nil
+		}
+		if used := fmt.Sprint(*value); used != "" {
+			return fmt.Errorf("%w; using %s", err, used)
+		}
+		return fmt.Errorf("%w; ignored", err)
+	}
+}
+
+// checked is parsed for a string that is used as it is.
+func checked(value *string, check func(string) error) func(string) error {
+	return parsed(value, func(s string) (string, error) { return s, check(s) })
 }
 
 // refusals collects an error for each refused value of a source.
@@ -101,74 +132,14 @@ func (r *refusals) add(key string, err error) {
 	}
 }
 
-// ignore records that a key, or an entry of a list, is ignored.
-func (r *refusals) ignore(key string, err error) { r.add(key, fmt.Errorf("%w; ignored", err)) }
+// ignore records that a key is ignored, if err says why.
+func (r *refusals) ignore(key string, err error) {
+	if err != nil {
+		r.add(key, fmt.Errorf("%w; ignored", err))
+	}
+}
 
 // entry is the key of a list's entry, which has an index from 0 and a name.
 func entry(list string, index int, name string) string {
 	return fmt.Sprintf("%s %d (%s)", list, index+1, name)
-}
-
-// take parses text into value. It leaves value alone if there is no text or the
-// text is wrong, and then says which value is used.
-func take[T any](value *T, text *string, parse func(string) (T, error)) error {
-	if text == nil {
-		return nil
-	}
-	v, err := parse(*text)
-	if err == nil {
-		*value = v
-		return nil
-	}
-	if used := fmt.Sprint(*value); used != "" {
-		return fmt.Errorf("%w; using %s", err, used)
-	}
-	return fmt.Errorf("%w; ignored", err)
-}
-
-// checked makes a parser of a check.
-func checked(check func(string) error) func(string) (string, error) {
-	return func(v string) (string, error) { return v, check(v) }
-}
-
-// FallbackHostname is the name of a guest that got none from the kernel or the
-// host.
-const FallbackHostname = "arcbox"
-
-// CheckHostname reports why name cannot be a host name (RFC 1123 section 2.1:
-// letters, digits and inner hyphens, in labels of at most 63; Linux takes 64
-// bytes in all).
-func CheckHostname(name string) error {
-	if len(name) > 64 {
-		return fmt.Errorf("host name %q: longer than 64 bytes", name)
-	}
-	for label := range strings.SplitSeq(name, ".") {
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
-			return fmt.Errorf("host name %q: a label is empty, longer than 63 bytes, or has a hyphen at its end", name)
-		}
-		if strings.Trim(label, letters+digits+"-") != "" {
-			return fmt.Errorf("host name %q: only letters, digits and hyphens are allowed", name)
-		}
-	}
-	return nil
-}
-
-const (
-	letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-	digits  = "0123456789"
-)
-
-// checkPath reports why p cannot be the path of a file in the guest.
-func checkPath(p string) error {
-	if !strings.HasPrefix(p, "/") {
-		return fmt.Errorf("%q is not an absolute path", p)
-	}
-	return nil
-}
-
-func parseLevel(s string) (level slog.Level, err error) {
-	if level.UnmarshalText([]byte(s)) != nil {
-		err = fmt.Errorf("log level %q is not debug, info, warn or error", s)
-	}
-	return level, err
 }

@@ -90,12 +90,12 @@ func TestLoad(t *testing.T) {
 			name:    "file of another place",
 			cmdline: "arcbox.config=/cfg.toml",
 			files:   files{"/cfg.toml": "[docker.daemon]\ndebug = true\n", DefaultFile: "hostname = \"no\""},
-			want:    func(c *Config) { c.DockerDaemon = map[string]any{"debug": true} },
+			want:    func(c *Config) { c.file, c.DockerDaemon = "/cfg.toml", map[string]any{"debug": true} },
 		},
 		{
 			name:    "named file missing",
 			cmdline: "arcbox.config=/cfg.toml",
-			want:    func(*Config) {},
+			want:    func(c *Config) { c.file = "/cfg.toml" },
 			errs:    []string{"/cfg.toml"},
 		},
 		{

@@ -3,21 +3,26 @@ package config
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/BurntSushi/toml"
+	"github.com/arcinit/arcinit/internal/binfmt"
 )
 
 // file is arcinit.toml. A key that is absent has a nil pointer.
 type file struct {
-	Hostname *string
-	Log      *string
-	Agent    struct{ Path *string }
-	DNS      struct{ Nameservers []string }
-	Network  networkFile
+	Hostname, Log *string
+	Agent         struct{ Path *string }
+	DNS           struct{ Nameservers []string }
+	Network       struct {
+		Network         // what needs no check
+		Primary, Bridge *string
+		NIC             []struct {
+			NIC
+			Address *string
+		}
+	}
 	Docker   struct{ Daemon map[string]any }
 	Sysctl   map[string]any
 	Shutdown struct {
@@ -25,7 +30,10 @@ type file struct {
 		WithoutPowerOff *string `toml:"without_poweroff"`
 	}
 	Service []Service
-	Binfmt  []binfmtFile
+	Binfmt  []struct {
+		binfmt.Handler
+		Magic, Mask string // spelled as for the kernel, with \xHH for a byte
+	}
 }
 
 // mergeFile sets what the text of the configuration file path configures. A file
@@ -43,19 +51,23 @@ func (c *Config) mergeFile(path, text string) error {
 			refused.ignore(name, errors.New("unknown key"))
 		}
 	}
-	refused.add("hostname", take(&c.Hostname, f.Hostname, checked(CheckHostname)))
-	refused.add("log", take(&c.Log, f.Log, parseLevel))
-	refused.add("agent.path", take(&c.Agent, f.Agent.Path, checked(checkPath)))
-	refused.add("shutdown.grace", take(&c.Grace, f.Shutdown.Grace, parseGrace))
-	refused.add("shutdown.without_poweroff", take(&c.WithoutPowerOff, f.Shutdown.WithoutPowerOff, checked(checkPowerOff)))
-	if f.DNS.Nameservers != nil {
-		c.setNameservers(f.DNS.Nameservers, &refused)
+	c.Network, c.DockerDaemon = f.Network.Network, f.Docker.Daemon
+	for _, s := range c.settings(&f) {
+		if s.text != nil {
+			refused.add(s.key, s.set(*s.text))
+		}
 	}
-	c.setNetwork(f.Network, &refused)
+	if f.DNS.Nameservers != nil {
+		refused.add("dns.nameservers", parsed(&c.Nameservers, parseNameservers)(f.DNS.Nameservers))
+	}
+	for i, e := range f.Network.NIC {
+		refused.ignore(entry("network.nic", i, e.NIC.NIC), c.addNIC(e.NIC, e.Address))
+	}
 	c.setServices(f.Service, &refused)
-	c.setHandlers(f.Binfmt, &refused)
+	for i, e := range f.Binfmt {
+		refused.ignore(entry("binfmt", i, e.Name), c.addHandler(e.Handler, e.Magic, e.Mask))
+	}
 	c.setSysctls("", f.Sysctl, &refused)
-	c.DockerDaemon = f.Docker.Daemon
 	return errors.Join(refused.errs...)
 }
 
@@ -66,37 +78,23 @@ func CheckFile(path string, text []byte) error {
 	return c.mergeFile(path, string(text))
 }
 
-func (c *Config) setNameservers(values []string, refused *refusals) {
-	addrs := make([]netip.Addr, len(values))
-	err := errors.New("the list is empty")
-	for i, v := range values {
-		if addrs[i], err = netip.ParseAddr(v); err != nil {
-			err = fmt.Errorf("%q is not an IP address", v)
-			break
-		}
+// addHandler adds the handler h with this magic and mask, unless it is invalid or
+// its name is taken.
+func (c *Config) addHandler(h binfmt.Handler, magic, mask string) (err error) {
+	if h.Magic, err = binfmt.Unescape(magic); err != nil {
+		return err
 	}
-	if err != nil {
-		refused.add("dns.nameservers", fmt.Errorf("%w; using %v", err, c.Nameservers))
-		return
+	if h.Mask, err = binfmt.Unescape(mask); err != nil {
+		return err
 	}
-	c.Nameservers = addrs
-}
-
-func parseGrace(v string) (time.Duration, error) {
-	d, err := time.ParseDuration(v)
-	if err != nil || d < 0 {
-		return 0, fmt.Errorf("%q is not a duration such as \"25s\"", v)
+	taken := slices.ContainsFunc(c.Handlers, func(other *binfmt.Handler) bool { return other.Name == h.Name })
+	if taken || h.Name == "rosetta" || h.Name == "FEX-x86_64" { // arcinit registers these two
+		return errors.New("another handler has this name")
 	}
-	return d, nil
-}
-
-func checkPowerOff(v string) error { return checkWord(v, "reboot", "halt") }
-
-// checkWord reports that v is none of the words.
-func checkWord(v string, words ...string) error {
-	if !slices.Contains(words, v) {
-		return fmt.Errorf("%q is not one of %s", v, strings.Join(words, ", "))
+	if err := h.Check(); err != nil {
+		return err
 	}
+	c.Handlers = append(c.Handlers, &h)
 	return nil
 }
 

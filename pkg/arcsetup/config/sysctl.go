@@ -3,40 +3,26 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
 )
 
-// heldSysctls are the kernel parameters that the set-up sets itself, or that
-// would undo what it sets: conf/all/forwarding is another name of ip_forward.
-func heldSysctls() []string {
-	return []string{"fs/nr_open", "kernel/hostname", "kernel/modprobe", "net/ipv4/ip_forward", "net/ipv4/conf/all/forwarding"}
-}
-
-// setSysctls adds the kernel parameters of a table of arcinit.toml, which is for
-// those below prefix: [sysctl], or a table in it, since vm.swappiness is a table
-// vm with a key in it to TOML.
+// setSysctls adds the kernel parameters of a table of arcinit.toml: [sysctl], or a
+// table in it for the parameters below prefix. To TOML, vm.swappiness is a key in a
+// table vm.
 func (c *Config) setSysctls(prefix string, table map[string]any, refused *refusals) {
 	for _, key := range slices.Sorted(maps.Keys(table)) {
 		path := prefix + sysctlPath(key)
 		if inner, ok := table[key].(map[string]any); ok {
 			c.setSysctls(path+"/", inner, refused)
-			continue
-		}
-		value, err := sysctlValue(table[key])
-		if err == nil {
-			err = checkSysctl(path)
-		}
-		if err != nil {
+		} else if value, err := sysctlValue(path, table[key]); err != nil {
 			refused.ignore("sysctl: "+path, err)
-			continue
+		} else {
+			c.Sysctls[path] = value
 		}
-		if c.Sysctls == nil {
-			c.Sysctls = map[string]string{}
-		}
-		c.Sysctls[path] = value
 	}
 }
 
@@ -51,20 +37,17 @@ func sysctlPath(key string) string {
 	return strings.NewReplacer(".", "/", "/", ".").Replace(key)
 }
 
-func checkSysctl(path string) error {
-	for part := range strings.SplitSeq(path, "/") {
-		if part == "" || part == "." || part == ".." {
-			return errors.New("not the name of a kernel parameter")
-		}
+// sysctlValue returns a value in the form that the kernel reads.
+func sysctlValue(path string, value any) (string, error) {
+	if !fs.ValidPath(path) {
+		return "", errors.New("not the name of a kernel parameter")
 	}
-	if slices.Contains(heldSysctls(), path) {
-		return errors.New("the set-up needs its own value of this parameter")
+	switch path {
+	// The last is another name of ip_forward.
+	case "fs/nr_open", "kernel/hostname", "kernel/modprobe", "net/ipv4/ip_forward", "net/ipv4/conf/all/forwarding":
+		return "", errors.New("the set-up needs its own value of this parameter")
 	}
-	return nil
-}
-
-func sysctlValue(v any) (string, error) {
-	switch v := v.(type) {
+	switch v := value.(type) {
 	case int64:
 		return strconv.FormatInt(v, 10), nil
 	case string:
@@ -73,5 +56,5 @@ func sysctlValue(v any) (string, error) {
 		}
 		return v, nil
 	}
-	return "", fmt.Errorf("%v is neither a whole number nor a string", v)
+	return "", fmt.Errorf("%v is neither a whole number nor a string", value)
 }

@@ -13,11 +13,10 @@ import (
 // VMM's configuration file.
 const VMMConfigKey = "ARCBOX_VMM_CONFIG"
 
-// vmmDefaultFile is read if VMMConfigKey names no file with a subnet.
-const vmmDefaultFile = "/etc/arcbox/vmm.toml"
-
-// defaultSandboxSubnet is the sandbox subnet if no file has one.
-const defaultSandboxSubnet = "172.20.0.0/16"
+const (
+	vmmDefaultFile       = "/etc/arcbox/vmm.toml" // read if VMMConfigKey names no file with a subnet
+	defaultSandboxSubnet = "172.20.0.0/16"        // used if no file has a subnet
+)
 
 // SandboxSubnet returns the sandbox subnet: `network.cidr` of the file named
 // (empty for none), else of /etc/arcbox/vmm.toml, else the default. The prefix is
@@ -25,12 +24,12 @@ const defaultSandboxSubnet = "172.20.0.0/16"
 // used. The other keys of those files are the VMM's.
 func SandboxSubnet(named string, readFile func(string) ([]byte, error)) (subnet netip.Prefix, err error) {
 	var errs []error
-	for i, path := range []string{named, vmmDefaultFile} {
+	for _, path := range []string{named, vmmDefaultFile} {
 		if path == "" || subnet.IsValid() {
 			continue
 		}
 		subnet, err = readSubnet(path, readFile)
-		if err != nil && (i == 0 || !errors.Is(err, fs.ErrNotExist)) {
+		if err != nil && (path == named || !errors.Is(err, fs.ErrNotExist)) {
 			errs = append(errs, err)
 		}
 	}

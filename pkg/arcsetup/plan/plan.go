@@ -35,17 +35,16 @@ type Step struct {
 	Run   Func
 }
 
-// severity is how bad an error of a step is, mildest first.
+// severity is how bad an error of a step is, mildest first. 0 is no error.
 type severity int
 
 const (
-	none severity = iota
-	warning
+	warning severity = iota + 1
 	absence
 	failure
 )
 
-// marked is an error that Absent or Fallback has marked.
+// marked is an error with a severity of its own. Others are failures.
 type marked struct {
 	error
 	severity severity
@@ -61,47 +60,53 @@ func Absent(err error) error { return marked{err, absence} }
 // if there were no error, and the reason is logged as a warning.
 func Fallback(err error) error { return marked{err, warning} }
 
-// severityOf returns how bad err is: for joined errors, the worst among them. An
-// unmarked error is a failure.
-func severityOf(err error) severity {
+// split returns the errors that err joins, each with its severity.
+func split(err error) (parts []marked) {
 	switch e := err.(type) {
 	case nil:
-		return none
 	case marked:
-		return e.severity
-	case interface{ Unwrap() []error }:
-		worst := none
-		for _, part := range e.Unwrap() {
-			worst = max(worst, severityOf(part))
+		for _, part := range split(e.error) {
+			parts = append(parts, marked{part.error, e.severity})
 		}
-		return worst
-	case interface{ Unwrap() error }:
-		if inner := e.Unwrap(); inner != nil {
-			return severityOf(inner)
+	case interface{ Unwrap() []error }:
+		for _, part := range e.Unwrap() {
+			parts = append(parts, split(part)...)
+		}
+	default:
+		parts = []marked{{err, failure}}
+		if inner := errors.Unwrap(err); inner != nil {
+			parts[0].severity = severityOf(inner)
 		}
 	}
-	return failure
+	return parts
+}
+
+// severityOf returns how bad err is: for joined errors, the worst among them.
+func severityOf(err error) (worst severity) {
+	for _, part := range split(err) {
+		worst = max(worst, part.severity)
+	}
+	return worst
 }
 
 // Check reports what is wrong with the plan: a name used twice, a missing
-// function, or a need that is not the name of an earlier step. Needs may only
-// point back, so that the plan reads from top to bottom and cannot have cycles.
+// function, or a need that is not an earlier step. Needs only point back, so a
+// plan reads from top to bottom and has no cycles.
 func Check(steps []Step) error {
 	var errs []error
-	seen := map[string]bool{}
-	for _, s := range steps {
-		if seen[s.Name] {
+	for i, s := range steps {
+		earlier := Names(steps[:i])
+		if slices.Contains(earlier, s.Name) {
 			errs = append(errs, fmt.Errorf("two steps have the name %q", s.Name))
 		}
 		if s.Run == nil {
 			errs = append(errs, fmt.Errorf("step %q has no function", s.Name))
 		}
 		for _, need := range s.Needs {
-			if !seen[need] {
+			if !slices.Contains(earlier, need) {
 				errs = append(errs, fmt.Errorf("step %q needs %q, which is not an earlier step", s.Name, need))
 			}
 		}
-		seen[s.Name] = true
 	}
 	return errors.Join(errs...)
 }
@@ -129,9 +134,9 @@ func Insert(steps []Step, before string, more ...Step) []Step {
 // that step stays as it is.
 func AddNeed(steps []Step, name, need string) []Step {
 	steps = slices.Clone(steps)
-	for i := range steps {
-		if s := &steps[i]; s.Name == name {
-			s.Needs = append(slices.Clone(s.Needs), need)
+	for i, s := range steps {
+		if s.Name == name {
+			steps[i].Needs = slices.Concat(s.Needs, []string{need})
 		}
 	}
 	return steps
@@ -140,25 +145,24 @@ func AddNeed(steps []Step, name, need string) []Step {
 // Without returns the plan without the named steps. A step that needed one of
 // them needs what the removed step needed instead.
 func Without(steps []Step, names ...string) []Step {
-	inherited := map[string][]string{}
+	removed := map[string][]string{} // what each removed step needed
 	var kept []Step
 	for _, s := range steps {
 		var needs []string
 		for _, need := range s.Needs {
-			if slices.Contains(names, need) {
-				needs = append(needs, inherited[need]...)
+			if inherited, ok := removed[need]; ok {
+				needs = append(needs, inherited...)
 			} else {
 				needs = append(needs, need)
 			}
 		}
 		slices.Sort(needs)
-		needs = slices.Compact(needs)
+		s.Needs = slices.Compact(needs)
 		if slices.Contains(names, s.Name) {
-			inherited[s.Name] = needs
-			continue
+			removed[s.Name] = s.Needs
+		} else {
+			kept = append(kept, s)
 		}
-		s.Needs = needs
-		kept = append(kept, s)
 	}
 	return kept
 }

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"cmp"
 	"context"
 	"log/slog"
 	"runtime"
@@ -21,22 +20,19 @@ type Result struct {
 	// Start and End are times since the kernel's boot, in nanoseconds.
 	Start time.Duration `json:"start_ns"`
 	End   time.Duration `json:"end_ns"`
-	// Error is why the step failed, is unavailable, or used a fallback.
-	Error string `json:"error,omitempty"`
-	// Err is the error itself; it is nil in a Result that was read from JSON.
-	Err error `json:"-"`
+	Error string        `json:"error,omitempty"` // why the step failed, is unavailable, or used a fallback
+	Err   error         `json:"-"`               // the error itself; nil in a Result that was read from JSON
 }
 
 // Runner runs plans and keeps the results.
 type Runner struct {
-	// Uptime returns the time since the kernel's boot.
-	Uptime func() time.Duration
+	Uptime func() time.Duration // returns the time since the kernel's boot
 	// Log gets a line for each step that ends, or for each of its errors: a
 	// failure at error level, a fallback as a warning, a change at info level,
 	// the rest at debug level.
 	Log *slog.Logger
 
-	mu      sync.Mutex // guards results, and the ready steps of each run
+	mu      sync.Mutex // guards results, and the run in progress
 	results []Result
 }
 
@@ -45,90 +41,83 @@ type Runner struct {
 // at the same time, the first in the plan begins first. A need that is not an
 // earlier step is ignored with a warning, so that a wrong plan still boots.
 func (r *Runner) Run(steps []Step) {
-	run := &run{Runner: r, ended: make(chan Result, len(steps))}
-	byName := make(map[string]*pending, len(steps))
+	run := run{Runner: r, steps: steps, waits: make([]int, len(steps)), followers: make([][]int, len(steps))}
+	index := make(map[string]int, len(steps))
 	for i, s := range steps {
-		p := &pending{Step: s, place: i}
 		for _, need := range s.Needs {
-			if needed, ok := byName[need]; ok {
-				needed.followers = append(needed.followers, p)
-				p.needs++
+			if needed, ok := index[need]; ok {
+				run.followers[needed] = append(run.followers[needed], i)
+				run.waits[i]++
 			} else {
 				r.Log.Warn("ignored a need that is not an earlier step", "step", s.Name, "need", need)
 			}
 		}
-		byName[s.Name] = p
-		if p.needs == 0 {
-			run.ready = append(run.ready, p)
+		index[s.Name] = i
+		if run.waits[i] == 0 {
+			run.ready = append(run.ready, i)
 		}
 	}
 	run.start(len(run.ready))
-	for range steps {
-		res := <-run.ended
-		// Steps go first: on one processor, writing a log line takes as long as
-		// a short step.
-		runtime.Gosched()
-		r.log(res)
-	}
+	run.running.Wait()
 }
 
-// run is one run of a plan.
+// run is one run of a plan. It knows steps by their index in the plan.
 type run struct {
 	*Runner
-	// ready are the steps that can begin, in the plan's order. Each has a
-	// goroutine that is about to take a step: always the first, since the
-	// scheduler may run those goroutines in any order.
-	ready []*pending
-	ended chan Result // has room for all results
-}
-
-// pending is a step that has not ended.
-type pending struct {
-	Step
-	place     int        // in the plan
-	needs     int        // how many of the needed steps have not ended
-	followers []*pending // the steps that need this one
+	steps     []Step
+	waits     []int   // how many of the steps that each step needs have not ended
+	followers [][]int // the steps that need each step
+	// ready are the steps that can begin, in order. Each has a goroutine that is
+	// about to take a step: always the first, since the scheduler may run those
+	// goroutines in any order.
+	ready   []int
+	running sync.WaitGroup
 }
 
 // start starts a goroutine for each of n steps that became ready.
 func (r *run) start(n int) {
+	r.running.Add(n)
 	for range n {
 		guarded.Go(r.Log, "step", func() {
-			p := r.next()
-			res := r.step(p.Step)
-			r.start(r.end(p, res))
-			r.ended <- res
+			defer r.running.Done()
+			i := r.next()
+			res := r.step(r.steps[i])
+			r.start(r.end(i, res))
+			// Steps go first: on one processor, writing a log line takes as long
+			// as a short step.
+			runtime.Gosched()
+			r.log(res)
 		})
 	}
 }
 
 // next takes the first of the ready steps.
-func (r *run) next() *pending {
+func (r *run) next() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p := r.ready[0]
+	first := r.ready[0]
 	r.ready = r.ready[1:]
-	return p
+	return first
 }
 
-// end keeps the result of p and returns how many steps it has made ready.
-func (r *run) end(p *pending, res Result) (n int) {
+// end keeps the result of step i and returns how many steps it has made ready.
+func (r *run) end(i int, res Result) (n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.results = append(r.results, res)
-	for _, f := range p.followers {
-		if f.needs--; f.needs == 0 {
+	for _, f := range r.followers[i] {
+		if r.waits[f]--; r.waits[f] == 0 {
 			r.ready = append(r.ready, f)
 			n++
 		}
 	}
-	slices.SortFunc(r.ready, func(a, b *pending) int { return cmp.Compare(a.place, b.place) })
+	slices.Sort(r.ready)
 	return n
 }
 
 // step runs one step. A panic, in the step or in the clock, is a failure.
 func (r *Runner) step(s Step) Result {
-	res := Result{Step: s.Name, Doc: s.Doc, Needs: s.Needs}
+	res := Result{Step: s.Name, Doc: s.Doc, Needs: s.Needs, Outcome: Already}
 	changed := false
 	res.Err = guarded.Call(s.Name, func() (err error) {
 		res.Start = r.Uptime()
@@ -146,14 +135,12 @@ func (r *Runner) step(s Step) Result {
 		res.Outcome = Unavailable
 	case changed:
 		res.Outcome = OK
-	default:
-		res.Outcome = Already
 	}
 	return res
 }
 
-// log logs how a step ended, in one line for each of its errors so that no line
-// is too long for the kernel log.
+// log logs how a step ended: a line for each of its errors, so that no line is too
+// long for the kernel log.
 func (r *Runner) log(res Result) {
 	level, event := slog.LevelDebug, "step ended"
 	switch {
@@ -168,26 +155,9 @@ func (r *Runner) log(res Result) {
 	if res.Err == nil {
 		r.Log.Log(context.Background(), level, event, attrs...)
 	}
-	for _, err := range split(res.Err) {
-		r.Log.Log(context.Background(), level, event, append(attrs, "err", err)...)
+	for _, part := range split(res.Err) {
+		r.Log.Log(context.Background(), level, event, append(attrs, "err", part.error)...)
 	}
-}
-
-// split returns the errors that err joins.
-func split(err error) []error {
-	switch e := err.(type) {
-	case nil:
-		return nil
-	case marked:
-		return split(e.error)
-	case interface{ Unwrap() []error }:
-		var all []error
-		for _, part := range e.Unwrap() {
-			all = append(all, split(part)...)
-		}
-		return all
-	}
-	return []error{err}
 }
 
 // Results returns the results of the steps that have ended so far, in the order
