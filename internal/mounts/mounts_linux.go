@@ -34,18 +34,23 @@ const Guarded = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 const permissionFlags = unix.MS_RDONLY | Guarded
 
 // Mount mounts m, unless it is mounted. An existing mount, such as one by u-root's
-// init, gets m's permission flags and mode.
+// init, gets m's flags and mode, if m has any. The mount point is made last: a
+// read-only root may lack it, which does not matter if there is nothing to mount.
 func (m Point) Mount(root string) (changed bool, err error) {
 	path, flags, mounted, err := m.Find(root)
 	if err != nil {
 		return false, err
 	}
 	if !mounted {
-		makeDir := func() error { return os.MkdirAll(path, 0o755) }
-		_, err := mount.Mount(m.Device, path, m.FSType, m.options(), m.Flags, makeDir)
-		return err == nil, explainType(m.FSType, err)
+		fd, err := m.Create()
+		if err != nil {
+			return false, err
+		}
+		defer unix.Close(fd) //nolint:errcheck // the mount stays
+		err = Attach(fd, path)
+		return err == nil, err
 	}
-	if want := m.Flags & permissionFlags; flags != want {
+	if want := m.Flags & permissionFlags; want != 0 && flags != want {
 		if _, err := mount.Mount("", path, "", "", unix.MS_REMOUNT|unix.MS_BIND|want); err != nil {
 			return false, fmt.Errorf("change the flags of a mount: %w", err)
 		}
@@ -56,25 +61,6 @@ func (m Point) Mount(root string) (changed bool, err error) {
 		return changed || fixed, err
 	}
 	return changed, nil
-}
-
-// CreateAndMount creates m's file system before its mount point. It is for file
-// systems that the host or the kernel may not offer, where a mount point would be
-// of no use and a read-only root may lack it.
-func (m Point) CreateAndMount(root string) (changed bool, err error) {
-	path, _, mounted, err := m.Find(root)
-	if err != nil || mounted {
-		return false, err
-	}
-	fd, err := m.Create()
-	if err != nil {
-		return false, err
-	}
-	defer unix.Close(fd) //nolint:errcheck // the mount stays
-	if err := Attach(fd, path); err != nil {
-		return false, fmt.Errorf("%s %s: %w", m.FSType, m.Device, err)
-	}
-	return true, nil
 }
 
 // Find returns where m is or will be mounted, whether it is, and its permission
@@ -165,8 +151,13 @@ func (m Point) Create() (fd int, err error) {
 		settings += "," + options
 	}
 	for setting := range strings.SplitSeq(settings, ",") {
-		key, value, _ := strings.Cut(setting, "=")
-		if err := unix.FsconfigSetString(context, key, value); err != nil {
+		key, value, isString := strings.Cut(setting, "=")
+		if isString {
+			err = unix.FsconfigSetString(context, key, value)
+		} else {
+			err = unix.FsconfigSetFlag(context, key)
+		}
+		if err != nil {
 			return 0, fmt.Errorf("option %s: %w", setting, err)
 		}
 	}

@@ -102,7 +102,7 @@ func (g *Guest) register(h *binfmt.Handler) (changed bool, err error) {
 		unfit = plan.Fallback(unfit) // the interpreter may come later
 	}
 	m := mounts.Point{Device: "binfmt_misc", Path: binfmtPath(""), FSType: "binfmt_misc", Magic: unix.BINFMTFS_MAGIC, Flags: mounts.Guarded}
-	mounted, err := m.CreateAndMount(g.Root)
+	mounted, err := m.Mount(g.Root)
 	if err == nil {
 		changed, err = g.writeEntry(h)
 	}

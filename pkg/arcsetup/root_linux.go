@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
+	"github.com/moby/sys/mountinfo"
 	"github.com/u-root/u-root/pkg/mount"
 	"golang.org/x/sys/unix"
 )
@@ -55,14 +57,12 @@ func becomeRoot(dir string) error {
 // It leaves a shared / alone: later mounts below it are shared, or private on
 // purpose.
 func (g *Guest) share() (changed bool, err error) {
-	mounts, err := g.readFile("/proc/self/mountinfo")
+	roots, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) { return m.Mountpoint != "/", false })
 	if err != nil {
 		return false, err
 	}
-	for line := range strings.Lines(mounts) {
-		if f := strings.Fields(line); len(f) > 6 && f[4] == "/" && strings.Contains(line, " shared:") {
-			return false, nil
-		}
+	if slices.ContainsFunc(roots, func(m *mountinfo.Info) bool { return strings.Contains(m.Optional, "shared:") }) {
+		return false, nil
 	}
 	if _, err := mount.Mount("", g.path("/"), "", "", unix.MS_REC|unix.MS_SHARED); err != nil {
 		return false, fmt.Errorf("make all mounts shared: %w", err)

@@ -32,7 +32,7 @@ const (
 
 func (g *Guest) mainShare() (bool, error) {
 	m := virtiofs("arcbox", "/arcbox")
-	changed, err := g.retryShare(func() (bool, error) { return m.CreateAndMount(g.Root) })
+	changed, err := g.retryShare(func() (bool, error) { return m.Mount(g.Root) })
 	if err != nil {
 		return false, fmt.Errorf("share arcbox not mounted on /arcbox: %w", g.explainNoShare(m, err))
 	}
@@ -76,7 +76,7 @@ func (g *Guest) daxShare() (bool, error) {
 }
 
 func (g *Guest) optionalShare(m mounts.Point) (bool, error) {
-	changed, err := m.CreateAndMount(g.Root)
+	changed, err := m.Mount(g.Root)
 	if noShare(err) {
 		err = plan.Absent(g.explainNoShare(m, err))
 	}
