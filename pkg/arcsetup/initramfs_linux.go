@@ -2,98 +2,80 @@ package arcsetup
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/arcinit/arcinit/internal/kmod"
 	"github.com/arcinit/arcinit/internal/mounts"
+	"github.com/u-root/u-root/pkg/mount"
 	"golang.org/x/sys/unix"
 )
 
-// initramfs is the root that the kernel unpacked, kept open while another root
-// takes its place. Its files use memory until they are deleted.
-type initramfs struct {
-	dir *os.File
-	// modules is a mount of its /lib/modules, not attached anywhere; nil without
-	// modules.
-	modules *os.File
+// keptInitramfs is where the initramfs is while another root takes its place. Its
+// modules stay there if the new root has none for this kernel.
+const keptInitramfs = "/run/arcbox/initramfs"
+
+// keepInitramfs mounts the initramfs, without what is mounted below it, on
+// keptInitramfs.
+func keepInitramfs() error {
+	if err := os.MkdirAll(keptInitramfs, 0o755); err != nil {
+		return err
+	}
+	_, err := mount.Mount("/", keptInitramfs, "", "", unix.MS_BIND)
+	return err
 }
 
-// openInitramfs opens the initramfs while it is /.
-func openInitramfs() (*initramfs, error) {
-	dir, err := os.Open("/")
-	if err != nil {
-		return nil, err
-	}
-	const path = "/lib/modules"
-	fd, err := unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
-	if errors.Is(err, fs.ErrNotExist) {
-		return &initramfs{dir: dir}, nil
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open_tree %s: %w", path, err), dir.Close())
-	}
-	return &initramfs{dir, os.NewFile(uintptr(fd), path)}, nil
-}
-
-// keepModules mounts the modules in keptInitramfs if the new root, which is / now,
-// has none for this kernel.
-func (i *initramfs) keepModules() error {
-	if i.modules == nil {
-		return nil
-	}
-	if _, err := kmod.Open("/", "/sys"); err == nil {
-		unneeded := i.modules
-		i.modules = nil
-		return unneeded.Close()
-	}
-	return mounts.Attach(int(i.modules.Fd()), keptInitramfs+"/lib/modules")
-}
-
-// free deletes all files but the modules, and closes the initramfs.
-func (i *initramfs) free() error {
+// freeInitramfs deletes the files of the initramfs, which use memory until then,
+// except modules that the new root needs.
+func freeInitramfs() error {
 	var keep os.FileInfo
-	var err error
-	if i.modules != nil {
-		keep, err = i.modules.Stat()
+	if _, err := kmod.Open("/", "/sys"); err != nil {
+		keep, err = os.Stat(keptInitramfs + "/lib/modules")
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
-	if err == nil {
-		_, err = deleteBelow(fmt.Sprintf("/proc/self/fd/%d", i.dir.Fd()), keep)
-	}
-	return errors.Join(err, i.close())
-}
-
-func (i *initramfs) close() error {
-	err := i.dir.Close()
-	if i.modules != nil {
-		err = errors.Join(err, i.modules.Close())
+	err := deleteBelow(keptInitramfs, keep)
+	if keep == nil {
+		err = errors.Join(err, dropInitramfs())
 	}
 	return err
 }
 
-// deleteBelow deletes all that it can in the directory dir, except the directory
-// keep and what is mounted there. It reports whether dir is empty then.
-func deleteBelow(dir string, keep os.FileInfo) (empty bool, err error) {
-	entries, err := os.ReadDir(dir)
-	empty = err == nil
-	for _, e := range entries {
-		gone, e := deleteEntry(filepath.Join(dir, e.Name()), e.IsDir(), keep)
-		empty, err = empty && gone, errors.Join(err, e)
-	}
-	return empty, err
+// dropInitramfs unmounts the initramfs from keptInitramfs.
+func dropInitramfs() error {
+	return errors.Join(mount.Unmount(keptInitramfs, false, true), os.Remove(keptInitramfs))
 }
 
-func deleteEntry(path string, isDir bool, keep os.FileInfo) (gone bool, err error) {
-	if isDir {
-		if st, err := os.Lstat(path); err != nil || os.SameFile(st, keep) || mounts.IsMountPoint(path) {
-			return false, err
+// deleteBelow deletes all that it can in the directory dir, except the directory
+// keep and what is mounted there.
+func deleteBelow(dir string, keep os.FileInfo) error {
+	var found []string
+	var errs []error
+	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			errs = append(errs, err)
+		case path == dir:
+		case d.IsDir() && (mounts.IsMountPoint(path) || isFile(d, keep)):
+			return fs.SkipDir
+		default:
+			found = append(found, path)
 		}
-		if empty, err := deleteBelow(path, keep); err != nil || !empty {
-			return false, err
+		return nil
+	})
+	for _, path := range slices.Backward(found) {
+		// A directory is not empty if it leads to something that stays.
+		if err := os.Remove(path); !errors.Is(err, unix.ENOTEMPTY) {
+			errs = append(errs, err)
 		}
 	}
-	err = os.Remove(path)
-	return err == nil, err
+	return errors.Join(errs...)
+}
+
+func isFile(d fs.DirEntry, file os.FileInfo) bool {
+	info, err := d.Info()
+	return err == nil && os.SameFile(info, file)
 }

@@ -18,9 +18,6 @@ import (
 // modprobe.
 const modprobePath = "/run/arcbox/modprobe"
 
-// keptInitramfs has the initramfs's modules after a change of root.
-const keptInitramfs = "/run/arcbox/initramfs"
-
 // modules loads the drivers that the boot waits for. The kernel itself asks for
 // modules that are needed later, such as file systems.
 func (g *Guest) modules() (bool, error) {

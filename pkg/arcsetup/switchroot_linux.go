@@ -33,21 +33,19 @@ func (g *Guest) switchRoot() (changed bool, err error) {
 	if errRoot != nil {
 		errRoot = plan.Fallback(errRoot)
 	}
-	old, err := openInitramfs()
-	if err != nil {
-		return false, errors.Join(errRoot, fmt.Errorf("root=%s: %w", root.Device, err))
+	if err := keepInitramfs(); err != nil {
+		return false, errors.Join(errRoot, fmt.Errorf("root=%s: keep the initramfs: %w", root.Device, err))
 	}
 	readOnly, err := g.changeRoot(root)
 	if err != nil {
-		return false, errors.Join(errRoot, old.close(), fmt.Errorf("root=%s: %w; the guest stays on its initramfs; %s",
+		return false, errors.Join(errRoot, dropInitramfs(), fmt.Errorf("root=%s: %w; the guest stays on its initramfs; %s",
 			root.Device, err, disks.Describe(g.Root)))
 	}
 	if readOnly != nil {
 		readOnly = plan.Fallback(fmt.Errorf("root=%s is read-only in spite of rw: %w", root.Device, readOnly))
 	}
-	// All that an error costs here is memory.
-	errFree := errors.Join(old.keepModules(), old.free())
-	if errFree != nil {
+	errFree := freeInitramfs()
+	if errFree != nil { // which costs only memory
 		errFree = plan.Fallback(fmt.Errorf("free the initramfs: %w", errFree))
 	}
 	g.loader, _ = openModules(g.Root)
@@ -67,13 +65,13 @@ func (g *Guest) changeRoot(root config.Root) (readOnly, err error) {
 		readOnly, err = g.mountRoot(root, newRoot)
 		return err
 	})
-	if err != nil {
-		return nil, errors.Join(err, os.Remove(newRoot))
+	if err == nil {
+		if err = g.enterRoot(newRoot); err == nil {
+			return readOnly, nil
+		}
+		err = errors.Join(err, mount.Unmount(newRoot, false, true))
 	}
-	if err := g.enterRoot(newRoot); err != nil {
-		return nil, errors.Join(err, mount.Unmount(newRoot, false, true), os.Remove(newRoot))
-	}
-	return readOnly, nil
+	return nil, errors.Join(err, os.Remove(newRoot))
 }
 
 // await tries again after rootRetry, and doubles the wait up to maxRootRetry. It
@@ -136,15 +134,12 @@ func (g *Guest) mountRoot(root config.Root, dir string) (readOnly, err error) {
 	var errs []error
 	for _, fsType := range types {
 		readOnly, err = mountAsRoot(device, dir, fsType, root)
-		switch {
-		case err == nil:
+		if err == nil {
 			return readOnly, nil
-		case share && noShare(err):
-			err = g.explainNoShare(mounts.Point{Device: device}, err)
-			return nil, fmt.Errorf("%w: %w", disks.ErrNotThere, err)
-		case errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENOENT):
-			// The node is made before the disk is ready, and deleted before it is gone.
-			return nil, fmt.Errorf("%w: %w", disks.ErrNotThere, err)
+		}
+		// The node of a disk is made before the disk is ready, and deleted before it is gone.
+		if share && noShare(err) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENOENT) {
+			return nil, fmt.Errorf("%w: %w", disks.ErrNotThere, g.explainNoShare(mounts.Point{Device: device}, err))
 		}
 		errs = append(errs, err)
 	}
@@ -167,9 +162,16 @@ func mountAsRoot(device, dir, fsType string, root config.Root) (readOnly, err er
 
 // enterRoot makes what is mounted on dir the root of this process, and moves the
 // mounts of the first steps there. On an error it moves them back.
-func (g *Guest) enterRoot(dir string) error {
+func (g *Guest) enterRoot(dir string) (err error) {
 	type move struct{ from, to string }
-	var moves []move
+	var moved []move
+	defer func() {
+		if err != nil {
+			for _, m := range moved {
+				err = errors.Join(err, mount.MoveMount(m.to, m.from))
+			}
+		}
+	}()
 	for _, path := range []string{"/dev", "/proc", "/sys", "/run"} {
 		from, err := mounts.Resolve(g.Root, path)
 		if err != nil || !mounts.IsMountPoint(from) {
@@ -183,21 +185,10 @@ func (g *Guest) enterRoot(dir string) error {
 		if st, err := os.Lstat(to); err != nil || !st.IsDir() {
 			return fmt.Errorf("not a root: its %s is not a directory", path)
 		}
-		moves = append(moves, move{from, to})
-	}
-	back := func(moved []move, err error) error {
-		for _, m := range moved {
-			err = errors.Join(err, mount.MoveMount(m.to, m.from))
+		if err := mount.MoveMount(from, to); err != nil {
+			return fmt.Errorf("move the mount %s to %s: %w", from, to, err)
 		}
-		return err
+		moved = append(moved, move{from, to})
 	}
-	for i, m := range moves {
-		if err := mount.MoveMount(m.from, m.to); err != nil {
-			return back(moves[:i], fmt.Errorf("move the mount %s to %s: %w", m.from, m.to, err))
-		}
-	}
-	if err := becomeRoot(dir); err != nil {
-		return back(moves, err)
-	}
-	return nil
+	return becomeRoot(dir)
 }
