@@ -52,11 +52,11 @@ func becomeRoot(dir string) error {
 	return os.Chdir("/")
 }
 
-// share makes / and all mounts below it shared, as systemd does: kubelet and
+// shareMounts makes / and all mounts below it shared, as systemd does: kubelet and
 // docker's rshared volumes require it (Documentation/filesystems/sharedsubtree.rst).
 // It leaves a shared / alone: later mounts below it are shared, or private on
 // purpose.
-func (g *Guest) share() (changed bool, err error) {
+func (g *Guest) shareMounts() (changed bool, err error) {
 	roots, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) { return m.Mountpoint != "/", false })
 	if err != nil {
 		return false, err
