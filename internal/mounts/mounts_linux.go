@@ -47,8 +47,7 @@ func (m Point) Mount(root string) (changed bool, err error) {
 			return false, err
 		}
 		defer unix.Close(fd) //nolint:errcheck // the mount stays
-		err = Attach(fd, path)
-		return err == nil, err
+		return m.Attach(root, fd)
 	}
 	if want := m.Flags & permissionFlags; want != 0 && flags != want {
 		if _, err := mount.Mount("", path, "", "", unix.MS_REMOUNT|unix.MS_BIND|want); err != nil {
@@ -168,15 +167,19 @@ func (m Point) Create() (fd int, err error) {
 	return unix.Fsmount(context, unix.FSMOUNT_CLOEXEC, int(m.Flags&permissionFlags))
 }
 
-// Attach mounts the file system with the root fd on path.
-func Attach(fd int, path string) error {
+// Attach mounts m's file system, which has the root fd.
+func (m Point) Attach(root string, fd int) (changed bool, err error) {
+	path, err := Resolve(root, m.Path)
+	if err != nil {
+		return false, err
+	}
 	if err := os.MkdirAll(path, 0o755); err != nil {
-		return fmt.Errorf("make the mount point: %w", err)
+		return false, fmt.Errorf("make the mount point: %w", err)
 	}
 	if err := unix.MoveMount(fd, "", unix.AT_FDCWD, path, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
-		return fmt.Errorf("mount on %s: %w", path, err)
+		return false, fmt.Errorf("mount on %s: %w", path, err)
 	}
-	return nil
+	return true, nil
 }
 
 // SetMode gives path these permission bits, unless it has them.

@@ -102,11 +102,8 @@ func (g *Guest) copyEtc() plan.Func {
 		defer unix.Close(fd) //nolint:errcheck // the mount stays
 		// A writable /etc that lacks some of the image's files is still better
 		// than a read-only one.
-		path, err := mounts.Resolve(g.Root, m.Path)
-		if err == nil {
-			err = mounts.Attach(fd, path)
-		}
-		return err == nil, errors.Join(errCopy, err)
+		changed, err := m.Attach(g.Root, fd)
+		return changed, errors.Join(errCopy, err)
 	}
 }
 
@@ -137,7 +134,8 @@ func copyEntry(from, to string, d fs.DirEntry) error {
 	if err != nil {
 		return err
 	}
-	switch info.Mode().Type() {
+	mode := info.Mode()
+	switch mode.Type() {
 	case fs.ModeDir:
 		err = os.Mkdir(to, 0o700)
 	case fs.ModeSymlink:
@@ -151,25 +149,28 @@ func copyEntry(from, to string, d fs.DirEntry) error {
 			err = os.WriteFile(to, data, 0o600)
 		}
 	default:
-		err = fmt.Errorf("cannot copy a file of type %s", info.Mode().Type())
+		err = fmt.Errorf("cannot copy a file of type %s", mode.Type())
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		st := info.Sys().(*syscall.Stat_t)
+		err = os.Lchown(to, int(st.Uid), int(st.Gid))
 	}
-	st := info.Sys().(*syscall.Stat_t)
-	err = os.Lchown(to, int(st.Uid), int(st.Gid))
-	if err == nil && info.Mode().Type() != fs.ModeSymlink {
-		err = os.Chmod(to, info.Mode())
+	if err == nil && mode.Type() != fs.ModeSymlink {
+		err = os.Chmod(to, mode)
 	}
 	return err
 }
 
-// jailer mounts a tmpfs that allows device nodes, unlike /var: Firecracker's jailer
-// makes the node of its root disk there.
+// jailer mounts a tmpfs that allows device nodes, unlike /var, where agents have their
+// jails: Firecracker's jailer makes the node of its root disk there.
 func (g *Guest) jailer() (bool, error) {
-	m := tmpfs("/var/lib/arcbox/jailer", 0o700)
-	m.Flags = unix.MS_NOSUID
-	return m.Mount(g.Root)
+	var r result
+	for _, path := range []string{"/var/lib/arcbox/jailer", "/var/jail"} {
+		m := tmpfs(path, 0o700)
+		m.Flags = unix.MS_NOSUID
+		r.add(m.Mount(g.Root))
+	}
+	return r.changed, r.err
 }
 
 // directories makes the directories that containerd and dockerd look for.

@@ -64,7 +64,7 @@ func Plan(g *Guest) []plan.Step {
 		{Name: "layers", Run: g.layers, Needs: []string{"private", "config"},
 			Doc: "tmpfs on /tmp, /var and /etc; the image's own /etc is copied in"},
 		{Name: "jailer", Run: g.jailer, Needs: []string{"layers"},
-			Doc: "tmpfs that allows device nodes on /var/lib/arcbox/jailer"},
+			Doc: "tmpfs that allows device nodes on /var/lib/arcbox/jailer and /var/jail"},
 		{Name: "dirs", Run: g.directories, Needs: []string{"layers"},
 			Doc: "/var/run links to /run; docker's and containerd's directories are there"},
 
