@@ -24,8 +24,9 @@ type Point struct {
 	// Magic is the file system's type in statfs(2), which tells an existing mount
 	// of it.
 	Magic int64
-	// Mode is the permission of a tmpfs's root; zero is the kernel's default.
-	Mode os.FileMode
+	// Mode has the permission bits of a tmpfs's root, as in chmod(2); zero is the
+	// kernel's default.
+	Mode uint32
 }
 
 // Guarded are the flags of a mount that has neither programs nor device nodes.
@@ -80,9 +81,8 @@ func (m Point) Find(root string) (path string, flags uintptr, mounted bool, err 
 // linux/namei.h).
 const maxLinks = 40
 
-// Resolve follows all links in the guest's path, below root, also those that lead to nothing
-// yet. So a mount is made and looked for in one place, and its mount point can be
-// made there.
+// Resolve follows all links in the guest's path, below root, also those that lead to
+// nothing yet: a mount point can be made there.
 func Resolve(root, path string) (string, error) {
 	if st, err := stat(filepath.Join(root, path)); err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		return filepath.Join(root, path), nil
@@ -116,20 +116,8 @@ func IsMountPoint(path string) bool {
 
 // stat neither follows a link nor asks the server of a share, which may not answer.
 func stat(path string) (st unix.Statx_t, err error) {
-	err = unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE, &st)
+	err = unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE|unix.STATX_MODE, &st)
 	return st, err
-}
-
-// options are the options of the file system itself.
-func (m Point) options() string {
-	if m.Mode == 0 {
-		return m.Data
-	}
-	mode := uint32(m.Mode.Perm())
-	if m.Mode&os.ModeSticky != 0 {
-		mode |= unix.S_ISVTX
-	}
-	return fmt.Sprintf("mode=%04o", mode)
 }
 
 // Create creates m's file system without mounting it (fsopen(2), Linux 5.2). It
@@ -146,12 +134,14 @@ func (m Point) Create() (fd int, err error) {
 	}
 	defer unix.Close(context) //nolint:errcheck // nothing is written to it
 	settings := "source=" + m.Device
-	if options := m.options(); options != "" {
-		settings += "," + options
+	if m.Data != "" {
+		settings += "," + m.Data
+	}
+	if m.Mode != 0 {
+		settings += fmt.Sprintf(",mode=%04o", m.Mode)
 	}
 	for setting := range strings.SplitSeq(settings, ",") {
-		key, value, isString := strings.Cut(setting, "=")
-		if isString {
+		if key, value, isString := strings.Cut(setting, "="); isString {
 			err = unix.FsconfigSetString(context, key, value)
 		} else {
 			err = unix.FsconfigSetFlag(context, key)
@@ -182,17 +172,19 @@ func (m Point) Attach(root string, fd int) (changed bool, err error) {
 	return true, nil
 }
 
-// SetMode gives path these permission bits, unless it has them.
-func SetMode(path string, mode os.FileMode) (changed bool, err error) {
-	st, err := os.Lstat(path)
-	if err != nil {
-		return false, err
-	}
-	const bits = os.ModePerm | os.ModeSticky
-	if st.Mode()&bits == mode&bits {
+// SetMode gives path these permission bits, as in chmod(2), unless it has them.
+func SetMode(path string, mode uint32) (changed bool, err error) {
+	st, err := stat(path)
+	if err == nil && uint32(st.Mode)&0o7777 == mode {
 		return false, nil
 	}
-	return true, os.Chmod(path, mode)
+	if err == nil {
+		err = unix.Chmod(path, mode)
+	}
+	if err != nil {
+		return false, &fs.PathError{Op: "chmod", Path: path, Err: err}
+	}
+	return true, nil
 }
 
 // explainType names the kernel's configuration symbol where err says that the

@@ -2,7 +2,6 @@ package arcsetup
 
 import (
 	"errors"
-	"os"
 
 	"github.com/arcinit/arcinit/internal/mounts"
 	"golang.org/x/sys/unix"
@@ -67,7 +66,7 @@ func (g *Guest) devpts() (bool, error) {
 }
 
 func (g *Guest) sharedMemory() (bool, error) {
-	m := tmpfs("/dev/shm", 0o777|os.ModeSticky)
+	m := tmpfs("/dev/shm", 0o1777)
 	m.Device, m.Flags = "shm", mounts.Guarded
 	return m.Mount(g.Root)
 }

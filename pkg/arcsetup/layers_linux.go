@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func tmpfs(path string, mode os.FileMode) mounts.Point {
+func tmpfs(path string, mode uint32) mounts.Point {
 	return mounts.Point{
 		Device: "tmpfs", Path: path, FSType: "tmpfs", Magic: unix.TMPFS_MAGIC,
 		Flags: unix.MS_NOSUID | unix.MS_NODEV, Mode: mode,
@@ -25,7 +25,7 @@ func tmpfs(path string, mode os.FileMode) mounts.Point {
 
 // emptyLayers hide what the image has there, unlike the layer on /etc.
 func emptyLayers() []mounts.Point {
-	return []mounts.Point{tmpfs("/var", 0o755), tmpfs("/tmp", 0o777|os.ModeSticky)}
+	return []mounts.Point{tmpfs("/var", 0o755), tmpfs("/tmp", 0o1777)}
 }
 
 // leadsInto reports whether a link leads path below dir.
