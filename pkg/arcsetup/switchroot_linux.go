@@ -3,11 +3,14 @@ package arcsetup
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/arcinit/arcinit/internal/disks"
+	"github.com/arcinit/arcinit/internal/kmod"
 	"github.com/arcinit/arcinit/internal/mounts"
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
@@ -191,4 +194,63 @@ func (g *Guest) enterRoot(dir string) (err error) {
 		moved = append(moved, move{from, to})
 	}
 	return becomeRoot(dir)
+}
+
+// keptInitramfs is where the initramfs is while another root takes its place. Its
+// modules stay there if the new root has none for this kernel.
+const keptInitramfs = "/run/arcbox/initramfs"
+
+// keepInitramfs mounts the initramfs, without what is mounted below it, on
+// keptInitramfs.
+func keepInitramfs() error {
+	if err := os.MkdirAll(keptInitramfs, 0o755); err != nil {
+		return err
+	}
+	_, err := mount.Mount("/", keptInitramfs, "", "", unix.MS_BIND)
+	return err
+}
+
+// dropInitramfs unmounts the initramfs from keptInitramfs.
+func dropInitramfs() error {
+	return errors.Join(mount.Unmount(keptInitramfs, false, true), os.Remove(keptInitramfs))
+}
+
+// freeInitramfs deletes the files of the initramfs, which use memory until then,
+// except modules that the new root lacks.
+func freeInitramfs() error {
+	var modules string
+	if _, err := kmod.Open("/", "/sys"); err != nil {
+		modules, _ = filepath.EvalSymlinks(keptInitramfs + "/lib/modules") // empty without modules
+	}
+	err := deleteBelow(keptInitramfs, modules)
+	if modules == "" {
+		err = errors.Join(err, dropInitramfs())
+	}
+	return err
+}
+
+// deleteBelow deletes all that it can in the directory dir, except the directory
+// keep and what is mounted there.
+func deleteBelow(dir, keep string) error {
+	var found []string
+	var errs []error
+	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			errs = append(errs, err)
+		case path == dir:
+		case path == keep, d.IsDir() && mounts.IsMountPoint(path):
+			return fs.SkipDir
+		default:
+			found = append(found, path)
+		}
+		return nil
+	})
+	for _, path := range slices.Backward(found) {
+		// A directory is not empty if it leads to something that stays.
+		if err := os.Remove(path); !errors.Is(err, unix.ENOTEMPTY) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }

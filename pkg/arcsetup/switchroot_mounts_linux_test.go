@@ -30,7 +30,7 @@ func TestDeleteBelowLeavesMounts(t *testing.T) {
 	if err := os.WriteFile(g.path("/other/mounted"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := deleteBelow(g.Root, nil); err != nil {
+	if err := deleteBelow(g.Root, ""); err != nil {
 		t.Errorf("deleteBelow: %v", err)
 	}
 	left, _ := filepath.Glob(g.path("/*/*"))
