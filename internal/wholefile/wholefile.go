@@ -22,8 +22,8 @@ func Write(path string, data []byte, mode os.FileMode) error {
 		return err
 	}
 	defer f.Cleanup() //nolint:errcheck // removes the temporary file after an error
-	if _, err := f.Write(data); err != nil {
-		return err
+	if _, err = f.Write(data); err == nil {
+		err = f.CloseAtomicallyReplace()
 	}
-	return f.CloseAtomicallyReplace()
+	return err
 }

@@ -36,31 +36,27 @@ func (g *Guest) modules() (bool, error) {
 // platform device has its driver. The boot waits for these only; the step hotplug
 // loads the others.
 func (g *Guest) loadBootDrivers() (bool, error) {
-	var r result
-	for _, bus := range []string{"pci", "platform", "virtio"} {
-		r.add(g.loadDrivers("/sys/bus/" + bus + "/devices/*/modalias"))
-	}
-	return r.changed, r.err
+	return g.loadDrivers("/sys/bus/pci/devices/*", "/sys/bus/platform/devices/*", "/sys/bus/virtio/devices/*")
 }
 
-// loadDrivers loads the drivers of the devices whose alias is in a file that matches
-// pattern.
-func (g *Guest) loadDrivers(pattern string) (bool, error) {
+// loadDrivers loads the drivers of the devices whose directories match the patterns,
+// one pattern after the other.
+func (g *Guest) loadDrivers(patterns ...string) (bool, error) {
 	if g.loader == nil {
 		return false, nil
 	}
 	var r result
-	files, _ := filepath.Glob(g.path(pattern))
-	for _, file := range files {
-		alias, err := os.ReadFile(file)
-		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) {
-			continue // the device is gone again
+	for _, pattern := range patterns {
+		files, _ := filepath.Glob(g.path(pattern + "/modalias"))
+		for _, file := range files {
+			alias, err := os.ReadFile(file)
+			switch {
+			case err == nil:
+				r.add(g.loadDriver(strings.TrimSpace(string(alias))))
+			case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENODEV): // not gone again
+				r.add(false, err)
+			}
 		}
-		if err != nil {
-			r.add(false, err)
-			continue
-		}
-		r.add(g.loadDriver(strings.TrimSpace(string(alias))))
 	}
 	return r.changed, r.err
 }
@@ -70,7 +66,7 @@ func (g *Guest) loadDrivers(pattern string) (bool, error) {
 func (g *Guest) loadDriver(alias string) (changed bool, err error) {
 	changed, err = g.loader.Load(alias)
 	if errors.Is(err, kmod.ErrNone) {
-		return changed, nil
+		err = nil
 	}
 	return changed, err
 }
@@ -84,11 +80,8 @@ func (g *Guest) LoadDrivers(ctx context.Context, report func(error)) {
 		}
 	}
 	err := uevent.Watch(ctx,
-		func() {
-			// Input devices are on no bus.
-			note(g.loadDrivers("/sys/bus/*/devices/*/modalias"))
-			note(g.loadDrivers("/sys/class/input/input*/modalias"))
-		},
+		// Input devices are on no bus.
+		func() { note(g.loadDrivers("/sys/bus/*/devices/*", "/sys/class/input/input*")) },
 		func(e uevent.Event) {
 			if e.Action == "add" && e.ModAlias != "" {
 				note(g.loadDriver(e.ModAlias))

@@ -31,12 +31,6 @@ func raised() map[string]uint64 {
 	}
 }
 
-// forwardingNames are the two names of IPv4 forwarding, which the step forward turns
-// on (net/ipv4/devinet.c).
-func forwardingNames() []string {
-	return []string{"net/ipv4/ip_forward", "net/ipv4/conf/all/forwarding"}
-}
-
 // sysctls sets the configured parameters to their values, even to lower ones, and
 // raises the others of the table.
 func (g *Guest) sysctls() (bool, error) {
@@ -54,8 +48,11 @@ func (g *Guest) sysctls() (bool, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(g.Config.Sysctls)) {
 		var changed bool
-		err := fmt.Errorf("sysctl %s: ignored: the step forward sets it", name)
-		if !slices.Contains(forwardingNames(), name) {
+		var err error
+		switch name {
+		case "net/ipv4/ip_forward", "net/ipv4/conf/all/forwarding": // two names for the same (net/ipv4/devinet.c)
+			err = fmt.Errorf("sysctl %s: ignored: the step forward sets it", name)
+		default:
 			changed, err = g.setSysctl(name, g.Config.Sysctls[name])
 		}
 		if err != nil {
