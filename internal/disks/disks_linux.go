@@ -18,37 +18,24 @@ import (
 // ErrNotThere is the error of a device that may appear later.
 var ErrNotThere = errors.New("not there")
 
-// blockDevice is a disk or a partition, and what identifies it.
+// blockDevice is a disk or a partition.
 type blockDevice struct {
-	name      string // in /sys/class/block
-	bytes     uint64
-	content   blockdev.Superblock
-	partition blockdev.Partition
-	err       error // of reading content or partition
+	name string // in /sys/class/block
+	// facts are the size, the type of what is on the device, the names that root= has
+	// for it, and errors.
+	facts []string
 }
 
 // path returns the device's node. A slash in its name is an exclamation mark in /sys.
 func (d blockDevice) path() string { return "/dev/" + strings.ReplaceAll(d.name, "!", "/") }
 
-// facts returns the type of what is on the device, and the names that root= has for it.
-func (d blockDevice) facts() (facts []string) {
-	for _, fact := range [][2]string{
-		{"", d.content.Type}, {"LABEL=", d.content.Label}, {"UUID=", d.content.UUID},
-		{"PARTLABEL=", d.partition.Label}, {"PARTUUID=", d.partition.UUID},
-	} {
-		if fact[1] != "" {
-			facts = append(facts, fact[0]+fact[1])
-		}
-	}
-	return facts
-}
+func (d blockDevice) String() string { return d.name + " (" + strings.Join(d.facts, ", ") + ")" }
 
-func (d blockDevice) String() string {
-	facts := append([]string{fmt.Sprintf("%.1f MiB", float64(d.bytes)/(1<<20))}, d.facts()...)
-	if d.err != nil {
-		facts = append(facts, d.err.Error())
+// add adds a fact, if it is known.
+func (d *blockDevice) add(key, value string) {
+	if value != "" {
+		d.facts = append(d.facts, key+value)
 	}
-	return d.name + " (" + strings.Join(facts, ", ") + ")"
 }
 
 // Find returns the path of the first block device with this name, as in root= on the
@@ -71,7 +58,7 @@ func Find(root, device string) (path string, err error) {
 		return name == device || strings.HasSuffix(tag, "UUID") && strings.EqualFold(name, device)
 	}
 	for _, d := range devices(root) {
-		if slices.ContainsFunc(d.facts(), is) {
+		if slices.ContainsFunc(d.facts, is) {
 			return d.path(), nil
 		}
 	}
@@ -97,13 +84,23 @@ func devices(root string) []blockDevice {
 	for _, link := range links {
 		d := blockDevice{name: filepath.Base(link)}
 		// Always in sectors of 512 bytes (Documentation/ABI/stable/sysfs-block).
-		if d.bytes = readNumber(link+"/size") * 512; d.bytes == 0 {
+		bytes := readNumber(link+"/size") * 512
+		if bytes == 0 {
 			continue
 		}
-		d.content, d.err = ReadSuperblock(root, d.path())
+		d.add("", fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)))
+		content, err := ReadSuperblock(root, d.path())
+		d.add("", content.Type)
+		d.add("LABEL=", content.Label)
+		d.add("UUID=", content.UUID)
 		if number := readNumber(link + "/partition"); number > 0 {
-			partition, err := readPartition(root, link, int(number))
-			d.partition, d.err = partition, errors.Join(d.err, err)
+			partition, errTable := readPartition(root, link, int(number))
+			d.add("PARTLABEL=", partition.Label)
+			d.add("PARTUUID=", partition.UUID)
+			err = errors.Join(err, errTable)
+		}
+		if err != nil {
+			d.add("", err.Error())
 		}
 		found = append(found, d)
 	}
