@@ -69,24 +69,15 @@ func (g *Guest) imageDaemon() (image object, err error) {
 		return nil, nil
 	}
 	if err := json.Unmarshal([]byte(text), &image); err != nil {
+		var syntax *json.SyntaxError
+		if errors.As(err, &syntax) {
+			err = fmt.Errorf("line %d: %w", 1+strings.Count(text[:syntax.Offset], "\n"), err)
+		}
 		const refused = daemonJSON + ".refused"
-		err = fmt.Errorf("%s: line %d: %w; renamed to %s, default used", daemonJSON, errorLine(text, err), err, refused)
+		err = fmt.Errorf("%s: %w; renamed to %s, default used", daemonJSON, err, refused)
 		return nil, errors.Join(plan.Fallback(err), os.Rename(g.path(daemonJSON), g.path(refused)))
 	}
 	return image, nil
-}
-
-// errorLine returns the line of text that a JSON error is about.
-func errorLine(text string, err error) int {
-	var offset int64
-	var syntax *json.SyntaxError
-	var value *json.UnmarshalTypeError
-	if errors.As(err, &syntax) {
-		offset = syntax.Offset
-	} else if errors.As(err, &value) {
-		offset = value.Offset
-	}
-	return 1 + strings.Count(text[:min(max(0, int(offset)), len(text))], "\n")
 }
 
 // merge puts over into base, object by object. Of two values that are not both

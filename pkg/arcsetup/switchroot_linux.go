@@ -247,8 +247,9 @@ func deleteBelow(dir, keep string) error {
 		return nil
 	})
 	for _, path := range slices.Backward(found) {
-		// A directory is not empty if it leads to something that stays.
-		if err := os.Remove(path); !errors.Is(err, unix.ENOTEMPTY) {
+		// A directory that leads to something that stays is not empty. On the old root
+		// something may be mounted on it, which is not mounted here.
+		if err := os.Remove(path); !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EBUSY) {
 			errs = append(errs, err)
 		}
 	}

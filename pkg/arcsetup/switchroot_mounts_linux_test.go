@@ -59,6 +59,13 @@ func TestRootTakesThePlaceOfTheInitramfs(t *testing.T) {
 				must(os.Mkdir(path, 0o755))
 				must(unix.Mount(fsType, path, fsType, 0, ""))
 			}
+			// A layer of the initramfs stays there.
+			must(os.Mkdir("/var", 0o755))
+			must(unix.Mount("tmpfs", "/var", "tmpfs", 0, ""))
+			must(os.WriteFile("/var/file", nil, 0o644))
+			layer, err := os.Open("/var")
+			must(err)
+			defer layer.Close() //nolint:errcheck // only read from
 			files := []string{"/init", "/bin/uinit", "/run/kept", newRoot + "/new"}
 			if modules {
 				files = append(files, "/lib/modules/6/m.ko")
@@ -79,12 +86,16 @@ func TestRootTakesThePlaceOfTheInitramfs(t *testing.T) {
 					t.Errorf("the new root has no %s", path)
 				}
 			}
-			var want []string
+			want := []string{"var"}
 			if modules {
-				want = []string{"lib"}
+				want = []string{"lib", "var"}
 			}
-			if left, err := old.Readdirnames(-1); err != nil || !slices.Equal(left, want) {
+			left, err := old.Readdirnames(-1)
+			if slices.Sort(left); err != nil || !slices.Equal(left, want) {
 				t.Errorf("left in the initramfs: %v, %v, want %v", left, err, want)
+			}
+			if files, err := layer.Readdirnames(-1); err != nil || !slices.Equal(files, []string{"file"}) {
+				t.Errorf("left in the layer: %v, %v", files, err)
 			}
 			for _, path := range []string{keptInitramfs, keptInitramfs + "/lib/modules/6/m.ko"} {
 				if got := g.exists(path); got != modules {
