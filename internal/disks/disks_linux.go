@@ -21,8 +21,7 @@ var ErrNotThere = errors.New("not there")
 // blockDevice is a disk or a partition.
 type blockDevice struct {
 	name string // in /sys/class/block
-	// facts are the size, the type of what is on the device, the names that root= has
-	// for it, and errors.
+	// facts are the size, the file system's type, the names for root=, and errors.
 	facts []string
 }
 
@@ -38,11 +37,9 @@ func (d *blockDevice) add(key, value string) {
 	}
 }
 
-// Find returns the path of the first block device with this name, as in root= on the
-// kernel command line: in a form that the kernel knows (block/early-lookup.c), or by
-// the file system's UUID or LABEL, which the kernel leaves to an initramfs. /sys and
-// /dev are below the directory root. The error is ErrNotThere if the device may
-// appear later.
+// Find returns the path of the first block device with this name, in a form of root=
+// that the kernel knows (block/early-lookup.c), or UUID= or LABEL=. /sys and /dev are
+// below the directory root. The error is ErrNotThere if the device may appear later.
 func Find(root, device string) (path string, err error) {
 	if strings.HasPrefix(device, "/dev/") {
 		if _, err := os.Stat(filepath.Join(root, device)); errors.Is(err, fs.ErrNotExist) {

@@ -21,11 +21,9 @@ type Point struct {
 	// point in the guest.
 	Device, Path, FSType, Data string
 	Flags                      uintptr
-	// Magic is the file system's type in statfs(2), which tells an existing mount
-	// of it.
+	// Magic is the file system's type in statfs(2), which tells an existing mount.
 	Magic int64
-	// Mode has the permission bits of a tmpfs's root, as in chmod(2); zero is the
-	// kernel's default.
+	// Mode is the mode of a tmpfs's root, as in chmod(2); zero is the kernel's default.
 	Mode uint32
 }
 
@@ -63,8 +61,7 @@ func (m Point) Mount(root string) (changed bool, err error) {
 	return changed, nil
 }
 
-// Find returns where m is or will be mounted, whether it is, and its permission
-// flags.
+// Find returns where m is or will be mounted, whether it is, and its permission flags.
 func (m Point) Find(root string) (path string, flags uintptr, mounted bool, err error) {
 	if path, err = Resolve(root, m.Path); err != nil || !IsMountPoint(path) {
 		return path, 0, false, err
@@ -77,8 +74,7 @@ func (m Point) Find(root string) (path string, flags uintptr, mounted bool, err 
 	return path, uintptr(st.Flags) & permissionFlags, int64(st.Type) == m.Magic, nil
 }
 
-// maxLinks is how many links in one path the kernel follows (MAXSYMLINKS,
-// linux/namei.h).
+// maxLinks is how many links in a path the kernel follows (MAXSYMLINKS, linux/namei.h).
 const maxLinks = 40
 
 // Resolve follows all links in the guest's path, below root, also those that lead to

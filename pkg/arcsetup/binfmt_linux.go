@@ -50,9 +50,8 @@ func (g *Guest) rosetta() (changed bool, err error) {
 	return mounted || registered, err
 }
 
-// binfmt registers FEX, if it is there and Rosetta is not, then the handlers of
-// arcinit.toml. If two handlers match a program, the kernel takes the one that was
-// registered last.
+// binfmt registers FEX, if it is there and Rosetta is not, then arcinit.toml's handlers.
+// Of two handlers that match a program, the kernel takes the last that was registered.
 func (g *Guest) binfmt() (bool, error) {
 	handlers := g.Config.Handlers
 	if fex := fexHandler(); g.machine() == binfmt.AArch64 && g.exists(fex.Interpreter) && !g.exists(binfmtPath("rosetta")) {

@@ -35,9 +35,8 @@ func (g *Guest) leadsInto(path, dir string) bool {
 	return err == nil && errDir == nil && strings.HasPrefix(path, dir+"/")
 }
 
-// run mounts the tmpfs that has this program and the state of the other steps. Where
-// a link leads /run into another layer, the layers come first, which would cover
-// /run later.
+// run mounts the tmpfs that has this program and the state of the other steps. Layers
+// that a link leads /run into come first, because they would cover /run later.
 func (g *Guest) run() (bool, error) {
 	var r result
 	if slices.ContainsFunc(emptyLayers(), func(m mounts.Point) bool { return g.leadsInto("/run", m.Path) }) {
@@ -48,9 +47,8 @@ func (g *Guest) run() (bool, error) {
 	return r.changed, r.err
 }
 
-// bindProgram mounts this program on ProgramPath. Unlike a link, the mount keeps
-// working when the file is deleted with the initramfs. u-root's busybox, which
-// follows links to find its command's name, finds this name.
+// bindProgram mounts this program on ProgramPath. A link would break when the initramfs
+// is deleted, and u-root's busybox would follow it to find its command's name.
 func (g *Guest) bindProgram() (changed bool, err error) {
 	path := g.path(ProgramPath)
 	program, err := os.Stat(g.Program)
@@ -83,10 +81,9 @@ func (g *Guest) layers() (bool, error) {
 	return r.changed, r.err
 }
 
-// copyEtc makes a tmpfs with what the image has in /etc, and returns the function
-// that mounts it there: Debian's iptables, for one, is found by a link in
-// /etc/alternatives. So /etc is never seen empty, and another layer may cover what
-// a link in place of /etc leads to.
+// copyEtc copies the image's /etc into a tmpfs, and returns the function that mounts
+// the tmpfs there. So /etc is never seen empty, and in between another layer may cover
+// the place that a link /etc leads to.
 func (g *Guest) copyEtc() plan.Func {
 	m := tmpfs("/etc", 0o755)
 	from, _, mounted, err := m.Find(g.Root)
@@ -100,8 +97,7 @@ func (g *Guest) copyEtc() plan.Func {
 	errCopy := copyTree(from, g.path(fmt.Sprintf("/proc/self/fd/%d", fd)))
 	return func() (bool, error) {
 		defer unix.Close(fd) //nolint:errcheck // the mount stays
-		// A writable /etc that lacks some of the image's files is still better
-		// than a read-only one.
+		// A writable /etc that lacks some files is still better than a read-only one.
 		changed, err := m.Attach(g.Root, fd)
 		return changed, errors.Join(errCopy, err)
 	}

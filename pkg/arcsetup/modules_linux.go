@@ -14,8 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// modprobePath is the program that the kernel runs for modules, in an image without
-// modprobe.
+// modprobePath is what the kernel runs for modules, in an image without modprobe.
 const modprobePath = "/run/arcbox/modprobe"
 
 // modules loads the drivers that the boot waits for. The kernel itself asks for
@@ -32,9 +31,8 @@ func (g *Guest) modules() (bool, error) {
 	return r.changed, r.err
 }
 
-// loadBootDrivers loads the drivers of virtio devices, which appear once their PCI or
-// platform device has its driver. The boot waits for these only; the step hotplug
-// loads the others.
+// loadBootDrivers loads what the boot waits for: the drivers of virtio devices, which
+// appear once their PCI or platform device has its driver.
 func (g *Guest) loadBootDrivers() (bool, error) {
 	return g.loadDrivers("/sys/bus/pci/devices/*", "/sys/bus/platform/devices/*", "/sys/bus/virtio/devices/*")
 }
@@ -90,9 +88,8 @@ func (g *Guest) LoadDrivers(ctx context.Context, report func(error)) {
 	note(false, err)
 }
 
-// netfilter loads the modules of the firewall's rules early. The kernel would ask for
-// each by a process of its own, while the agent waits. A step that needs a missing
-// module reports that.
+// netfilter loads the modules of the firewall's rules before the kernel asks for each by
+// a process of its own. The network daemon reports a missing module.
 func (g *Guest) netfilter() (bool, error) {
 	if g.loader == nil {
 		return false, plan.Absent(errors.New("no modules for this kernel"))
@@ -108,9 +105,8 @@ func (g *Guest) netfilter() (bool, error) {
 	return r.changed, r.err
 }
 
-// answerModprobe makes this program the kernel's modprobe
-// (Documentation/admin-guide/sysctl/kernel.rst), by a script: the kernel cannot pass
-// our subcommand.
+// answerModprobe makes this program the kernel's modprobe (Documentation/admin-guide/
+// sysctl/kernel.rst), by a script: the kernel cannot pass our subcommand.
 func (g *Guest) answerModprobe() (bool, error) {
 	own, err := g.readFile("/proc/sys/kernel/modprobe")
 	if err != nil || g.exists(strings.TrimSpace(own)) { // the image's own, or this script
@@ -122,8 +118,7 @@ func (g *Guest) answerModprobe() (bool, error) {
 	return r.changed, r.err
 }
 
-// Modprobe loads the modules for an alias or a module's name, on the kernel's
-// request.
+// Modprobe loads the modules for an alias or a module's name, on the kernel's request.
 func Modprobe(name string) error {
 	loader, err := openModules("/")
 	if err != nil {

@@ -23,9 +23,8 @@ type Report struct {
 	// Role is "init" as PID 1, "uinit" under another init, "repeat" for a set-up that
 	// was run again.
 	Role string `json:"role"`
-	// Start is when the program began. PlanEnded is when its last step had
-	// ended, AgentStarted when the agent was first started; both are zero
-	// until then.
+	// Start is when the program began. PlanEnded is when its last step had ended,
+	// AgentStarted when the agent was first started; both are zero until then.
 	Start        time.Duration           `json:"start_ns"`
 	PlanEnded    time.Duration           `json:"plan_ended_ns,omitempty"`
 	AgentStarted time.Duration           `json:"agent_started_ns,omitempty"`

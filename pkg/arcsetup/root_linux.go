@@ -12,12 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// moveRoot makes the initramfs a root like any other. Nothing is mounted below it,
-// so before Linux 7.0 pivot_root(2) fails on it with EINVAL, and with that every
-// container runtime. moveRoot binds the initramfs to a directory and moves this
-// mount over /, so that it has a parent.
-//
-// It comes before all other mounts: one on the old root would be out of sight.
+// moveRoot makes the initramfs a root like any other. It has no parent mount, so before
+// Linux 7.0 pivot_root(2) fails on it with EINVAL, and with that every container runtime.
+// moveRoot binds the initramfs to a directory and moves this mount over /. It comes
+// before all other mounts: one on the old root would be out of sight.
 func (g *Guest) moveRoot() (changed bool, err error) {
 	if initramfs, err := mount.IsTmpRamfs("/"); err != nil || !initramfs || !g.OwnRoot {
 		return false, err
@@ -36,9 +34,8 @@ func (g *Guest) moveRoot() (changed bool, err error) {
 	return true, nil
 }
 
-// becomeRoot makes what is mounted on dir the root of this process. All threads of
-// a process share their root. PID 1 shares it with the kernel's threads too, which
-// look there for modprobe.
+// becomeRoot makes what is mounted on dir the root of this process, for all threads.
+// PID 1 shares its root with the kernel's threads, which look there for modprobe.
 func becomeRoot(dir string) error {
 	if err := os.Chdir(dir); err != nil {
 		return err
@@ -54,8 +51,7 @@ func becomeRoot(dir string) error {
 
 // shareMounts makes / and all mounts below it shared, as systemd does: kubelet and
 // docker's rshared volumes require it (Documentation/filesystems/sharedsubtree.rst).
-// It leaves a shared / alone: later mounts below it are shared, or private on
-// purpose.
+// Below a / that is shared already, mounts are shared, or private on purpose.
 func (g *Guest) shareMounts() (changed bool, err error) {
 	roots, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) { return m.Mountpoint != "/", false })
 	if err != nil {

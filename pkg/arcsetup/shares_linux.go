@@ -73,9 +73,8 @@ func (g *Guest) optionalShare(m mounts.Point) (bool, error) {
 	return changed, err
 }
 
-// noShare reports whether a mount of virtiofs failed because the host does not
-// offer the share, or not with dax=always (both EINVAL), or because the kernel has
-// no virtiofs (ENODEV).
+// noShare reports whether a mount of virtiofs failed because the host does not offer the
+// share, or not with dax=always (both EINVAL), or the kernel has no virtiofs (ENODEV).
 func noShare(err error) bool {
 	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENODEV)
 }

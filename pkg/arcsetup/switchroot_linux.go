@@ -21,10 +21,9 @@ import (
 // newRoot is where the root is mounted before it becomes /.
 const newRoot = "/.newroot"
 
-// switchRoot changes to the root that the kernel command line names, as
-// switch_root(8) does, but goes on in this process. No step may resolve a path
-// meanwhile. If the root does not appear, or cannot be a root, the guest stays on
-// the initramfs.
+// switchRoot changes to the root that the kernel command line names, as switch_root(8)
+// does, but goes on in this process. No step may resolve a path meanwhile. If the root
+// does not appear, or cannot be a root, the guest stays on the initramfs.
 func (g *Guest) switchRoot() (changed bool, err error) {
 	root, errRoot := g.commandLine.Root()
 	if root.Device == "" || !g.OwnRoot {
@@ -200,8 +199,7 @@ func (g *Guest) enterRoot(dir string) (err error) {
 // modules stay there if the new root has none for this kernel.
 const keptInitramfs = "/run/arcbox/initramfs"
 
-// keepInitramfs mounts the initramfs, without what is mounted below it, on
-// keptInitramfs.
+// keepInitramfs mounts the initramfs on keptInitramfs, without the mounts below it.
 func keepInitramfs() error {
 	if err := os.MkdirAll(keptInitramfs, 0o755); err != nil {
 		return err

@@ -10,9 +10,8 @@ import (
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
-// raised are kernel parameters whose default is too low for container engines and
-// what people run with them. docs/sysctl.md has the defaults, and says who needs
-// each value.
+// raised are kernel parameters whose default is too low for container engines and their
+// containers. docs/sysctl.md has the defaults, and says who needs each value.
 func raised() map[string]uint64 {
 	return map[string]uint64{
 		"fs/inotify/max_user_instances": 8192,
