@@ -55,15 +55,16 @@ func (g *Guest) bindProgram() (changed bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("find this program: %w", err)
 	}
-	if there, err := os.Stat(path); err == nil && os.SameFile(there, program) {
+	there, err := os.Stat(path)
+	if err == nil && os.SameFile(there, program) {
 		return false, nil
 	}
-	if !g.exists(ProgramPath) {
-		if _, err := g.writeFile(ProgramPath, "", 0o755); err != nil {
-			return false, err
-		}
+	if err != nil {
+		_, err = g.writeFile(ProgramPath, "", 0o755)
 	}
-	_, err = mount.Mount(g.Program, path, "", "", unix.MS_BIND)
+	if err == nil {
+		_, err = mount.Mount(g.Program, path, "", "", unix.MS_BIND)
+	}
 	return err == nil, err
 }
 
@@ -109,16 +110,17 @@ func copyTree(from, to string) error {
 	var errs []error
 	_ = filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if path == from {
-			err = ignoreMissing(err)
-		} else if err == nil {
-			err = copyEntry(path, filepath.Join(to, strings.TrimPrefix(path, from)), d)
-		}
-		if err == nil {
+			errs = append(errs, ignoreMissing(err))
 			return nil
 		}
-		errs = append(errs, fmt.Errorf("copy %s: %w", path, err))
-		if d != nil && d.IsDir() {
-			return fs.SkipDir
+		if err == nil {
+			err = copyEntry(path, filepath.Join(to, strings.TrimPrefix(path, from)), d)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("copy %s: %w", path, err))
+			if d.IsDir() {
+				return fs.SkipDir
+			}
 		}
 		return nil
 	})

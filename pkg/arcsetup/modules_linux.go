@@ -20,11 +20,10 @@ const modprobePath = "/run/arcbox/modprobe"
 // modules loads the drivers that the boot waits for. The kernel itself asks for
 // modules that are needed later, such as file systems.
 func (g *Guest) modules() (bool, error) {
-	loader, err := openModules(g.Root)
-	if err != nil {
+	var err error
+	if g.loader, err = openModules(g.Root); err != nil {
 		return false, plan.Absent(err)
 	}
-	g.loader = loader
 	var r result
 	r.add(g.answerModprobe())
 	r.add(g.loadBootDrivers())

@@ -43,21 +43,17 @@ func ParseReport(data []byte) (Report, error) {
 
 // Count counts the steps by outcome, and names those that failed.
 func (r Report) Count() string {
-	counts := map[plan.Outcome]int{}
-	var failed []string
+	names := map[plan.Outcome][]string{}
 	for _, s := range r.Steps {
-		counts[s.Outcome]++
-		if s.Outcome == plan.Failed {
-			failed = append(failed, s.Step)
-		}
+		names[s.Outcome] = append(names[s.Outcome], s.Step)
 	}
 	text := fmt.Sprintf("%d steps", len(r.Steps))
 	for _, o := range []plan.Outcome{plan.OK, plan.Already, plan.Unavailable, plan.Failed} {
-		if counts[o] > 0 {
-			text += fmt.Sprintf(", %d %s", counts[o], o)
+		if n := len(names[o]); n > 0 {
+			text += fmt.Sprintf(", %d %s", n, o)
 		}
 	}
-	if failed != nil {
+	if failed := names[plan.Failed]; failed != nil {
 		text += " (" + strings.Join(failed, " ") + ")"
 	}
 	return text
