@@ -229,11 +229,12 @@ func testRows(t *rows, m *machine) {
 		}
 	})
 	t.Run("jailer", func(t *testing.T) {
-		const dir = "/var/lib/arcbox/jailer"
-		mounted(t, dir, "tmpfs", "nosuid")
-		mode(t, dir, 0o700)
-		if _, err := ask[none](m, "MakeNode", probe.Node{Dir: dir}); err != nil {
-			t.Errorf("a device node in it: %v", err)
+		for _, dir := range []string{"/var/lib/arcbox/jailer", "/var/jail"} {
+			mounted(t, dir, "tmpfs", "nosuid")
+			mode(t, dir, 0o700)
+			if _, err := ask[none](m, "MakeNode", probe.Node{Dir: dir}); err != nil {
+				t.Errorf("a device node in %s: %v", dir, err)
+			}
 		}
 		if _, err := ask[none](m, "MakeNode", probe.Node{Dir: "/var"}); err == nil {
 			t.Error("a device node can be opened in /var, which is nodev")

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,39 +18,28 @@ import (
 // ErrNotThere is the error of a device that may appear later.
 var ErrNotThere = errors.New("not there")
 
-// blockDevice is a disk or a partition, and what identifies it.
+// blockDevice is a disk or a partition.
 type blockDevice struct {
-	name      string // in /sys/class/block
-	bytes     uint64
-	content   blockdev.Superblock
-	partition blockdev.Partition
-	err       error // of reading content or partition
+	name string // in /sys/class/block
+	// facts are the size, the file system's type, the names for root=, and errors.
+	facts []string
 }
 
 // path returns the device's node. A slash in its name is an exclamation mark in /sys.
 func (d blockDevice) path() string { return "/dev/" + strings.ReplaceAll(d.name, "!", "/") }
 
-func (d blockDevice) String() string {
-	s := fmt.Sprintf("%s (%.1f MiB", d.name, float64(d.bytes)/(1<<20))
-	for _, part := range [][2]string{
-		{"", d.content.Type}, {"LABEL=", d.content.Label}, {"UUID=", d.content.UUID},
-		{"PARTLABEL=", d.partition.Label}, {"PARTUUID=", d.partition.UUID},
-	} {
-		if part[1] != "" {
-			s += ", " + part[0] + part[1]
-		}
+func (d blockDevice) String() string { return d.name + " (" + strings.Join(d.facts, ", ") + ")" }
+
+// add adds a fact, if it is known.
+func (d *blockDevice) add(key, value string) {
+	if value != "" {
+		d.facts = append(d.facts, key+value)
 	}
-	if d.err != nil {
-		s += ", " + d.err.Error()
-	}
-	return s + ")"
 }
 
-// Find returns the path of the first block device with this name, as in root= on the
-// kernel command line: in a form that the kernel knows (block/early-lookup.c), or by
-// the file system's UUID or LABEL, which the kernel leaves to an initramfs. /sys and
-// /dev are below the directory root. The error is ErrNotThere if the device may
-// appear later.
+// Find returns the path of the first block device with this name, in a form of root=
+// that the kernel knows (block/early-lookup.c), or UUID= or LABEL=. /sys and /dev are
+// below the directory root. The error is ErrNotThere if the device may appear later.
 func Find(root, device string) (path string, err error) {
 	if strings.HasPrefix(device, "/dev/") {
 		if _, err := os.Stat(filepath.Join(root, device)); errors.Is(err, fs.ErrNotExist) {
@@ -57,23 +47,15 @@ func Find(root, device string) (path string, err error) {
 		}
 		return device, nil
 	}
-	tag, want, _ := strings.Cut(device, "=")
-	var is func(blockDevice) bool
-	switch tag {
-	case "LABEL":
-		is = func(d blockDevice) bool { return d.content.Label == want }
-	case "UUID":
-		is = func(d blockDevice) bool { return strings.EqualFold(d.content.UUID, want) }
-	case "PARTLABEL":
-		is = func(d blockDevice) bool { return d.partition.Label == want }
-	case "PARTUUID":
-		is = func(d blockDevice) bool { return strings.EqualFold(d.partition.UUID, want) }
-	}
-	if is == nil || want == "" {
+	tag, value, _ := strings.Cut(device, "=")
+	if value == "" || !slices.Contains([]string{"LABEL", "UUID", "PARTLABEL", "PARTUUID"}, tag) {
 		return "", errors.New("not /dev/NAME, PARTUUID=, PARTLABEL=, UUID= or LABEL=, nor a tag with rootfstype=virtiofs")
 	}
+	is := func(name string) bool {
+		return name == device || strings.HasSuffix(tag, "UUID") && strings.EqualFold(name, device)
+	}
 	for _, d := range devices(root) {
-		if is(d) {
+		if slices.ContainsFunc(d.facts, is) {
 			return d.path(), nil
 		}
 	}
@@ -95,25 +77,27 @@ func Describe(root string) string {
 // devices returns the devices that have a medium, sorted by name.
 func devices(root string) []blockDevice {
 	links, _ := filepath.Glob(filepath.Join(root, "/sys/class/block/*"))
-	tables := map[string]blockdev.Table{} // by disk
 	var found []blockDevice
 	for _, link := range links {
 		d := blockDevice{name: filepath.Base(link)}
 		// Always in sectors of 512 bytes (Documentation/ABI/stable/sysfs-block).
-		if d.bytes = readNumber(link+"/size") * 512; d.bytes == 0 {
+		bytes := readNumber(link+"/size") * 512
+		if bytes == 0 {
 			continue
 		}
-		d.content, d.err = ReadSuperblock(root, d.path())
+		d.add("", fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)))
+		content, err := ReadSuperblock(root, d.path())
+		d.add("", content.Type)
+		d.add("LABEL=", content.Label)
+		d.add("UUID=", content.UUID)
 		if number := readNumber(link + "/partition"); number > 0 {
-			// A partition's directory is in the directory of its disk.
-			dir, err := filepath.EvalSymlinks(link)
-			d.err = errors.Join(d.err, err)
-			disk := filepath.Dir(dir)
-			if _, ok := tables[disk]; !ok {
-				tables[disk], err = readTable(root, disk)
-				d.err = errors.Join(d.err, err)
-			}
-			d.partition = tables[disk].Partition(int(number))
+			partition, errTable := readPartition(root, link, int(number))
+			d.add("PARTLABEL=", partition.Label)
+			d.add("PARTUUID=", partition.UUID)
+			err = errors.Join(err, errTable)
+		}
+		if err != nil {
+			d.add("", err.Error())
 		}
 		found = append(found, d)
 	}
@@ -135,15 +119,21 @@ func ReadSuperblock(root, path string) (blockdev.Superblock, error) {
 	return s, nil
 }
 
-// readTable reads the partition table of the disk with this directory in /sys.
-func readTable(root, dir string) (blockdev.Table, error) {
-	disk := blockDevice{name: filepath.Base(dir)}
-	f, err := open(root, disk.path())
+// readPartition reads the entry of the partition with this link in /sys, from the
+// partition table of its disk.
+func readPartition(root, link string, number int) (p blockdev.Partition, err error) {
+	dir, err := filepath.EvalSymlinks(link)
 	if err != nil {
-		return blockdev.Table{}, err
+		return p, err
+	}
+	dir = filepath.Dir(dir) // a partition's directory is in the directory of its disk
+	f, err := open(root, blockDevice{name: filepath.Base(dir)}.path())
+	if err != nil {
+		return p, err
 	}
 	defer f.Close() //nolint:errcheck // only read from
-	return blockdev.ReadTable(f, int(readNumber(dir+"/queue/logical_block_size")))
+	table, err := blockdev.ReadTable(f, int(readNumber(dir+"/queue/logical_block_size")))
+	return table.Partition(number), err
 }
 
 // open opens a device for reading, without waiting for a medium.

@@ -21,11 +21,10 @@ type Point struct {
 	// point in the guest.
 	Device, Path, FSType, Data string
 	Flags                      uintptr
-	// Magic is the file system's type in statfs(2), which tells an existing mount
-	// of it.
+	// Magic is the file system's type in statfs(2), which tells an existing mount.
 	Magic int64
-	// Mode is the permission of a tmpfs's root; zero is the kernel's default.
-	Mode os.FileMode
+	// Mode is the mode of a tmpfs's root, as in chmod(2); zero is the kernel's default.
+	Mode uint32
 }
 
 // Guarded are the flags of a mount that has neither programs nor device nodes.
@@ -34,18 +33,22 @@ const Guarded = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 const permissionFlags = unix.MS_RDONLY | Guarded
 
 // Mount mounts m, unless it is mounted. An existing mount, such as one by u-root's
-// init, gets m's permission flags and mode.
+// init, gets m's flags and mode, if m has any. The mount point is made last: a
+// read-only root may lack it, which does not matter if there is nothing to mount.
 func (m Point) Mount(root string) (changed bool, err error) {
 	path, flags, mounted, err := m.Find(root)
 	if err != nil {
 		return false, err
 	}
 	if !mounted {
-		makeDir := func() error { return os.MkdirAll(path, 0o755) }
-		_, err := mount.Mount(m.Device, path, m.FSType, m.options(), m.Flags, makeDir)
-		return err == nil, explainType(m.FSType, err)
+		fd, err := m.Create()
+		if err != nil {
+			return false, err
+		}
+		defer unix.Close(fd) //nolint:errcheck // the mount stays
+		return m.Attach(root, fd)
 	}
-	if want := m.Flags & permissionFlags; flags != want {
+	if want := m.Flags & permissionFlags; want != 0 && flags != want {
 		if _, err := mount.Mount("", path, "", "", unix.MS_REMOUNT|unix.MS_BIND|want); err != nil {
 			return false, fmt.Errorf("change the flags of a mount: %w", err)
 		}
@@ -58,27 +61,7 @@ func (m Point) Mount(root string) (changed bool, err error) {
 	return changed, nil
 }
 
-// CreateAndMount creates m's file system before its mount point. It is for file
-// systems that the host or the kernel may not offer, where a mount point would be
-// of no use and a read-only root may lack it.
-func (m Point) CreateAndMount(root string) (changed bool, err error) {
-	path, _, mounted, err := m.Find(root)
-	if err != nil || mounted {
-		return false, err
-	}
-	fd, err := m.Create()
-	if err != nil {
-		return false, err
-	}
-	defer unix.Close(fd) //nolint:errcheck // the mount stays
-	if err := Attach(fd, path); err != nil {
-		return false, fmt.Errorf("%s %s: %w", m.FSType, m.Device, err)
-	}
-	return true, nil
-}
-
-// Find returns where m is or will be mounted, whether it is, and its permission
-// flags.
+// Find returns where m is or will be mounted, whether it is, and its permission flags.
 func (m Point) Find(root string) (path string, flags uintptr, mounted bool, err error) {
 	if path, err = Resolve(root, m.Path); err != nil || !IsMountPoint(path) {
 		return path, 0, false, err
@@ -91,13 +74,11 @@ func (m Point) Find(root string) (path string, flags uintptr, mounted bool, err 
 	return path, uintptr(st.Flags) & permissionFlags, int64(st.Type) == m.Magic, nil
 }
 
-// maxLinks is how many links in one path the kernel follows (MAXSYMLINKS,
-// linux/namei.h).
+// maxLinks is how many links in a path the kernel follows (MAXSYMLINKS, linux/namei.h).
 const maxLinks = 40
 
-// Resolve follows all links in the guest's path, below root, also those that lead to nothing
-// yet. So a mount is made and looked for in one place, and its mount point can be
-// made there.
+// Resolve follows all links in the guest's path, below root, also those that lead to
+// nothing yet: a mount point can be made there.
 func Resolve(root, path string) (string, error) {
 	if st, err := stat(filepath.Join(root, path)); err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		return filepath.Join(root, path), nil
@@ -131,20 +112,8 @@ func IsMountPoint(path string) bool {
 
 // stat neither follows a link nor asks the server of a share, which may not answer.
 func stat(path string) (st unix.Statx_t, err error) {
-	err = unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE, &st)
+	err = unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE|unix.STATX_MODE, &st)
 	return st, err
-}
-
-// options are the options of the file system itself.
-func (m Point) options() string {
-	if m.Mode == 0 {
-		return m.Data
-	}
-	mode := uint32(m.Mode.Perm())
-	if m.Mode&os.ModeSticky != 0 {
-		mode |= unix.S_ISVTX
-	}
-	return fmt.Sprintf("mode=%04o", mode)
 }
 
 // Create creates m's file system without mounting it (fsopen(2), Linux 5.2). It
@@ -161,12 +130,19 @@ func (m Point) Create() (fd int, err error) {
 	}
 	defer unix.Close(context) //nolint:errcheck // nothing is written to it
 	settings := "source=" + m.Device
-	if options := m.options(); options != "" {
-		settings += "," + options
+	if m.Data != "" {
+		settings += "," + m.Data
+	}
+	if m.Mode != 0 {
+		settings += fmt.Sprintf(",mode=%04o", m.Mode)
 	}
 	for setting := range strings.SplitSeq(settings, ",") {
-		key, value, _ := strings.Cut(setting, "=")
-		if err := unix.FsconfigSetString(context, key, value); err != nil {
+		if key, value, isString := strings.Cut(setting, "="); isString {
+			err = unix.FsconfigSetString(context, key, value)
+		} else {
+			err = unix.FsconfigSetFlag(context, key)
+		}
+		if err != nil {
 			return 0, fmt.Errorf("option %s: %w", setting, err)
 		}
 	}
@@ -177,28 +153,34 @@ func (m Point) Create() (fd int, err error) {
 	return unix.Fsmount(context, unix.FSMOUNT_CLOEXEC, int(m.Flags&permissionFlags))
 }
 
-// Attach mounts the file system with the root fd on path.
-func Attach(fd int, path string) error {
-	if err := os.MkdirAll(path, 0o755); err != nil {
-		return fmt.Errorf("make the mount point: %w", err)
-	}
-	if err := unix.MoveMount(fd, "", unix.AT_FDCWD, path, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
-		return fmt.Errorf("mount on %s: %w", path, err)
-	}
-	return nil
-}
-
-// SetMode gives path these permission bits, unless it has them.
-func SetMode(path string, mode os.FileMode) (changed bool, err error) {
-	st, err := os.Lstat(path)
+// Attach mounts m's file system, which has the root fd.
+func (m Point) Attach(root string, fd int) (changed bool, err error) {
+	path, err := Resolve(root, m.Path)
 	if err != nil {
 		return false, err
 	}
-	const bits = os.ModePerm | os.ModeSticky
-	if st.Mode()&bits == mode&bits {
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return false, fmt.Errorf("make the mount point: %w", err)
+	}
+	if err := unix.MoveMount(fd, "", unix.AT_FDCWD, path, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return false, fmt.Errorf("mount on %s: %w", path, err)
+	}
+	return true, nil
+}
+
+// SetMode gives path these permission bits, as in chmod(2), unless it has them.
+func SetMode(path string, mode uint32) (changed bool, err error) {
+	st, err := stat(path)
+	if err == nil && uint32(st.Mode)&0o7777 == mode {
 		return false, nil
 	}
-	return true, os.Chmod(path, mode)
+	if err == nil {
+		err = unix.Chmod(path, mode)
+	}
+	if err != nil {
+		return false, &fs.PathError{Op: "chmod", Path: path, Err: err}
+	}
+	return true, nil
 }
 
 // explainType names the kernel's configuration symbol where err says that the

@@ -8,9 +8,8 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// Write replaces the file path: whoever opens it finds the old data or the new data,
-// never a part. The file gets the permissions mode whatever the umask is. A link in its
-// place is replaced, not followed, and missing directories are made.
+// Write replaces the file path, or a link in its place: whoever opens it finds all of
+// the old or the new data. The umask does not count. Write makes missing directories.
 func Write(path string, data []byte, mode os.FileMode) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -22,8 +21,8 @@ func Write(path string, data []byte, mode os.FileMode) error {
 		return err
 	}
 	defer f.Cleanup() //nolint:errcheck // removes the temporary file after an error
-	if _, err := f.Write(data); err != nil {
-		return err
+	if _, err = f.Write(data); err == nil {
+		err = f.CloseAtomicallyReplace()
 	}
-	return f.CloseAtomicallyReplace()
+	return err
 }

@@ -15,13 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// x8664Handler runs x86-64 programs by this interpreter.
-func x8664Handler(name, interpreter, flags string) *binfmt.Handler {
-	h := &binfmt.Handler{Name: name, Interpreter: interpreter, Flags: flags}
-	h.Magic, h.Mask = binfmt.Program(binfmt.X8664)
-	return h
-}
-
 // rosettaHandler is for Apple's Rosetta, which is on a share.
 func rosettaHandler() *binfmt.Handler {
 	return x8664Handler("rosetta", "/media/rosetta/rosetta", "CF")
@@ -30,6 +23,12 @@ func rosettaHandler() *binfmt.Handler {
 // fexHandler is for FEX, which needs the program's argv[0] (P) and the open program (O).
 func fexHandler() *binfmt.Handler {
 	return x8664Handler("FEX-x86_64", "/arcbox/runtime/bin/FEX", "POCF")
+}
+
+// x8664Handler runs x86-64 programs by this interpreter.
+func x8664Handler(name, interpreter, flags string) *binfmt.Handler {
+	magic, mask := binfmt.Program(binfmt.X8664)
+	return &binfmt.Handler{Name: name, Interpreter: interpreter, Flags: flags, Magic: magic, Mask: mask}
 }
 
 // rosetta mounts the share with Rosetta and registers the handler.
@@ -51,9 +50,8 @@ func (g *Guest) rosetta() (changed bool, err error) {
 	return mounted || registered, err
 }
 
-// binfmt registers FEX, if it is there and Rosetta is not, then the handlers of
-// arcinit.toml. If two handlers match a program, the kernel takes the one that was
-// registered last.
+// binfmt registers FEX, if it is there and Rosetta is not, then arcinit.toml's handlers.
+// Of two handlers that match a program, the kernel takes the last that was registered.
 func (g *Guest) binfmt() (bool, error) {
 	handlers := g.Config.Handlers
 	if fex := fexHandler(); g.machine() == binfmt.AArch64 && g.exists(fex.Interpreter) && !g.exists(binfmtPath("rosetta")) {
@@ -71,13 +69,8 @@ func (g *Guest) binfmt() (bool, error) {
 
 // machine returns the processor that the guest's own programs are for.
 func (g *Guest) machine() binfmt.Machine {
-	switch cmp.Or(g.Arch, runtime.GOARCH) {
-	case "amd64":
-		return binfmt.X8664
-	case "arm64":
-		return binfmt.AArch64
-	}
-	return 0
+	machines := map[string]binfmt.Machine{"amd64": binfmt.X8664, "arm64": binfmt.AArch64}
+	return machines[cmp.Or(g.Arch, runtime.GOARCH)]
 }
 
 // binfmtPath returns the path of a file of binfmt_misc: register, status, or the name
@@ -102,7 +95,7 @@ func (g *Guest) register(h *binfmt.Handler) (changed bool, err error) {
 		unfit = plan.Fallback(unfit) // the interpreter may come later
 	}
 	m := mounts.Point{Device: "binfmt_misc", Path: binfmtPath(""), FSType: "binfmt_misc", Magic: unix.BINFMTFS_MAGIC, Flags: mounts.Guarded}
-	mounted, err := m.CreateAndMount(g.Root)
+	mounted, err := m.Mount(g.Root)
 	if err == nil {
 		changed, err = g.writeEntry(h)
 	}
@@ -113,20 +106,17 @@ func (g *Guest) register(h *binfmt.Handler) (changed bool, err error) {
 // kernel keeps the interpreter's file open, also for containers, which do not have
 // the dynamic loader that the file may need.
 func (g *Guest) checkInterpreter(h *binfmt.Handler) error {
-	file := g.path(h.Interpreter)
-	if st, err := os.Stat(file); err != nil {
+	f, err := os.OpenFile(g.path(h.Interpreter), unix.O_NONBLOCK, 0)
+	if err != nil {
 		return fmt.Errorf("interpreter: %w", err)
-	} else if !st.Mode().IsRegular() {
+	}
+	defer f.Close() //nolint:errcheck // only read from
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
 		return fmt.Errorf("interpreter %s: not a regular file", h.Interpreter)
 	}
 	if !h.Has('F') {
 		return nil
 	}
-	f, err := os.Open(file)
-	if err != nil {
-		return fmt.Errorf("interpreter: %w", err)
-	}
-	defer f.Close() //nolint:errcheck // only read from
 	if err := binfmt.CheckStatic(f); err != nil {
 		return fmt.Errorf("interpreter %s does not work in containers (flag F): %w", h.Interpreter, err)
 	}
@@ -136,28 +126,26 @@ func (g *Guest) checkInterpreter(h *binfmt.Handler) error {
 // writeEntry gives the kernel a handler's entry, unless it has the entry. An entry
 // cannot be changed except by being enabled, so another one is replaced.
 func (g *Guest) writeEntry(h *binfmt.Handler) (bool, error) {
+	status, errStatus := g.readFile(binfmtPath("status"))
+	text, errEntry := g.readFile(binfmtPath(h.Name))
+	if err := errors.Join(errStatus, errEntry); err != nil {
+		return false, err
+	}
 	var r result
 	write := func(file, command string) {
 		r.add(true, os.WriteFile(g.path(binfmtPath(file)), []byte(command), 0))
-	}
-	status, err := g.readFile(binfmtPath("status"))
-	text, errEntry := g.readFile(binfmtPath(h.Name))
-	if err := errors.Join(err, errEntry); err != nil {
-		return false, err
 	}
 	if strings.TrimSpace(status) == "disabled" {
 		write("status", "1")
 	}
 	entry, enabled, err := binfmt.ParseEntry(h.Name, text)
-	if text != "" && err == nil && entry.Same(h) {
-		if !enabled {
-			write(h.Name, "1")
+	if err != nil || !entry.Same(h) {
+		if text != "" {
+			write(h.Name, "-1")
 		}
-		return r.changed, r.err
+		write("register", h.Registration())
+	} else if !enabled {
+		write(h.Name, "1")
 	}
-	if text != "" {
-		write(h.Name, "-1")
-	}
-	write("register", h.Registration())
 	return r.changed, r.err
 }

@@ -11,17 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cachesPath has a directory for each cache of the first processor
-// (Documentation/ABI/testing/sysfs-devices-system-cpu). filledCaches has the
-// directories that are mounted over those.
+// cachesPath has a directory for each cache of the first processor (Documentation/ABI/
+// testing/sysfs-devices-system-cpu), filledCaches those that are mounted over them.
 const (
 	cachesPath   = "/sys/devices/system/cpu/cpu0/cache"
 	filledCaches = "/run/arcbox/cache"
 )
 
-// cache adds the attributes of the processor's caches that the kernel does not know:
-// on arm64 only the firmware could tell. Firecracker's jailer must be able to read
-// them, whatever their values.
+// cache adds the attributes of the processor's caches that the kernel does not know (on
+// arm64 only the firmware could tell): Firecracker's jailer reads them, whatever their values.
 func (g *Guest) cache() (bool, error) {
 	dirs, _ := filepath.Glob(g.path(cachesPath + "/index*"))
 	if len(dirs) == 0 {

@@ -8,15 +8,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const cgroupPath = "/sys/fs/cgroup"
-
-// cgroup mounts version 2 in place of version 1, which u-root's init mounts: a
-// controller belongs to one version at a time.
+// cgroup mounts version 2 in place of version 1, which u-root's init mounts below a
+// tmpfs: a controller belongs to one version at a time.
 func (g *Guest) cgroup() (bool, error) {
 	var r result
-	r.add(g.unmountCgroup1())
+	path, _, version1, err := tmpfs("/sys/fs/cgroup", 0).Find(g.Root)
+	if version1 {
+		err = mount.Unmount(path, false, true) // lazily, with the mounts below
+	}
+	r.add(version1, err)
 	m := mounts.Point{
-		Device: "cgroup2", Path: cgroupPath, FSType: "cgroup2", Magic: unix.CGROUP2_SUPER_MAGIC,
+		Device: "cgroup2", Path: "/sys/fs/cgroup", FSType: "cgroup2", Magic: unix.CGROUP2_SUPER_MAGIC,
 		Flags: mounts.Guarded, Data: "nsdelegate,memory_recursiveprot",
 	}
 	changed, err := m.Mount(g.Root)
@@ -26,14 +28,4 @@ func (g *Guest) cgroup() (bool, error) {
 	}
 	r.add(changed, err)
 	return r.changed, r.err
-}
-
-// unmountCgroup1 unmounts the tmpfs with the hierarchies of version 1. A lazy
-// unmount takes along what is mounted below.
-func (g *Guest) unmountCgroup1() (changed bool, err error) {
-	path, _, mounted, err := tmpfs(cgroupPath, 0).Find(g.Root)
-	if err != nil || !mounted {
-		return false, err
-	}
-	return true, mount.Unmount(path, false, true)
 }

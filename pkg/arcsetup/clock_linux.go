@@ -9,9 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// clock sets a clock that is before this program's build to the time of the build.
-// Such a machine has no clock, or nobody has set it, and every certificate would
-// seem to be from the future. The agent finds the real time.
+// clock sets a clock that is before this program's build to the time of the build:
+// certificates would seem to be from the future. The agent finds the real time.
 func (g *Guest) clock() (changed bool, err error) {
 	if g.BuildTime.IsZero() {
 		return false, plan.Absent(errors.New("build time unknown"))

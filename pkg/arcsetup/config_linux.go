@@ -27,9 +27,8 @@ func (g *Guest) setConfig(c config.Config) {
 	}
 }
 
-// maxConfig is the largest configuration file, in bytes. It bounds the depth of
-// nested brackets: recover cannot stop the decoder from overflowing its stack, and
-// PID 1 would die of that.
+// maxConfig is the largest configuration file, in bytes. It bounds the depth of nested
+// brackets: PID 1 would die if the decoder overflowed its stack.
 const maxConfig = 64 << 10
 
 func readAtMost(path string, limit int64) ([]byte, error) {
@@ -59,9 +58,8 @@ func (g *Guest) configure() (bool, error) {
 	return false, nil
 }
 
-// vmmConfig returns the path of the VMM's configuration from the environment. It
-// falls back to the kernel command line: another init may not pass on its
-// environment.
+// vmmConfig returns the path of the VMM's configuration from the environment, or from
+// the kernel command line: another init may not pass on its environment.
 func (g *Guest) vmmConfig() string {
 	for _, v := range g.Environ {
 		if path, ok := strings.CutPrefix(v, config.VMMConfigKey+"="); ok {

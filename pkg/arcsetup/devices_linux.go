@@ -2,7 +2,6 @@ package arcsetup
 
 import (
 	"errors"
-	"os"
 
 	"github.com/arcinit/arcinit/internal/mounts"
 	"golang.org/x/sys/unix"
@@ -12,7 +11,10 @@ import (
 // command line.
 func (g *Guest) early() (bool, error) {
 	var r result
-	r.add(g.openRoot())
+	// mkuimage's images have a / with mode 0700. A read-only root keeps its mode.
+	if changed, err := mounts.SetMode(g.path("/"), 0o755); !errors.Is(err, unix.EROFS) {
+		r.add(changed, err)
+	}
 	for _, m := range []mounts.Point{
 		{Device: "proc", Path: "/proc", FSType: "proc", Magic: unix.PROC_SUPER_MAGIC, Flags: mounts.Guarded},
 		{Device: "sysfs", Path: "/sys", FSType: "sysfs", Magic: unix.SYSFS_MAGIC, Flags: mounts.Guarded},
@@ -23,16 +25,6 @@ func (g *Guest) early() (bool, error) {
 	}
 	r.add(false, g.readCommandLine())
 	return r.changed, r.err
-}
-
-// openRoot lets all users into /, which has mode 0700 in mkuimage's images. A
-// read-only root keeps its mode.
-func (g *Guest) openRoot() (changed bool, err error) {
-	changed, err = mounts.SetMode(g.path("/"), 0o755)
-	if errors.Is(err, unix.EROFS) {
-		return false, nil
-	}
-	return changed, err
 }
 
 // devLinks makes the links that devtmpfs, unlike udev, does not make.
@@ -67,7 +59,7 @@ func (g *Guest) devpts() (bool, error) {
 }
 
 func (g *Guest) sharedMemory() (bool, error) {
-	m := tmpfs("/dev/shm", 0o777|os.ModeSticky)
+	m := tmpfs("/dev/shm", 0o1777)
 	m.Device, m.Flags = "shm", mounts.Guarded
 	return m.Mount(g.Root)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -31,21 +32,21 @@ func requiredDaemon() object {
 // dockerDaemon writes daemon.json: the image's own, with [docker.daemon] of
 // arcinit.toml over it, and what is required over both.
 func (g *Guest) dockerDaemon() (bool, error) {
-	image, err := g.imageDaemon()
+	image, errImage := g.imageDaemon()
 	operator, errOperator := g.operatorDaemon()
-	err = errors.Join(err, errOperator)
+	errs := []error{errImage, errOperator}
 	daemon := object{}
-	merge(daemon, image)
-	merge(daemon, operator)
-	for _, refused := range require(daemon, requiredDaemon(), "") {
-		err = errors.Join(err, plan.Fallback(refused))
+	merge(daemon, image, "", nil)
+	merge(daemon, operator, "", nil)
+	merge(daemon, requiredDaemon(), "", func(key string, old, required any) {
+		errs = append(errs, plan.Fallback(fmt.Errorf("docker.daemon: %s = %v ignored: containers rely on %v", key, old, required)))
+	})
+	text, err := json.MarshalIndent(daemon, "", "  ")
+	if err != nil {
+		return false, errors.Join(append(errs, fmt.Errorf("write %s: %w", daemonJSON, err))...)
 	}
-	text, errText := json.MarshalIndent(daemon, "", "  ")
-	if errText != nil {
-		return false, errors.Join(err, fmt.Errorf("write %s: %w", daemonJSON, errText))
-	}
-	changed, errWrite := g.writeFile(daemonJSON, string(text)+"\n", 0o644)
-	return changed, errors.Join(err, errWrite)
+	changed, err := g.writeFile(daemonJSON, string(text)+"\n", 0o644)
+	return changed, errors.Join(append(errs, err)...)
 }
 
 // operatorDaemon returns [docker.daemon] of arcinit.toml as JSON has it.
@@ -68,58 +69,31 @@ func (g *Guest) imageDaemon() (image object, err error) {
 		return nil, nil
 	}
 	if err := json.Unmarshal([]byte(text), &image); err != nil {
-		refused := daemonJSON + ".refused"
-		err = fmt.Errorf("%s: line %d: %w; renamed to %s, default used", daemonJSON, errorLine(text, err), err, refused)
+		var syntax *json.SyntaxError
+		if errors.As(err, &syntax) {
+			err = fmt.Errorf("line %d: %w", 1+strings.Count(text[:syntax.Offset], "\n"), err)
+		}
+		const refused = daemonJSON + ".refused"
+		err = fmt.Errorf("%s: %w; renamed to %s, default used", daemonJSON, err, refused)
 		return nil, errors.Join(plan.Fallback(err), os.Rename(g.path(daemonJSON), g.path(refused)))
 	}
 	return image, nil
 }
 
-// errorLine returns the line of text that a JSON error is about.
-func errorLine(text string, err error) int {
-	var offset int64
-	var syntax *json.SyntaxError
-	var value *json.UnmarshalTypeError
-	if errors.As(err, &syntax) {
-		offset = syntax.Offset
-	} else if errors.As(err, &value) {
-		offset = value.Offset
-	}
-	return 1 + strings.Count(text[:min(max(0, int(offset)), len(text))], "\n")
-}
-
 // merge puts over into base, object by object. Of two values that are not both
-// objects, over's wins.
-func merge(base, over object) {
-	for k, v := range over {
-		old, oldIs := base[k].(object)
-		if sub, is := v.(object); is && oldIs {
-			merge(old, sub)
-		} else {
-			base[k] = v
-		}
-	}
-}
-
-// require puts want into daemon, and returns an error for each other value that it
-// replaces. The path at, with a dot at its end, is where both are.
-func require(daemon, want object, at string) (refused []error) {
-	for _, k := range slices.Sorted(maps.Keys(want)) {
-		is, there := daemon[k]
-		sub, isObject := want[k].(object)
-		if inner, ok := is.(object); isObject && ok {
-			refused = append(refused, require(inner, sub, at+k+".")...)
+// objects, over's wins; replaced, if not nil, is called if they differ. The path at,
+// with a dot at its end, is where both objects are.
+func merge(base, over object, at string, replaced func(key string, old, value any)) {
+	for _, k := range slices.Sorted(maps.Keys(over)) {
+		old, there := base[k]
+		inner, oldIsObject := old.(object)
+		if sub, isObject := over[k].(object); isObject && oldIsObject {
+			merge(inner, sub, at+k+".", replaced)
 			continue
 		}
-		if there && asJSON(is) != asJSON(want[k]) {
-			refused = append(refused, fmt.Errorf("docker.daemon: %s%s = %v ignored: containers rely on %v", at, k, is, want[k]))
+		if there && replaced != nil && !reflect.DeepEqual(old, over[k]) {
+			replaced(at+k, old, over[k])
 		}
-		daemon[k] = want[k]
+		base[k] = over[k]
 	}
-	return refused
-}
-
-func asJSON(v any) string {
-	text, _ := json.Marshal(v)
-	return string(text)
 }

@@ -56,14 +56,13 @@ func (g *Guest) hosts() (bool, error) {
 // hostsFile returns old with the guest's own lines first. It drops other lines for
 // 127.0.1.1, and those that only say localhost.
 func hostsFile(old, name string) string {
-	lines := []string{"127.0.0.1\tlocalhost", "::1\tlocalhost", "127.0.1.1\t" + name}
+	own := []string{"127.0.0.1\tlocalhost", "::1\tlocalhost", "127.0.1.1\t" + name}
+	lines := own
 	for line := range strings.Lines(old) {
-		fields := strings.Fields(line)
-		localhost := len(fields) == 2 && (fields[0] == "127.0.0.1" || fields[0] == "::1") && fields[1] == "localhost"
-		if localhost || len(fields) > 0 && fields[0] == "127.0.1.1" {
-			continue
+		entry := strings.Join(strings.Fields(line), "\t")
+		if !slices.Contains(own, entry) && !strings.HasPrefix(entry+"\t", "127.0.1.1\t") {
+			lines = append(lines, strings.TrimRight(line, "\n"))
 		}
-		lines = append(lines, strings.TrimRight(line, "\n"))
 	}
 	return strings.Join(lines, "\n") + "\n"
 }
@@ -91,10 +90,7 @@ func withEntries(old string, entries []string) string {
 	lines := strings.FieldsFunc(old, func(r rune) bool { return r == '\n' })
 	for _, entry := range entries {
 		name, id := account(entry)
-		i := slices.IndexFunc(lines, func(line string) bool {
-			n, _ := account(line)
-			return n == name
-		})
+		i := slices.IndexFunc(lines, func(line string) bool { return strings.HasPrefix(line, name+":") })
 		if i < 0 {
 			lines = append(lines, entry)
 		} else if _, oldID := account(lines[i]); oldID != id {
@@ -106,10 +102,7 @@ func withEntries(old string, entries []string) string {
 
 // account returns the name and the id in a line of passwd(5) or group(5).
 func account(line string) (name, id string) {
-	fields := strings.SplitN(line, ":", 4)
-	if len(fields) < 3 {
-		return fields[0], ""
-	}
+	fields := strings.SplitN(line+":::", ":", 4) // at least four fields
 	return fields[0], fields[2]
 }
 

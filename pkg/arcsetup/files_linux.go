@@ -92,15 +92,9 @@ func (g *Guest) setSysctl(name, value string) (changed bool, err error) {
 
 // raiseSysctl sets a numeric kernel parameter, unless it is at least this value.
 func (g *Guest) raiseSysctl(name string, value uint64) (changed bool, err error) {
-	if readNumber(g.path("/proc/sys/"+name)) >= value {
+	text, _ := g.readFile("/proc/sys/" + name) // without a file, setSysctl fails
+	if old, err := strconv.ParseUint(strings.TrimSpace(text), 10, 64); err == nil && old >= value {
 		return false, nil
 	}
 	return g.setSysctl(name, strconv.FormatUint(value, 10))
-}
-
-// readNumber reads the number in a file of /proc or /sys; zero without one.
-func readNumber(path string) uint64 {
-	text, _ := os.ReadFile(path)
-	n, _ := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 54)
-	return n
 }

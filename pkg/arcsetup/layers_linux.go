@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func tmpfs(path string, mode os.FileMode) mounts.Point {
+func tmpfs(path string, mode uint32) mounts.Point {
 	return mounts.Point{
 		Device: "tmpfs", Path: path, FSType: "tmpfs", Magic: unix.TMPFS_MAGIC,
 		Flags: unix.MS_NOSUID | unix.MS_NODEV, Mode: mode,
@@ -25,7 +25,7 @@ func tmpfs(path string, mode os.FileMode) mounts.Point {
 
 // emptyLayers hide what the image has there, unlike the layer on /etc.
 func emptyLayers() []mounts.Point {
-	return []mounts.Point{tmpfs("/var", 0o755), tmpfs("/tmp", 0o777|os.ModeSticky)}
+	return []mounts.Point{tmpfs("/var", 0o755), tmpfs("/tmp", 0o1777)}
 }
 
 // leadsInto reports whether a link leads path below dir.
@@ -35,9 +35,8 @@ func (g *Guest) leadsInto(path, dir string) bool {
 	return err == nil && errDir == nil && strings.HasPrefix(path, dir+"/")
 }
 
-// run mounts the tmpfs that has this program and the state of the other steps. Where
-// a link leads /run into another layer, the layers come first, which would cover
-// /run later.
+// run mounts the tmpfs that has this program and the state of the other steps. Layers
+// that a link leads /run into come first, because they would cover /run later.
 func (g *Guest) run() (bool, error) {
 	var r result
 	if slices.ContainsFunc(emptyLayers(), func(m mounts.Point) bool { return g.leadsInto("/run", m.Path) }) {
@@ -48,24 +47,24 @@ func (g *Guest) run() (bool, error) {
 	return r.changed, r.err
 }
 
-// bindProgram mounts this program on ProgramPath. Unlike a link, the mount keeps
-// working when the file is deleted with the initramfs. u-root's busybox, which
-// follows links to find its command's name, finds this name.
+// bindProgram mounts this program on ProgramPath. A link would break when the initramfs
+// is deleted, and u-root's busybox would follow it to find its command's name.
 func (g *Guest) bindProgram() (changed bool, err error) {
 	path := g.path(ProgramPath)
 	program, err := os.Stat(g.Program)
 	if err != nil {
 		return false, fmt.Errorf("find this program: %w", err)
 	}
-	if there, err := os.Stat(path); err == nil && os.SameFile(there, program) {
+	there, err := os.Stat(path)
+	if err == nil && os.SameFile(there, program) {
 		return false, nil
 	}
-	if !g.exists(ProgramPath) {
-		if _, err := g.writeFile(ProgramPath, "", 0o755); err != nil {
-			return false, err
-		}
+	if err != nil {
+		_, err = g.writeFile(ProgramPath, "", 0o755)
 	}
-	_, err = mount.Mount(g.Program, path, "", "", unix.MS_BIND)
+	if err == nil {
+		_, err = mount.Mount(g.Program, path, "", "", unix.MS_BIND)
+	}
 	return err == nil, err
 }
 
@@ -83,10 +82,9 @@ func (g *Guest) layers() (bool, error) {
 	return r.changed, r.err
 }
 
-// copyEtc makes a tmpfs with what the image has in /etc, and returns the function
-// that mounts it there: Debian's iptables, for one, is found by a link in
-// /etc/alternatives. So /etc is never seen empty, and another layer may cover what
-// a link in place of /etc leads to.
+// copyEtc copies the image's /etc into a tmpfs, and returns the function that mounts
+// the tmpfs there. So /etc is never seen empty, and in between another layer may cover
+// the place that a link /etc leads to.
 func (g *Guest) copyEtc() plan.Func {
 	m := tmpfs("/etc", 0o755)
 	from, _, mounted, err := m.Find(g.Root)
@@ -100,13 +98,9 @@ func (g *Guest) copyEtc() plan.Func {
 	errCopy := copyTree(from, g.path(fmt.Sprintf("/proc/self/fd/%d", fd)))
 	return func() (bool, error) {
 		defer unix.Close(fd) //nolint:errcheck // the mount stays
-		// A writable /etc that lacks some of the image's files is still better
-		// than a read-only one.
-		path, err := mounts.Resolve(g.Root, m.Path)
-		if err == nil {
-			err = mounts.Attach(fd, path)
-		}
-		return err == nil, errors.Join(errCopy, err)
+		// A writable /etc that lacks some files is still better than a read-only one.
+		changed, err := m.Attach(g.Root, fd)
+		return changed, errors.Join(errCopy, err)
 	}
 }
 
@@ -116,16 +110,17 @@ func copyTree(from, to string) error {
 	var errs []error
 	_ = filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if path == from {
-			err = ignoreMissing(err)
-		} else if err == nil {
-			err = copyEntry(path, filepath.Join(to, strings.TrimPrefix(path, from)), d)
-		}
-		if err == nil {
+			errs = append(errs, ignoreMissing(err))
 			return nil
 		}
-		errs = append(errs, fmt.Errorf("copy %s: %w", path, err))
-		if d != nil && d.IsDir() {
-			return fs.SkipDir
+		if err == nil {
+			err = copyEntry(path, filepath.Join(to, strings.TrimPrefix(path, from)), d)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("copy %s: %w", path, err))
+			if d.IsDir() {
+				return fs.SkipDir
+			}
 		}
 		return nil
 	})
@@ -137,7 +132,8 @@ func copyEntry(from, to string, d fs.DirEntry) error {
 	if err != nil {
 		return err
 	}
-	switch info.Mode().Type() {
+	mode := info.Mode()
+	switch mode.Type() {
 	case fs.ModeDir:
 		err = os.Mkdir(to, 0o700)
 	case fs.ModeSymlink:
@@ -151,25 +147,28 @@ func copyEntry(from, to string, d fs.DirEntry) error {
 			err = os.WriteFile(to, data, 0o600)
 		}
 	default:
-		err = fmt.Errorf("cannot copy a file of type %s", info.Mode().Type())
+		err = fmt.Errorf("cannot copy a file of type %s", mode.Type())
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		st := info.Sys().(*syscall.Stat_t)
+		err = os.Lchown(to, int(st.Uid), int(st.Gid))
 	}
-	st := info.Sys().(*syscall.Stat_t)
-	err = os.Lchown(to, int(st.Uid), int(st.Gid))
-	if err == nil && info.Mode().Type() != fs.ModeSymlink {
-		err = os.Chmod(to, info.Mode())
+	if err == nil && mode.Type() != fs.ModeSymlink {
+		err = os.Chmod(to, mode)
 	}
 	return err
 }
 
-// jailer mounts a tmpfs that allows device nodes, unlike /var: Firecracker's jailer
-// makes the node of its root disk there.
+// jailer mounts a tmpfs that allows device nodes, unlike /var, where agents have their
+// jails: Firecracker's jailer makes the node of its root disk there.
 func (g *Guest) jailer() (bool, error) {
-	m := tmpfs("/var/lib/arcbox/jailer", 0o700)
-	m.Flags = unix.MS_NOSUID
-	return m.Mount(g.Root)
+	var r result
+	for _, path := range []string{"/var/lib/arcbox/jailer", "/var/jail"} {
+		m := tmpfs(path, 0o700)
+		m.Flags = unix.MS_NOSUID
+		r.add(m.Mount(g.Root))
+	}
+	return r.changed, r.err
 }
 
 // directories makes the directories that containerd and dockerd look for.

@@ -120,7 +120,7 @@ func TestShareOverLink(t *testing.T) {
 	if err := os.Symlink("/mnt/share", g.path("/private")); err != nil {
 		t.Fatal(err)
 	}
-	twice(t, func() (bool, error) { return tmpfs("/private", 0o755).CreateAndMount(g.Root) })
+	twice(t, func() (bool, error) { return tmpfs("/private", 0o755).Mount(g.Root) })
 	defer unix.Unmount(g.path("/mnt/share"), unix.MNT_DETACH) //nolint:errcheck // the namespace goes too
 	if !mounts.IsMountPoint(g.path("/mnt/share")) {
 		t.Error("nothing is mounted on /mnt/share")

@@ -25,19 +25,17 @@ func (g *Guest) openFiles() (bool, error) {
 		return changed, fmt.Errorf("getrlimit NOFILE: %w", err)
 	}
 	want := syscall.Rlimit{Cur: max(limit.Cur, nofile), Max: max(limit.Max, nofile)}
-	// Package os raised the soft limit when this process started, and package
-	// syscall gives children the old limit until its own Setrlimit is called. So
-	// this call is needed even if limit is what we want.
+	// Needed even if limit is want: package syscall gives children the soft limit from
+	// before package os raised it, until this function is called.
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &want); err != nil {
 		return changed, fmt.Errorf("setrlimit NOFILE to %d: %w", want.Max, err)
 	}
 	return changed || want != limit, nil
 }
 
-// expediteRCU shortens RCU grace periods (rcupdate.rcu_expedited in
-// Documentation/admin-guide/kernel-parameters.txt): starting a container and
-// closing a packet socket wait for several. A kernel for one processor has no such
-// file.
+// expediteRCU shortens RCU grace periods (rcupdate.rcu_expedited in Documentation/
+// admin-guide/kernel-parameters.txt): starting a container and closing a packet socket
+// wait for several. A kernel for one processor has no such file.
 func (g *Guest) expediteRCU() (changed bool, err error) {
 	changed, err = g.setValue("/sys/kernel/rcu_expedited", "1")
 	if errors.Is(err, fs.ErrNotExist) {

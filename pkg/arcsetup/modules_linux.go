@@ -14,56 +14,46 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// modprobePath is the program that the kernel runs for modules, in an image without
-// modprobe.
+// modprobePath is what the kernel runs for modules, in an image without modprobe.
 const modprobePath = "/run/arcbox/modprobe"
-
-// keptInitramfs has the initramfs's modules after a change of root.
-const keptInitramfs = "/run/arcbox/initramfs"
 
 // modules loads the drivers that the boot waits for. The kernel itself asks for
 // modules that are needed later, such as file systems.
 func (g *Guest) modules() (bool, error) {
-	loader, err := openModules(g.Root)
-	if err != nil {
+	var err error
+	if g.loader, err = openModules(g.Root); err != nil {
 		return false, plan.Absent(err)
 	}
-	g.loader = loader
 	var r result
 	r.add(g.answerModprobe())
 	r.add(g.loadBootDrivers())
 	return r.changed, r.err
 }
 
-// loadBootDrivers loads the drivers of virtio devices, which appear once their PCI or
-// platform device has its driver. The boot waits for these only; the step hotplug
-// loads the others.
+// loadBootDrivers loads what the boot waits for: the drivers of virtio devices, which
+// appear once their PCI or platform device has its driver.
 func (g *Guest) loadBootDrivers() (bool, error) {
-	var r result
-	for _, bus := range []string{"pci", "platform", "virtio"} {
-		r.add(g.loadDrivers("/sys/bus/" + bus + "/devices/*/modalias"))
-	}
-	return r.changed, r.err
+	return g.loadDrivers("/sys/bus/pci/devices/*", "/sys/bus/platform/devices/*", "/sys/bus/virtio/devices/*")
 }
 
-// loadDrivers loads the drivers of the devices whose alias is in a file that matches
-// pattern.
-func (g *Guest) loadDrivers(pattern string) (bool, error) {
+// loadDrivers loads the drivers of the devices whose directories match the patterns,
+// one pattern after the other.
+func (g *Guest) loadDrivers(patterns ...string) (bool, error) {
 	if g.loader == nil {
 		return false, nil
 	}
 	var r result
-	files, _ := filepath.Glob(g.path(pattern))
-	for _, file := range files {
-		alias, err := os.ReadFile(file)
-		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) {
-			continue // the device is gone again
+	for _, pattern := range patterns {
+		files, _ := filepath.Glob(g.path(pattern + "/modalias"))
+		for _, file := range files {
+			alias, err := os.ReadFile(file)
+			switch {
+			case err == nil:
+				r.add(g.loadDriver(strings.TrimSpace(string(alias))))
+			case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENODEV): // not gone again
+				r.add(false, err)
+			}
 		}
-		if err != nil {
-			r.add(false, err)
-			continue
-		}
-		r.add(g.loadDriver(strings.TrimSpace(string(alias))))
 	}
 	return r.changed, r.err
 }
@@ -73,7 +63,7 @@ func (g *Guest) loadDrivers(pattern string) (bool, error) {
 func (g *Guest) loadDriver(alias string) (changed bool, err error) {
 	changed, err = g.loader.Load(alias)
 	if errors.Is(err, kmod.ErrNone) {
-		return changed, nil
+		err = nil
 	}
 	return changed, err
 }
@@ -87,11 +77,8 @@ func (g *Guest) LoadDrivers(ctx context.Context, report func(error)) {
 		}
 	}
 	err := uevent.Watch(ctx,
-		func() {
-			// Input devices are on no bus.
-			note(g.loadDrivers("/sys/bus/*/devices/*/modalias"))
-			note(g.loadDrivers("/sys/class/input/input*/modalias"))
-		},
+		// Input devices are on no bus.
+		func() { note(g.loadDrivers("/sys/bus/*/devices/*", "/sys/class/input/input*")) },
 		func(e uevent.Event) {
 			if e.Action == "add" && e.ModAlias != "" {
 				note(g.loadDriver(e.ModAlias))
@@ -100,9 +87,8 @@ func (g *Guest) LoadDrivers(ctx context.Context, report func(error)) {
 	note(false, err)
 }
 
-// netfilter loads the modules of the firewall's rules early. The kernel would ask for
-// each by a process of its own, while the agent waits. A step that needs a missing
-// module reports that.
+// netfilter loads the modules of the firewall's rules before the kernel asks for each by
+// a process of its own. The network daemon reports a missing module.
 func (g *Guest) netfilter() (bool, error) {
 	if g.loader == nil {
 		return false, plan.Absent(errors.New("no modules for this kernel"))
@@ -118,9 +104,8 @@ func (g *Guest) netfilter() (bool, error) {
 	return r.changed, r.err
 }
 
-// answerModprobe makes this program the kernel's modprobe
-// (Documentation/admin-guide/sysctl/kernel.rst), by a script: the kernel cannot pass
-// our subcommand.
+// answerModprobe makes this program the kernel's modprobe (Documentation/admin-guide/
+// sysctl/kernel.rst), by a script: the kernel cannot pass our subcommand.
 func (g *Guest) answerModprobe() (bool, error) {
 	own, err := g.readFile("/proc/sys/kernel/modprobe")
 	if err != nil || g.exists(strings.TrimSpace(own)) { // the image's own, or this script
@@ -132,8 +117,7 @@ func (g *Guest) answerModprobe() (bool, error) {
 	return r.changed, r.err
 }
 
-// Modprobe loads the modules for an alias or a module's name, on the kernel's
-// request.
+// Modprobe loads the modules for an alias or a module's name, on the kernel's request.
 func Modprobe(name string) error {
 	loader, err := openModules("/")
 	if err != nil {

@@ -40,7 +40,7 @@ func Plan(g *Guest) []plan.Step {
 		{Name: "share", Run: g.mainShare, Needs: []string{"switchroot"},
 			Doc: "/arcbox is the virtiofs share arcbox"},
 		// /private may hold the VMM's configuration.
-		{Name: "private", Run: g.privateShare, Needs: []string{"switchroot"},
+		{Name: "private", Run: g.share("private", "/private", ""), Needs: []string{"switchroot"},
 			Doc: "optional: the virtiofs share private is on /private"},
 		{Name: "config", Run: g.configure, Needs: []string{"share", "private"},
 			Doc: "arcinit.toml and the VMM's configuration have been read"},
@@ -49,9 +49,11 @@ func Plan(g *Guest) []plan.Step {
 
 		{Name: "devlinks", Run: g.devLinks, Needs: []string{"switchroot"},
 			Doc: "/dev/fd, stdin, stdout and stderr link into /proc/self/fd"},
-		{Name: "users", Run: g.usersShare, Needs: []string{"switchroot"},
+		{Name: "users", Run: g.share("users", "/Users", ""), Needs: []string{"switchroot"},
 			Doc: "optional: the virtiofs share users is on /Users"},
-		{Name: "dax", Run: g.daxShare, Needs: []string{"switchroot"},
+		// This share exists to exercise DAX. With any other option, such as cache=,
+		// virtiofs refuses the mount.
+		{Name: "dax", Run: g.share("arcbox-dax", "/run/arcbox-dax", "dax=always"), Needs: []string{"switchroot"},
 			Doc: "optional: the virtiofs share arcbox-dax is on /run/arcbox-dax, with dax=always"},
 		{Name: "rosetta", Run: g.rosetta, Needs: []string{"switchroot"},
 			Doc: "optional: the virtiofs share rosetta is on /media/rosetta and runs x86-64 programs on arm64"},
@@ -62,7 +64,7 @@ func Plan(g *Guest) []plan.Step {
 		{Name: "layers", Run: g.layers, Needs: []string{"private", "config"},
 			Doc: "tmpfs on /tmp, /var and /etc; the image's own /etc is copied in"},
 		{Name: "jailer", Run: g.jailer, Needs: []string{"layers"},
-			Doc: "tmpfs that allows device nodes on /var/lib/arcbox/jailer"},
+			Doc: "tmpfs that allows device nodes on /var/lib/arcbox/jailer and /var/jail"},
 		{Name: "dirs", Run: g.directories, Needs: []string{"layers"},
 			Doc: "/var/run links to /run; docker's and containerd's directories are there"},
 
@@ -93,6 +95,6 @@ func Plan(g *Guest) []plan.Step {
 		{Name: "binfmt", Run: g.binfmt, Needs: []string{"rosetta", "share", "config"},
 			Doc: "optional: FEX, and the interpreters of arcinit.toml, run other machines' programs"},
 	}...)
-	return append(steps, plan.Step{Name: "propagation", Run: g.share, Needs: plan.Names(steps),
+	return append(steps, plan.Step{Name: "propagation", Run: g.shareMounts, Needs: plan.Names(steps),
 		Doc: "/ and every mount below it are shared"})
 }

@@ -23,9 +23,8 @@ type Report struct {
 	// Role is "init" as PID 1, "uinit" under another init, "repeat" for a set-up that
 	// was run again.
 	Role string `json:"role"`
-	// Start is when the program began. PlanEnded is when its last step had
-	// ended, AgentStarted when the agent was first started; both are zero
-	// until then.
+	// Start is when the program began. PlanEnded is when its last step had ended,
+	// AgentStarted when the agent was first started; both are zero until then.
 	Start        time.Duration           `json:"start_ns"`
 	PlanEnded    time.Duration           `json:"plan_ended_ns,omitempty"`
 	AgentStarted time.Duration           `json:"agent_started_ns,omitempty"`
@@ -44,21 +43,17 @@ func ParseReport(data []byte) (Report, error) {
 
 // Count counts the steps by outcome, and names those that failed.
 func (r Report) Count() string {
-	counts := map[plan.Outcome]int{}
-	var failed []string
+	names := map[plan.Outcome][]string{}
 	for _, s := range r.Steps {
-		counts[s.Outcome]++
-		if s.Outcome == plan.Failed {
-			failed = append(failed, s.Step)
-		}
+		names[s.Outcome] = append(names[s.Outcome], s.Step)
 	}
 	text := fmt.Sprintf("%d steps", len(r.Steps))
 	for _, o := range []plan.Outcome{plan.OK, plan.Already, plan.Unavailable, plan.Failed} {
-		if counts[o] > 0 {
-			text += fmt.Sprintf(", %d %s", counts[o], o)
+		if n := len(names[o]); n > 0 {
+			text += fmt.Sprintf(", %d %s", n, o)
 		}
 	}
-	if failed != nil {
+	if failed := names[plan.Failed]; failed != nil {
 		text += " (" + strings.Join(failed, " ") + ")"
 	}
 	return text
@@ -72,34 +67,33 @@ const columns = 100
 // steps' errors and the services.
 func (r Report) WriteTable(w io.Writer) error {
 	var b strings.Builder
-	wrap(&b, "", fmt.Sprintf("arcinit %s on Linux %s, as %s, started %s after the kernel",
+	wrap(&b, "", fmt.Sprintf("arcinit %s on Linux %s, as %s, started %s ms after the kernel",
 		r.Version, r.Kernel, r.Role, ms(r.Start)))
-	steps := r.ByStart()
 	width := len("STEP")
-	for _, s := range steps {
+	for _, s := range r.Steps {
 		width = max(width, len(s.Step))
 	}
-	line := fmt.Sprintf("%9s %9s  %-*s  %-11s  ", "AT ms", "TOOK ms", width, "STEP", "OUTCOME")
-	end := r.End()
-	chart := bars{start: r.Start, end: end, width: max(columns-len(line)-2, 10)}
-	fmt.Fprintf(&b, "%s|0%*s|\n", line, chart.width-1, number(end-r.Start))
-	for _, s := range steps {
-		fmt.Fprintf(&b, "%9s %9s  %-*s  %-11s  |%s|\n",
-			number(s.Start-r.Start), number(s.End-s.Start), width, s.Step, s.Outcome, chart.bar(s.Start, s.End))
+	whole := r.End() - r.Start
+	head := fmt.Sprintf("%9s %9s  %-*s  %-11s  |", "AT ms", "TOOK ms", width, "STEP", "OUTCOME")
+	axis := max(columns-len(head)-1, 10)
+	fmt.Fprintf(&b, "%s0%*s|\n", head, axis-1, ms(whole))
+	var errs strings.Builder
+	for _, s := range r.ByStart() {
+		from, to := s.Start-r.Start, s.End-r.Start
+		fmt.Fprintf(&b, "%9s %9s  %-*s  %-11s  |%s|\n", ms(from), ms(to-from), width, s.Step, s.Outcome, bar(from, to, whole, axis))
+		if s.Error != "" {
+			wrap(&errs, fmt.Sprintf("%-*s  ", width, s.Step), strings.ReplaceAll(s.Error, "\n", "; "))
+		}
 	}
 	count := r.Count()
 	switch {
 	case r.AgentStarted != 0:
-		count += fmt.Sprintf("; agent started %s after /init", ms(r.AgentStarted-r.Start))
+		count += fmt.Sprintf("; agent started %s ms after /init", ms(r.AgentStarted-r.Start))
 	case r.PlanEnded != 0:
 		count += "; the agent has not started"
 	}
 	wrap(&b, "", count)
-	for _, s := range steps {
-		if s.Error != "" {
-			wrap(&b, fmt.Sprintf("%-*s  ", width, s.Step), strings.ReplaceAll(s.Error, "\n", "; "))
-		}
-	}
+	b.WriteString(errs.String())
 	r.writeServices(&b)
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -121,45 +115,29 @@ func (r Report) End() time.Duration {
 	return end
 }
 
-// bars draws time spans on an axis that is width characters long.
-type bars struct {
-	start, end time.Duration
-	width      int
-}
-
-// bar draws a span on the whole axis. A span of no time is one character long.
-func (b bars) bar(start, end time.Duration) string {
+// bar draws the span between two times on an axis of width characters, which ends at
+// whole. A span of no time is one character long.
+func bar(from, to, whole time.Duration, width int) string {
 	place := func(t time.Duration) float64 {
-		if b.end <= b.start {
-			return 0
-		}
-		part := float64(t-b.start) / float64(b.end-b.start)
-		return min(max(part, 0), 1) * float64(b.width)
+		return float64(width) * float64(min(max(t, 0), whole)) / float64(max(whole, 1))
 	}
-	from := min(int(place(start)), b.width-1)
-	to := max(int(math.Ceil(place(end))), from+1)
-	return strings.Repeat(" ", from) + strings.Repeat("#", to-from) + strings.Repeat(" ", b.width-to)
+	first := min(int(place(from)), width-1)
+	end := max(int(math.Ceil(place(to))), first+1)
+	return strings.Repeat(" ", first) + strings.Repeat("#", end-first) + strings.Repeat(" ", width-end)
 }
 
 // wrap writes head and text in lines as wide as the table, and indents all but the
 // first like the text.
 func wrap(b *strings.Builder, head, text string) {
-	b.WriteString(head)
-	at := len(head)
-	for i, word := range strings.Fields(text) {
-		switch {
-		case i == 0:
-		case at+1+len(word) > columns:
-			b.WriteString("\n" + strings.Repeat(" ", len(head)))
-			at = len(head)
-		default:
-			b.WriteString(" ")
-			at++
+	line := head
+	for word := range strings.FieldsSeq(text) {
+		if len(line) > len(head) && len(line)+len(word) > columns {
+			fmt.Fprintln(b, strings.TrimRight(line, " "))
+			line = strings.Repeat(" ", len(head))
 		}
-		b.WriteString(word)
-		at += len(word)
+		line += word + " "
 	}
-	b.WriteString("\n")
+	fmt.Fprintln(b, strings.TrimRight(line, " "))
 }
 
 func (r Report) writeServices(b *strings.Builder) {
@@ -174,12 +152,11 @@ func (r Report) writeServices(b *strings.Builder) {
 	for _, s := range r.Services {
 		pid, since := "-", "-"
 		if s.PID != 0 {
-			pid, since = strconv.Itoa(s.PID), number(s.Since-r.Start)
+			pid, since = strconv.Itoa(s.PID), ms(s.Since-r.Start)
 		}
 		fmt.Fprintf(b, "%-*s  %7s  %6d  %5d  %10s  %s\n", width, s.Name, pid, s.Starts, s.Ends, since, s.LastEnd)
 	}
 }
 
-func number(d time.Duration) string { return fmt.Sprintf("%.2f", float64(d)/float64(time.Millisecond)) }
-
-func ms(d time.Duration) string { return number(d) + " ms" }
+// ms returns the milliseconds in d.
+func ms(d time.Duration) string { return fmt.Sprintf("%.2f", float64(d)/float64(time.Millisecond)) }

@@ -53,9 +53,8 @@ func TestWriteTableOfNothing(t *testing.T) {
 }
 
 func TestBarStaysOnItsAxis(t *testing.T) {
-	b := bars{start: 100, end: 200, width: 10}
-	for _, span := range [][2]time.Duration{{0, 50}, {150, 300}, {300, 400}, {180, 120}, {-5, 1 << 62}} {
-		if got := b.bar(span[0], span[1]); len(got) != 10 || !strings.Contains(got, "#") {
+	for _, span := range [][2]time.Duration{{-100, -50}, {50, 200}, {200, 300}, {80, 20}, {-105, 1 << 62}} {
+		if got := bar(span[0], span[1], 100, 10); len(got) != 10 || !strings.Contains(got, "#") {
 			t.Errorf("%v: %q", span, got)
 		}
 	}

@@ -4,18 +4,18 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
+	"github.com/moby/sys/mountinfo"
 	"github.com/u-root/u-root/pkg/mount"
 	"golang.org/x/sys/unix"
 )
 
-// moveRoot makes the initramfs a root like any other. Nothing is mounted below it,
-// so before Linux 7.0 pivot_root(2) fails on it with EINVAL, and with that every
-// container runtime. moveRoot binds the initramfs to a directory and moves this
-// mount over /, so that it has a parent.
-//
-// It comes before all other mounts: one on the old root would be out of sight.
+// moveRoot makes the initramfs a root like any other. It has no parent mount, so before
+// Linux 7.0 pivot_root(2) fails on it with EINVAL, and with that every container runtime.
+// moveRoot binds the initramfs to a directory and moves this mount over /. It comes
+// before all other mounts: one on the old root would be out of sight.
 func (g *Guest) moveRoot() (changed bool, err error) {
 	if initramfs, err := mount.IsTmpRamfs("/"); err != nil || !initramfs || !g.OwnRoot {
 		return false, err
@@ -34,9 +34,8 @@ func (g *Guest) moveRoot() (changed bool, err error) {
 	return true, nil
 }
 
-// becomeRoot makes what is mounted on dir the root of this process. All threads of
-// a process share their root. PID 1 shares it with the kernel's threads too, which
-// look there for modprobe.
+// becomeRoot makes what is mounted on dir the root of this process, for all threads.
+// PID 1 shares its root with the kernel's threads, which look there for modprobe.
 func becomeRoot(dir string) error {
 	if err := os.Chdir(dir); err != nil {
 		return err
@@ -50,19 +49,16 @@ func becomeRoot(dir string) error {
 	return os.Chdir("/")
 }
 
-// share makes / and all mounts below it shared, as systemd does: kubelet and
+// shareMounts makes / and all mounts below it shared, as systemd does: kubelet and
 // docker's rshared volumes require it (Documentation/filesystems/sharedsubtree.rst).
-// It leaves a shared / alone: later mounts below it are shared, or private on
-// purpose.
-func (g *Guest) share() (changed bool, err error) {
-	mounts, err := g.readFile("/proc/self/mountinfo")
+// Below a / that is shared already, mounts are shared, or private on purpose.
+func (g *Guest) shareMounts() (changed bool, err error) {
+	roots, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) { return m.Mountpoint != "/", false })
 	if err != nil {
 		return false, err
 	}
-	for line := range strings.Lines(mounts) {
-		if f := strings.Fields(line); len(f) > 6 && f[4] == "/" && strings.Contains(line, " shared:") {
-			return false, nil
-		}
+	if slices.ContainsFunc(roots, func(m *mountinfo.Info) bool { return strings.Contains(m.Optional, "shared:") }) {
+		return false, nil
 	}
 	if _, err := mount.Mount("", g.path("/"), "", "", unix.MS_REC|unix.MS_SHARED); err != nil {
 		return false, fmt.Errorf("make all mounts shared: %w", err)

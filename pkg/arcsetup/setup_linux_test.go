@@ -331,6 +331,7 @@ func FuzzDockerDaemon(f *testing.F) {
 	f.Add(`{"debug": true}`)
 	f.Add(`{"features": 5, "default-ulimits": []}`)
 	f.Add("[1]")
+	f.Add("null")
 	f.Fuzz(func(t *testing.T, text string) {
 		g := newGuest(t, map[string]string{daemonJSON: text})
 		_, _ = g.dockerDaemon()

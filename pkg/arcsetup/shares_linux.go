@@ -21,10 +21,9 @@ func virtiofs(tag, path string) mounts.Point {
 	return mounts.Point{Device: tag, Path: path, FSType: "virtiofs", Magic: fuseMagic}
 }
 
-// mainShare tries shareTries times to mount the main share. It waits shareWait
-// after the first try and doubles the wait after each, which is 2.5 s in all. By
-// then the kernel has found the share's device, if there is one. The guest goes on
-// without the share.
+// The main share is tried shareTries times, with a wait of shareWait after the first
+// try that doubles after each: 2.5 s in all. By then the kernel has found the share's
+// device, if there is one. The guest goes on without the share.
 const (
 	shareTries = 9
 	shareWait  = 10 * time.Millisecond
@@ -32,24 +31,24 @@ const (
 
 func (g *Guest) mainShare() (bool, error) {
 	m := virtiofs("arcbox", "/arcbox")
-	changed, err := g.retryShare(func() (bool, error) { return m.CreateAndMount(g.Root) })
+	changed, err := g.retryShare(func() (bool, error) { return m.Mount(g.Root) })
 	if err != nil {
-		return false, fmt.Errorf("share arcbox not mounted on /arcbox: %w", g.explainNoShare(m, err))
+		return false, fmt.Errorf("share arcbox not mounted on /arcbox: %w", g.explainNoShare(m.Device, err))
 	}
 	return changed, nil
 }
 
 // retryShare calls mount until it finds the share, or for the last time.
 func (g *Guest) retryShare(mount plan.Func) (changed bool, err error) {
-	wait := shareWait
-	for range shareTries - 1 {
-		if changed, err = mount(); !noShare(err) {
-			return changed, err
+	for try := range shareTries {
+		if try > 0 {
+			<-g.After(shareWait << (try - 1))
 		}
-		<-g.After(wait)
-		wait *= 2
+		if changed, err = mount(); !noShare(err) {
+			break
+		}
 	}
-	return mount()
+	return changed, err
 }
 
 // HasShare reports whether something is mounted on /arcbox. Without that, files for
@@ -59,39 +58,29 @@ func (g *Guest) HasShare() bool {
 	return err == nil && mounts.IsMountPoint(path)
 }
 
-func (g *Guest) privateShare() (bool, error) {
-	return g.optionalShare(virtiofs("private", "/private"))
-}
-
-func (g *Guest) usersShare() (bool, error) {
-	return g.optionalShare(virtiofs("users", "/Users"))
-}
-
-// daxShare mounts the share that exists to exercise DAX, so never without it. With
-// any other option, such as cache=, virtiofs refuses the mount.
-func (g *Guest) daxShare() (bool, error) {
-	m := virtiofs("arcbox-dax", "/run/arcbox-dax")
-	m.Data = "dax=always"
-	return g.optionalShare(m)
+// share returns a step that mounts an optional share.
+func (g *Guest) share(tag, path, options string) plan.Func {
+	m := virtiofs(tag, path)
+	m.Data = options
+	return func() (bool, error) { return g.optionalShare(m) }
 }
 
 func (g *Guest) optionalShare(m mounts.Point) (bool, error) {
-	changed, err := m.CreateAndMount(g.Root)
+	changed, err := m.Mount(g.Root)
 	if noShare(err) {
-		err = plan.Absent(g.explainNoShare(m, err))
+		err = plan.Absent(g.explainNoShare(m.Device, err))
 	}
 	return changed, err
 }
 
-// noShare reports whether a mount of virtiofs failed because the host does not
-// offer the share, or not with dax=always (both EINVAL), or because the kernel has
-// no virtiofs (ENODEV).
+// noShare reports whether a mount of virtiofs failed because the host does not offer the
+// share, or not with dax=always (both EINVAL), or the kernel has no virtiofs (ENODEV).
 func noShare(err error) bool {
 	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENODEV)
 }
 
 // explainNoShare adds to the error of a failed mount what the kernel knows of it.
-func (g *Guest) explainNoShare(m mounts.Point, err error) error {
+func (g *Guest) explainNoShare(tag string, err error) error {
 	if !errors.Is(err, unix.EINVAL) {
 		return err
 	}
@@ -99,15 +88,12 @@ func (g *Guest) explainNoShare(m mounts.Point, err error) error {
 	files, _ := filepath.Glob(g.path("/sys/fs/virtiofs/*/tag"))
 	var tags []string
 	for _, f := range files {
-		if tag, err := os.ReadFile(f); err == nil {
-			tags = append(tags, strings.TrimSpace(string(tag)))
+		if text, err := os.ReadFile(f); err == nil {
+			tags = append(tags, strings.TrimSpace(string(text)))
 		}
 	}
-	switch {
-	case len(tags) > 0 && !slices.Contains(tags, m.Device):
+	if len(tags) > 0 && !slices.Contains(tags, tag) {
 		return fmt.Errorf("virtiofs shares here are %s: %w", strings.Join(tags, ", "), err)
-	case m.Data != "":
-		return fmt.Errorf("no virtiofs device with this tag, or not with %s (the kernel log says why): %w", m.Data, err)
 	}
-	return fmt.Errorf("no virtiofs device with this tag: %w", err)
+	return fmt.Errorf("no virtiofs device with this tag, or not with these options (the kernel log says why): %w", err)
 }

@@ -3,11 +3,14 @@ package arcsetup
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/arcinit/arcinit/internal/disks"
+	"github.com/arcinit/arcinit/internal/kmod"
 	"github.com/arcinit/arcinit/internal/mounts"
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
@@ -18,10 +21,9 @@ import (
 // newRoot is where the root is mounted before it becomes /.
 const newRoot = "/.newroot"
 
-// switchRoot changes to the root that the kernel command line names, as
-// switch_root(8) does, but goes on in this process. No step may resolve a path
-// meanwhile. If the root does not appear, or cannot be a root, the guest stays on
-// the initramfs.
+// switchRoot changes to the root that the kernel command line names, as switch_root(8)
+// does, but goes on in this process. No step may resolve a path meanwhile. If the root
+// does not appear, or cannot be a root, the guest stays on the initramfs.
 func (g *Guest) switchRoot() (changed bool, err error) {
 	root, errRoot := g.commandLine.Root()
 	if root.Device == "" || !g.OwnRoot {
@@ -33,21 +35,19 @@ func (g *Guest) switchRoot() (changed bool, err error) {
 	if errRoot != nil {
 		errRoot = plan.Fallback(errRoot)
 	}
-	old, err := openInitramfs()
-	if err != nil {
-		return false, errors.Join(errRoot, fmt.Errorf("root=%s: %w", root.Device, err))
+	if err := keepInitramfs(); err != nil {
+		return false, errors.Join(errRoot, fmt.Errorf("root=%s: keep the initramfs: %w", root.Device, err))
 	}
 	readOnly, err := g.changeRoot(root)
 	if err != nil {
-		return false, errors.Join(errRoot, old.close(), fmt.Errorf("root=%s: %w; the guest stays on its initramfs; %s",
+		return false, errors.Join(errRoot, dropInitramfs(), fmt.Errorf("root=%s: %w; the guest stays on its initramfs; %s",
 			root.Device, err, disks.Describe(g.Root)))
 	}
 	if readOnly != nil {
 		readOnly = plan.Fallback(fmt.Errorf("root=%s is read-only in spite of rw: %w", root.Device, readOnly))
 	}
-	// All that an error costs here is memory.
-	errFree := errors.Join(old.keepModules(), old.free())
-	if errFree != nil {
+	errFree := freeInitramfs()
+	if errFree != nil { // which costs only memory
 		errFree = plan.Fallback(fmt.Errorf("free the initramfs: %w", errFree))
 	}
 	g.loader, _ = openModules(g.Root)
@@ -67,13 +67,13 @@ func (g *Guest) changeRoot(root config.Root) (readOnly, err error) {
 		readOnly, err = g.mountRoot(root, newRoot)
 		return err
 	})
-	if err != nil {
-		return nil, errors.Join(err, os.Remove(newRoot))
+	if err == nil {
+		if err = g.enterRoot(newRoot); err == nil {
+			return readOnly, nil
+		}
+		err = errors.Join(err, mount.Unmount(newRoot, false, true))
 	}
-	if err := g.enterRoot(newRoot); err != nil {
-		return nil, errors.Join(err, mount.Unmount(newRoot, false, true), os.Remove(newRoot))
-	}
-	return readOnly, nil
+	return nil, errors.Join(err, os.Remove(newRoot))
 }
 
 // await tries again after rootRetry, and doubles the wait up to maxRootRetry. It
@@ -136,15 +136,12 @@ func (g *Guest) mountRoot(root config.Root, dir string) (readOnly, err error) {
 	var errs []error
 	for _, fsType := range types {
 		readOnly, err = mountAsRoot(device, dir, fsType, root)
-		switch {
-		case err == nil:
+		if err == nil {
 			return readOnly, nil
-		case share && noShare(err):
-			err = g.explainNoShare(mounts.Point{Device: device}, err)
-			return nil, fmt.Errorf("%w: %w", disks.ErrNotThere, err)
-		case errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENOENT):
-			// The node is made before the disk is ready, and deleted before it is gone.
-			return nil, fmt.Errorf("%w: %w", disks.ErrNotThere, err)
+		}
+		// The node of a disk is made before the disk is ready, and deleted before it is gone.
+		if share && noShare(err) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENOENT) {
+			return nil, fmt.Errorf("%w: %w", disks.ErrNotThere, g.explainNoShare(device, err))
 		}
 		errs = append(errs, err)
 	}
@@ -167,9 +164,16 @@ func mountAsRoot(device, dir, fsType string, root config.Root) (readOnly, err er
 
 // enterRoot makes what is mounted on dir the root of this process, and moves the
 // mounts of the first steps there. On an error it moves them back.
-func (g *Guest) enterRoot(dir string) error {
+func (g *Guest) enterRoot(dir string) (err error) {
 	type move struct{ from, to string }
-	var moves []move
+	var moved []move
+	defer func() {
+		if err != nil {
+			for _, m := range moved {
+				err = errors.Join(err, mount.MoveMount(m.to, m.from))
+			}
+		}
+	}()
 	for _, path := range []string{"/dev", "/proc", "/sys", "/run"} {
 		from, err := mounts.Resolve(g.Root, path)
 		if err != nil || !mounts.IsMountPoint(from) {
@@ -183,21 +187,69 @@ func (g *Guest) enterRoot(dir string) error {
 		if st, err := os.Lstat(to); err != nil || !st.IsDir() {
 			return fmt.Errorf("not a root: its %s is not a directory", path)
 		}
-		moves = append(moves, move{from, to})
-	}
-	back := func(moved []move, err error) error {
-		for _, m := range moved {
-			err = errors.Join(err, mount.MoveMount(m.to, m.from))
+		if err := mount.MoveMount(from, to); err != nil {
+			return fmt.Errorf("move the mount %s to %s: %w", from, to, err)
 		}
+		moved = append(moved, move{from, to})
+	}
+	return becomeRoot(dir)
+}
+
+// keptInitramfs is where the initramfs is while another root takes its place. Its
+// modules stay there if the new root has none for this kernel.
+const keptInitramfs = "/run/arcbox/initramfs"
+
+// keepInitramfs mounts the initramfs on keptInitramfs, without the mounts below it.
+func keepInitramfs() error {
+	if err := os.MkdirAll(keptInitramfs, 0o755); err != nil {
 		return err
 	}
-	for i, m := range moves {
-		if err := mount.MoveMount(m.from, m.to); err != nil {
-			return back(moves[:i], fmt.Errorf("move the mount %s to %s: %w", m.from, m.to, err))
+	_, err := mount.Mount("/", keptInitramfs, "", "", unix.MS_BIND)
+	return err
+}
+
+// dropInitramfs unmounts the initramfs from keptInitramfs.
+func dropInitramfs() error {
+	return errors.Join(mount.Unmount(keptInitramfs, false, true), os.Remove(keptInitramfs))
+}
+
+// freeInitramfs deletes the files of the initramfs, which use memory until then,
+// except modules that the new root lacks.
+func freeInitramfs() error {
+	var modules string
+	if _, err := kmod.Open("/", "/sys"); err != nil {
+		modules, _ = filepath.EvalSymlinks(keptInitramfs + "/lib/modules") // empty without modules
+	}
+	err := deleteBelow(keptInitramfs, modules)
+	if modules == "" {
+		err = errors.Join(err, dropInitramfs())
+	}
+	return err
+}
+
+// deleteBelow deletes all that it can in the directory dir, except the directory
+// keep and what is mounted there.
+func deleteBelow(dir, keep string) error {
+	var found []string
+	var errs []error
+	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			errs = append(errs, err)
+		case path == dir:
+		case path == keep, d.IsDir() && mounts.IsMountPoint(path):
+			return fs.SkipDir
+		default:
+			found = append(found, path)
+		}
+		return nil
+	})
+	for _, path := range slices.Backward(found) {
+		// A directory that leads to something that stays is not empty. On the old root
+		// something may be mounted on it, which is not mounted here.
+		if err := os.Remove(path); !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EBUSY) {
+			errs = append(errs, err)
 		}
 	}
-	if err := becomeRoot(dir); err != nil {
-		return back(moves, err)
-	}
-	return nil
+	return errors.Join(errs...)
 }

@@ -135,12 +135,12 @@ func TestDeleteBelow(t *testing.T) {
 	); err != nil {
 		t.Fatal(err)
 	}
-	keep, err := os.Stat(g.path("/lib/modules"))
+	keep, err := filepath.EvalSymlinks(g.path("/lib/modules"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if empty, err := deleteBelow(g.Root, keep); err != nil || empty {
-		t.Errorf("deleteBelow = %v, %v", empty, err)
+	if err := deleteBelow(g.Root, keep); err != nil {
+		t.Errorf("deleteBelow: %v", err)
 	}
 	left, _ := filepath.Glob(g.path("/*"))
 	below, _ := filepath.Glob(g.path("/usr/*/*"))

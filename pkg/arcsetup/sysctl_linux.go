@@ -10,9 +10,8 @@ import (
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
-// raised are kernel parameters whose default is too low for container engines and
-// what people run with them. docs/sysctl.md has the defaults, and says who needs
-// each value.
+// raised are kernel parameters whose default is too low for container engines and their
+// containers. docs/sysctl.md has the defaults, and says who needs each value.
 func raised() map[string]uint64 {
 	return map[string]uint64{
 		"fs/inotify/max_user_instances": 8192,
@@ -29,12 +28,6 @@ func raised() map[string]uint64 {
 		"net/core/rmem_max": 7_500_000,
 		"net/core/wmem_max": 7_500_000,
 	}
-}
-
-// forwardingNames are the two names of IPv4 forwarding, which the step forward turns
-// on (net/ipv4/devinet.c).
-func forwardingNames() []string {
-	return []string{"net/ipv4/ip_forward", "net/ipv4/conf/all/forwarding"}
 }
 
 // sysctls sets the configured parameters to their values, even to lower ones, and
@@ -54,8 +47,11 @@ func (g *Guest) sysctls() (bool, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(g.Config.Sysctls)) {
 		var changed bool
-		err := fmt.Errorf("sysctl %s: ignored: the step forward sets it", name)
-		if !slices.Contains(forwardingNames(), name) {
+		var err error
+		switch name {
+		case "net/ipv4/ip_forward", "net/ipv4/conf/all/forwarding": // two names for the same (net/ipv4/devinet.c)
+			err = fmt.Errorf("sysctl %s: ignored: the step forward sets it", name)
+		default:
 			changed, err = g.setSysctl(name, g.Config.Sysctls[name])
 		}
 		if err != nil {
