@@ -33,7 +33,7 @@ const Guarded = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 const permissionFlags = unix.MS_RDONLY | Guarded
 
 // Mount mounts m, unless it is mounted. An existing mount, such as one by u-root's
-// init, gets m's flags and mode, if m has any. The mount point is made last: a
+// init, gets m's flags and mode, if m has any. A missing mount point is made last: a
 // read-only root may lack it, which does not matter if there is nothing to mount.
 func (m Point) Mount(root string) (changed bool, err error) {
 	path, flags, mounted, err := m.Find(root)
@@ -41,6 +41,10 @@ func (m Point) Mount(root string) (changed bool, err error) {
 		return false, err
 	}
 	if !mounted {
+		if st, err := stat(path); err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			_, err := mount.Mount(m.Device, path, m.FSType, m.options(), m.Flags)
+			return err == nil, explainType(m.FSType, err)
+		}
 		fd, err := m.Create()
 		if err != nil {
 			return false, err
@@ -116,6 +120,15 @@ func stat(path string) (st unix.Statx_t, err error) {
 	return st, err
 }
 
+// options are the options for the file system itself.
+func (m Point) options() string {
+	options := m.Data
+	if m.Mode != 0 {
+		options = strings.TrimPrefix(fmt.Sprintf("%s,mode=%04o", options, m.Mode), ",")
+	}
+	return options
+}
+
 // Create creates m's file system without mounting it (fsopen(2), Linux 5.2). It
 // returns a descriptor of the file system's root.
 func (m Point) Create() (fd int, err error) {
@@ -129,14 +142,7 @@ func (m Point) Create() (fd int, err error) {
 		return 0, explainType(m.FSType, err)
 	}
 	defer unix.Close(context) //nolint:errcheck // nothing is written to it
-	settings := "source=" + m.Device
-	if m.Data != "" {
-		settings += "," + m.Data
-	}
-	if m.Mode != 0 {
-		settings += fmt.Sprintf(",mode=%04o", m.Mode)
-	}
-	for setting := range strings.SplitSeq(settings, ",") {
+	for setting := range strings.FieldsFuncSeq("source="+m.Device+","+m.options(), func(c rune) bool { return c == ',' }) {
 		if key, value, isString := strings.Cut(setting, "="); isString {
 			err = unix.FsconfigSetString(context, key, value)
 		} else {
