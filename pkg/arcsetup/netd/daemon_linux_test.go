@@ -495,8 +495,7 @@ func TestPanicEndsRun(t *testing.T) {
 	}
 	addNIC(t, newNamespace(t), "eth0", "10.0.2.1/24")
 	r := startDaemon(t, Config{}, 1, func(d *daemon) {
-		client := faulty(func() (*dhcpv4.DHCPv4, error) { panic("malformed") })
-		d.newClient = func(*counter) exchanger { return client }
+		d.client = faulty(func() (*dhcpv4.DHCPv4, error) { panic("malformed") })
 	})
 	if err := <-r.result; err == nil || !strings.Contains(err.Error(), "malformed") {
 		t.Errorf("Run: %v, want the panic", err)
@@ -522,8 +521,7 @@ func TestReleasedAtOnce(t *testing.T) {
 	addNIC(t, newNamespace(t), "eth0", "10.0.2.1/24")
 	released := make(chan *dhcpv4.DHCPv4, 1)
 	r := startDaemon(t, Config{}, 1, func(d *daemon) {
-		client := releasing{func() (*dhcpv4.DHCPv4, error) { d.fail(ErrRelease); return newACK(t, "10.0.2.15"), nil }, released}
-		d.newClient = func(*counter) exchanger { return client }
+		d.client = releasing{func() (*dhcpv4.DHCPv4, error) { d.fail(ErrRelease); return newACK(t, "10.0.2.15"), nil }, released}
 	})
 	must(t, <-r.result)
 	select {
@@ -548,7 +546,7 @@ func TestReleasedWhenRenewed(t *testing.T) {
 	ip(t, "link", "set", "eth0", "up")
 	link, err := netlink.LinkByName("eth0")
 	must(t, err)
-	client := dhcpClient{counter: &counter{}}
+	client := dhcpClient{}
 	ack, err := client.request(t.Context(), link, request{address: addr("10.0.2.15"), ack: newACK(t, "10.0.2.15"), server: addr("10.0.2.1"), wait: 10 * time.Second})
 	must(t, err)
 	must(t, client.release(link, ack))
@@ -583,8 +581,7 @@ func TestFailingAtOnceDoesNotSpin(t *testing.T) {
 	var began time.Time // of the first try
 	tries := make(chan time.Time, 1000)
 	r := startDaemon(t, Config{}, 1, func(d *daemon) {
-		client := faulty(func() (*dhcpv4.DHCPv4, error) { tries <- time.Now(); return newACK(t, "0.0.0.0"), nil })
-		d.newClient = func(*counter) exchanger { return client }
+		d.client = faulty(func() (*dhcpv4.DHCPv4, error) { tries <- time.Now(); return newACK(t, "0.0.0.0"), nil })
 		after := d.cfg.After
 		d.cfg.After = func(pause time.Duration) <-chan time.Time {
 			if pause == shortTry && began.IsZero() {

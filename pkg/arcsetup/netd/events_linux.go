@@ -82,7 +82,7 @@ func (d *daemon) routeChanged(m syscall.NetlinkMessage) {
 	switch {
 	case isOurs && !isNew, !isOurs && isNew && m.Header.Flags&unix.NLM_F_REPLACE != 0:
 		for _, w := range d.workers {
-			w.disturb()
+			signal(w.disturbed)
 		}
 	case !isOurs && isNew && r.Dst_len == 0 && !d.hasRival:
 		d.hasRival = true

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
+	"github.com/insomniacslk/dhcp/dhcpv4/server4"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -56,10 +56,7 @@ var errNAK = errors.New("the server refused the address (DHCPNAK)")
 // dhcpClient is the exchanger on real links. It uses nclient4, the client under
 // u-root's dhclient: dhclient.SendRequests would add DHCPv6, 250 KB, and can neither
 // renew a lease nor ask for an earlier address.
-type dhcpClient struct {
-	hostname string
-	counter  *counter
-}
+type dhcpClient struct{ hostname string }
 
 // exchange runs ask with a client that talks through conn. Each message is sent as
 // often as fits into wait; ask waits for that many answers.
@@ -67,7 +64,7 @@ func (c dhcpClient) exchange(ctx context.Context, link netlink.Link, conn net.Pa
 	ask func(context.Context, *nclient4.Client) (*dhcpv4.DHCPv4, error),
 ) (*dhcpv4.DHCPv4, error) {
 	mac := link.Attrs().HardwareAddr
-	client, err := nclient4.NewWithConn(c.counter.of(conn, mac), mac,
+	client, err := nclient4.NewWithConn(conn, mac,
 		nclient4.WithTimeout(firstPause(wait)), nclient4.WithRetry(sends))
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
@@ -81,7 +78,7 @@ func (c dhcpClient) exchange(ctx context.Context, link netlink.Link, conn net.Pa
 	switch {
 	case errors.As(err, new(*nclient4.ErrNak)):
 		return nil, errNAK
-	case errors.Is(err, context.DeadlineExceeded):
+	case err != nil && ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case err != nil:
 		return nil, err
@@ -118,13 +115,10 @@ func (c dhcpClient) discover(ctx context.Context, link netlink.Link, d discovery
 }
 
 func (c dhcpClient) request(ctx context.Context, link netlink.Link, r request) (*dhcpv4.DHCPv4, error) {
-	id, err := newTransactionID()
-	if err != nil {
-		return nil, err
-	}
-	modifiers := append(c.common(link), dhcpv4.WithTransactionID(id),
+	modifiers := append(c.common(link), dhcpv4.WithTransactionID(newTransactionID()),
 		dhcpv4.WithOption(dhcpv4.OptMaxMessageSize(nclient4.MaxMessageSize)))
 	var message *dhcpv4.DHCPv4
+	var err error
 	if r.ack != nil {
 		message, err = dhcpv4.NewRenewFromAck(r.ack, modifiers...)
 	} else { // dhcpv4 has no message for INIT-REBOOT
@@ -163,7 +157,7 @@ func (c dhcpClient) decline(link netlink.Link, ack *dhcpv4.DHCPv4) error {
 	if err != nil {
 		return err
 	}
-	return c.send(conn, nclient4.DefaultServers, message)
+	return send(conn, nclient4.DefaultServers, message)
 }
 
 func (c dhcpClient) release(link netlink.Link, ack *dhcpv4.DHCPv4) error {
@@ -178,44 +172,34 @@ func (c dhcpClient) release(link netlink.Link, ack *dhcpv4.DHCPv4) error {
 	if err != nil {
 		return err
 	}
-	return c.send(conn, to, message)
+	return send(conn, to, message)
 }
 
 // send sends a message without an answer and closes conn.
-func (c dhcpClient) send(conn net.PacketConn, to net.Addr, message *dhcpv4.DHCPv4) error {
-	_, err := c.counter.of(conn, message.ClientHWAddr).WriteTo(message.ToBytes(), to)
+func send(conn net.PacketConn, to net.Addr, message *dhcpv4.DHCPv4) error {
+	_, err := conn.WriteTo(message.ToBytes(), to)
 	return errors.Join(err, conn.Close())
 }
 
 // listenUDP opens the DHCP client's port of a link, to talk to one server from the
 // link's address. It also gets broadcasts, which some servers answer with.
 func listenUDP(link netlink.Link, server net.IP) (net.PacketConn, *net.UDPAddr, error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	conn, err := server4.NewIPv4UDPConn(link.Attrs().Name, &net.UDPAddr{Port: dhcpv4.ClientPort})
 	if err != nil {
-		return nil, nil, fmt.Errorf("open a UDP socket: %w", err)
+		return nil, nil, err
 	}
-	socket := os.NewFile(uintptr(fd), "udp")
-	defer socket.Close() //nolint:errcheck // the connection has a descriptor of its own
-	if err := unix.BindToDevice(fd, link.Attrs().Name); err != nil {
-		return nil, nil, fmt.Errorf("bind a UDP socket to %s: %w", link.Attrs().Name, err)
-	}
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Port: dhcpv4.ClientPort}); err != nil {
-		return nil, nil, fmt.Errorf("bind to UDP port %d: %w", dhcpv4.ClientPort, err)
-	}
-	conn, err := net.FilePacketConn(socket)
-	return conn, &net.UDPAddr{IP: server, Port: dhcpv4.ServerPort}, err
+	return conn, &net.UDPAddr{IP: server, Port: dhcpv4.ServerPort}, nil
 }
 
 // newTransactionID waits until the kernel has entropy: dhcpv4 would spin on
 // GRND_NONBLOCK. A blocking read makes the kernel gather entropy.
-func newTransactionID() (id dhcpv4.TransactionID, err error) {
-	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
-		_, err = unix.Getrandom(id[:], 0)
+func newTransactionID() (id dhcpv4.TransactionID) {
+	for {
+		// A short blocking read has no other error (getrandom(2)).
+		if _, err := unix.Getrandom(id[:], 0); !errors.Is(err, unix.EINTR) {
+			return id
+		}
 	}
-	if err != nil {
-		return id, fmt.Errorf("make a transaction ID: %w", err)
-	}
-	return id, nil
 }
 
 // clientID is made of the MAC address (RFC 2132 section 9.14): a guest without a

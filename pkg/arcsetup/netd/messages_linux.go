@@ -1,11 +1,8 @@
 package netd
 
 import (
-	"bytes"
 	"fmt"
-	"maps"
 	"net"
-	"sync"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
@@ -53,64 +50,4 @@ var dhcpAnswers = []bpf.Instruction{
 	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: dhcpv4.ClientPort, SkipTrue: 1},
 	bpf.RetConstant{Val: 1<<16 - 1}, // bytes: all
 	bpf.RetConstant{Val: 0},
-}
-
-// counter counts the DHCP messages of one link. nclient4 does not report how often
-// it sends, nor what it ignores.
-type counter struct {
-	mu       sync.Mutex
-	messages Messages
-}
-
-// of returns conn such that it counts the messages of the client with the MAC address own.
-func (c *counter) of(conn net.PacketConn, own net.HardwareAddr) net.PacketConn {
-	return countedConn{conn, c, own}
-}
-
-type countedConn struct {
-	net.PacketConn
-	counter *counter
-	own     net.HardwareAddr
-}
-
-func (c countedConn) ReadFrom(b []byte) (int, net.Addr, error) {
-	n, from, err := c.PacketConn.ReadFrom(b)
-	if err == nil {
-		c.counter.count(&c.counter.messages.Received, dhcpv4.OpcodeBootReply, b[:n], c.own)
-	}
-	return n, from, err
-}
-
-func (c countedConn) WriteTo(b []byte, to net.Addr) (int, error) {
-	n, err := c.PacketConn.WriteTo(b, to)
-	if err == nil {
-		c.counter.count(&c.counter.messages.Sent, dhcpv4.OpcodeBootRequest, b, c.own)
-	}
-	return n, err
-}
-
-// count adds a message with the operation op, of the client with the MAC address own, to
-// counts.
-func (c *counter) count(counts *map[string]int, op dhcpv4.OpcodeType, message []byte, own net.HardwareAddr) {
-	m, err := dhcpv4.FromBytes(message)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case err != nil:
-		c.messages.Malformed++
-	case m.OpCode == op && bytes.Equal(m.ClientHWAddr, own):
-		if *counts == nil {
-			*counts = make(map[string]int)
-		}
-		(*counts)[m.MessageType().String()]++
-	}
-}
-
-// read returns the counts so far.
-func (c *counter) read() Messages {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	m := c.messages
-	m.Sent, m.Received = maps.Clone(m.Sent), maps.Clone(m.Received)
-	return m
 }

@@ -2,7 +2,6 @@ package netd
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"fmt"
 	"net"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
 	"github.com/mdlayher/packet"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,7 +22,7 @@ const (
 
 // probe returns the MAC address of another host that has the address, or is about to
 // take it. It returns nil if there is none.
-func (w *worker) probe(ctx context.Context, link netlink.Link, address netip.Addr) (net.HardwareAddr, error) {
+func (w *worker) probe(link *linkState, address netip.Addr) (net.HardwareAddr, error) {
 	a := link.Attrs()
 	conn, err := listenPackets(link, unix.ETH_P_ARP, nil)
 	if err != nil {
@@ -53,8 +51,8 @@ func (w *worker) probe(ctx context.Context, link netlink.Link, address netip.Add
 		case mac := <-found:
 			return mac, nil
 		case <-w.d.cfg.After(probePause):
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		case <-link.up.Done():
+			return nil, link.up.Err()
 		}
 	}
 	return nil, nil

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/arcinit/arcinit/internal/wholefile"
@@ -44,8 +45,8 @@ const (
 	StateOff State = "off"
 )
 
-// NIC is the state of one NIC. The fields after Messages describe its lease or
-// static address, and are empty without one.
+// NIC is the state of one NIC. The fields after Error describe its lease or static
+// address, and are empty without one.
 type NIC struct {
 	Role  Role   `json:"role"`
 	Name  string `json:"name"`
@@ -55,8 +56,6 @@ type NIC struct {
 	MTU int `json:"mtu,omitempty"`
 	// Error is the last error, until the NIC is configured again.
 	Error string `json:"error,omitempty"`
-	// Messages counts the DHCP messages since the daemon found the NIC.
-	Messages Messages `json:"messages,omitzero"`
 
 	Addresses []netip.Prefix `json:"addresses,omitempty"`
 	Gateway   netip.Addr     `json:"gateway,omitzero"`
@@ -79,14 +78,6 @@ type NIC struct {
 	ConfiguredNS int64 `json:"configured_boottime_ns,omitempty"`
 }
 
-// Messages counts DHCP messages on the link by type, such as "DISCOVER".
-type Messages struct {
-	Sent     map[string]int `json:"sent,omitempty"`
-	Received map[string]int `json:"received,omitempty"`
-	// Malformed counts datagrams to the client's port that do not parse.
-	Malformed int `json:"malformed,omitempty"`
-}
-
 // Route is an IPv4 route over a NIC. Without a gateway, the destination is on the
 // link.
 type Route struct {
@@ -94,29 +85,16 @@ type Route struct {
 	Gateway netip.Addr   `json:"gateway,omitzero"`
 }
 
-// nic returns the NIC of that name, nil if there is none.
-func (r *Report) nic(name string) *NIC {
-	for i := range r.NICs {
-		if r.NICs[i].Name == name {
-			return &r.NICs[i]
-		}
-	}
-	return nil
-}
-
 // roleOrder is the order of the NICs in a Report. NICs with the same role are in order
 // of their names.
 var roleOrder = [...]Role{RolePrimary, RoleBridge, RoleDHCP, RoleDHCPNoRoute, RoleStatic, RoleOff}
 
-func (r *Report) add(n NIC) {
-	at, _ := slices.BinarySearchFunc(r.NICs, n, func(a, b NIC) int {
-		return cmp.Or(cmp.Compare(slices.Index(roleOrder[:], a.Role), slices.Index(roleOrder[:], b.Role)), compareNatural(a.Name, b.Name))
+func (r *Report) sort() {
+	sort.Slice(r.NICs, func(i, j int) bool {
+		a, b := r.NICs[i], r.NICs[j]
+		byRole := slices.Index(roleOrder[:], a.Role) - slices.Index(roleOrder[:], b.Role)
+		return cmp.Or(byRole, compareNatural(a.Name, b.Name)) < 0
 	})
-	r.NICs = slices.Insert(r.NICs, at, n)
-}
-
-func (r *Report) remove(name string) {
-	r.NICs = slices.DeleteFunc(r.NICs, func(n NIC) bool { return n.Name == name })
 }
 
 // forget removes the NIC with that MAC address.
