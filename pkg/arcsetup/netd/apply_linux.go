@@ -57,23 +57,15 @@ func (k kernel) setMTU(link netlink.Link, mtu int) error {
 
 // addresses lists the IPv4 addresses of link.
 func (k kernel) addresses(link netlink.Link) ([]netlink.Addr, error) {
-	all, err := whole(func() ([]netlink.Addr, error) { return k.AddrList(link, netlink.FAMILY_V4) })
-	if err != nil {
-		return nil, fmt.Errorf("list addresses: %w", err)
-	}
-	return all, nil
+	return whole("addresses", func() ([]netlink.Addr, error) { return k.AddrList(link, netlink.FAMILY_V4) })
 }
 
 // routes lists the IPv4 routes of the main table.
 func (k kernel) routes() ([]netlink.Route, error) {
 	table := &netlink.Route{Table: unix.RT_TABLE_MAIN}
-	all, err := whole(func() ([]netlink.Route, error) {
+	return whole("routes", func() ([]netlink.Route, error) {
 		return k.RouteListFiltered(netlink.FAMILY_V4, table, netlink.RT_FILTER_TABLE)
 	})
-	if err != nil {
-		return nil, fmt.Errorf("list routes: %w", err)
-	}
-	return all, nil
 }
 
 // maxLists is how often to list something that keeps changing.
@@ -83,12 +75,14 @@ const maxLists = 10
 // routes may. The kernel flags such a list, because entries may be missing
 // (NLM_F_DUMP_INTR, Documentation/userspace-api/netlink/intro.rst). The last try
 // counts even so: at worst, the NIC keeps an old address or route.
-func whole[T any](list func() ([]T, error)) (all []T, err error) {
+func whole[T any](what string, list func() ([]T, error)) (all []T, err error) {
 	for range maxLists {
-		all, err = list()
-		if !errors.Is(err, netlink.ErrDumpInterrupted) {
-			return all, err
+		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
 		}
+	}
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return nil, fmt.Errorf("list %s: %w", what, err)
 	}
 	return all, nil
 }
@@ -159,7 +153,7 @@ func (k kernel) setRoutes(link netlink.Link, own netip.Prefix, want []Route) (ch
 		}
 		w := dhcpRoute(index, own, r)
 		wanted = append(wanted, w)
-		if slices.ContainsFunc(have, func(h netlink.Route) bool { return sameRoute(h, w) }) {
+		if slices.ContainsFunc(have, w.Equal) {
 			continue
 		}
 		changed = true
@@ -168,8 +162,7 @@ func (k kernel) setRoutes(link netlink.Link, own netip.Prefix, want []Route) (ch
 		}
 	}
 	for _, h := range have {
-		if h.LinkIndex != index || h.Protocol != unix.RTPROT_DHCP ||
-			slices.ContainsFunc(wanted, func(w netlink.Route) bool { return sameRoute(h, w) }) {
+		if h.LinkIndex != index || h.Protocol != unix.RTPROT_DHCP || slices.ContainsFunc(wanted, h.Equal) {
 			continue
 		}
 		changed = true
@@ -214,14 +207,6 @@ func dhcpRoute(index int, own netip.Prefix, r Route) netlink.Route {
 		w.Flags = int(netlink.FLAG_ONLINK)
 	}
 	return w
-}
-
-// sameRoute compares the fields that dhcpRoute sets.
-func sameRoute(a, b netlink.Route) bool {
-	const onlink = int(netlink.FLAG_ONLINK)
-	return a.LinkIndex == b.LinkIndex && prefix(a.Dst) == prefix(b.Dst) && a.Gw.Equal(b.Gw) &&
-		len(a.MultiPath) == 0 && a.Priority == 0 && a.Tos == 0 && a.Type == b.Type &&
-		a.Scope == b.Scope && a.Protocol == b.Protocol && a.Flags&onlink == b.Flags&onlink
 }
 
 // ipNet converts p and keeps its host part.

@@ -69,7 +69,8 @@ func (d *daemon) run(ctx context.Context) error {
 	ctx, d.fail = context.WithCancelCause(ctx)
 	defer d.fail(nil)
 	// Subscribe before the first look, so that no change is missed.
-	events, err := d.subscribe(ctx)
+	lost := make(chan struct{}, 1)
+	events, err := d.subscribe(ctx, lost)
 	if err != nil {
 		return err
 	}
@@ -117,6 +118,9 @@ func (d *daemon) run(ctx context.Context) error {
 			d.writeReport()
 		case messages := <-events:
 			d.handle(ctx, messages)
+		case <-lost:
+			d.log.Debug("netlink messages were lost; looking at everything again")
+			d.lookAgain(ctx)
 		case <-d.cfg.LookAgain:
 			d.lookAgain(ctx)
 		}
@@ -149,13 +153,8 @@ func (d *daemon) spawn(name string, f func()) {
 	})
 }
 
-// handle passes the kernel's messages on to the workers of their links. Without
-// messages, as when some were lost, it looks at everything.
+// handle passes the kernel's messages on to the workers of their links.
 func (d *daemon) handle(ctx context.Context, messages []syscall.NetlinkMessage) {
-	if messages == nil {
-		d.log.Debug("netlink messages were lost; looking at everything again")
-		d.lookAgain(ctx)
-	}
 	for _, m := range messages {
 		switch m.Header.Type {
 		case unix.RTM_NEWLINK, unix.RTM_DELLINK:

@@ -11,31 +11,25 @@ import (
 )
 
 // subscribe returns a channel with the kernel's messages about links, IPv4 addresses
-// and IPv4 routes until ctx ends. A nil slice means that messages were lost, because
-// too many came at once. One socket for all keeps them in order.
-func (d *daemon) subscribe(ctx context.Context) (<-chan []syscall.NetlinkMessage, error) {
+// and IPv4 routes until ctx ends. It signals lost when messages were lost, because too
+// many came at once. One socket for all keeps them in order.
+func (d *daemon) subscribe(ctx context.Context, lost chan<- struct{}) (<-chan []syscall.NetlinkMessage, error) {
 	socket, err := openSubscription()
 	if err != nil {
 		return nil, err
 	}
 	events := make(chan []syscall.NetlinkMessage)
 	d.spawn("subscription", func() {
-		for {
-			err := forward(ctx, socket, events)
-			if errors.Is(err, unix.ENOBUFS) {
-				// The kernel reports ENOBUFS again only after its whole queue has been
-				// read. A new socket has an empty queue.
-				if socket, err = openSubscription(); err == nil {
-					select {
-					case events <- nil:
-					case <-ctx.Done():
-					}
-					continue
-				}
+		err := forward(ctx, socket, events)
+		for errors.Is(err, unix.ENOBUFS) {
+			// The kernel reports ENOBUFS again only after its whole queue has been
+			// read. A new socket has an empty queue.
+			if socket, err = openSubscription(); err == nil {
+				signal(lost)
+				err = forward(ctx, socket, events)
 			}
-			d.fail(fmt.Errorf("receive messages about links, addresses and routes: %w", err))
-			return
 		}
+		d.fail(fmt.Errorf("receive messages about links, addresses and routes: %w", err))
 	})
 	return events, nil
 }

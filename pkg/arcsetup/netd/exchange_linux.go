@@ -10,7 +10,6 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
-	"github.com/insomniacslk/dhcp/dhcpv4/server4"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -58,13 +57,17 @@ var errNAK = errors.New("the server refused the address (DHCPNAK)")
 // renew a lease nor ask for an earlier address.
 type dhcpClient struct{ hostname string }
 
-// exchange runs ask with a client that talks through conn. Each message is sent as
-// often as fits into wait; ask waits for that many answers.
-func (c dhcpClient) exchange(ctx context.Context, link netlink.Link, conn net.PacketConn, wait time.Duration, answers int,
+// exchange runs ask with a client that talks with server, or with any server if server
+// is nil. Each message is sent as often as fits into wait; ask waits for that many
+// answers.
+func (c dhcpClient) exchange(ctx context.Context, link netlink.Link, server net.IP, wait time.Duration, answers int,
 	ask func(context.Context, *nclient4.Client) (*dhcpv4.DHCPv4, error),
 ) (*dhcpv4.DHCPv4, error) {
-	mac := link.Attrs().HardwareAddr
-	client, err := nclient4.NewWithConn(conn, mac,
+	conn, to, err := listen(link, server)
+	if err != nil {
+		return nil, err
+	}
+	client, err := nclient4.NewWithConn(conn, link.Attrs().HardwareAddr, nclient4.WithServerAddr(to),
 		nclient4.WithTimeout(firstPause(wait)), nclient4.WithRetry(sends))
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
@@ -76,16 +79,12 @@ func (c dhcpClient) exchange(ctx context.Context, link netlink.Link, conn net.Pa
 	defer cancel()
 	answer, err := ask(ctx, client)
 	switch {
-	case errors.As(err, new(*nclient4.ErrNak)):
+	case errors.As(err, new(*nclient4.ErrNak)), err == nil && answer.MessageType() == dhcpv4.MessageTypeNak:
 		return nil, errNAK
 	case err != nil && ctx.Err() != nil:
 		return nil, context.Cause(ctx)
-	case err != nil:
-		return nil, err
-	case answer.MessageType() == dhcpv4.MessageTypeNak:
-		return nil, errNAK
 	}
-	return answer, nil
+	return answer, err
 }
 
 func (c dhcpClient) discover(ctx context.Context, link netlink.Link, d discovery) (*dhcpv4.DHCPv4, error) {
@@ -97,11 +96,7 @@ func (c dhcpClient) discover(ctx context.Context, link netlink.Link, d discovery
 				m.UpdateOption(dhcpv4.OptRequestedIPAddress(d.wanted.AsSlice()))
 			}
 		})
-	conn, err := listenDHCP(link)
-	if err != nil {
-		return nil, err
-	}
-	ack, err := c.exchange(ctx, link, conn, d.wait, 2, func(ctx context.Context, client *nclient4.Client) (*dhcpv4.DHCPv4, error) {
+	ack, err := c.exchange(ctx, link, nil, d.wait, 2, func(ctx context.Context, client *nclient4.Client) (*dhcpv4.DHCPv4, error) {
 		lease, err := client.Request(ctx, modifiers...)
 		if err != nil {
 			return nil, err
@@ -128,18 +123,8 @@ func (c dhcpClient) request(ctx context.Context, link netlink.Link, r request) (
 	if err != nil {
 		return nil, err
 	}
-	var conn net.PacketConn
-	to := nclient4.DefaultServers
-	if r.ack != nil && r.server.IsValid() {
-		conn, to, err = listenUDP(link, r.server.AsSlice())
-	} else {
-		conn, err = listenDHCP(link)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return c.exchange(ctx, link, conn, r.wait, 1, func(ctx context.Context, client *nclient4.Client) (*dhcpv4.DHCPv4, error) {
-		return client.SendAndRead(ctx, to, message, nclient4.IsMessageType(dhcpv4.MessageTypeAck, dhcpv4.MessageTypeNak))
+	return c.exchange(ctx, link, r.server.AsSlice(), r.wait, 1, func(ctx context.Context, client *nclient4.Client) (*dhcpv4.DHCPv4, error) {
+		return client.SendAndRead(ctx, client.RemoteAddr(), message, nclient4.IsMessageType(dhcpv4.MessageTypeAck, dhcpv4.MessageTypeNak))
 	})
 }
 
@@ -153,42 +138,28 @@ func (c dhcpClient) decline(link netlink.Link, ack *dhcpv4.DHCPv4) error {
 	if err != nil {
 		return err
 	}
-	conn, err := listenDHCP(link)
-	if err != nil {
-		return err
-	}
-	return send(conn, nclient4.DefaultServers, message)
+	return send(link, nil, message)
 }
 
 func (c dhcpClient) release(link netlink.Link, ack *dhcpv4.DHCPv4) error {
 	message, err := dhcpv4.NewReleaseFromACK(ack, dhcpv4.WithHwAddr(link.Attrs().HardwareAddr), dhcpv4.WithOption(clientID(link)))
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if ack.ServerIdentifier() == nil {
+	case ack.ServerIdentifier() == nil:
 		return errors.New("the lease has no server")
 	}
-	conn, to, err := listenUDP(link, ack.ServerIdentifier())
+	return send(link, ack.ServerIdentifier(), message)
+}
+
+// send sends a message without an answer to server, or to any server if server is nil.
+func send(link netlink.Link, server net.IP, message *dhcpv4.DHCPv4) error {
+	conn, to, err := listen(link, server)
 	if err != nil {
 		return err
 	}
-	return send(conn, to, message)
-}
-
-// send sends a message without an answer and closes conn.
-func send(conn net.PacketConn, to net.Addr, message *dhcpv4.DHCPv4) error {
-	_, err := conn.WriteTo(message.ToBytes(), to)
+	_, err = conn.WriteTo(message.ToBytes(), to)
 	return errors.Join(err, conn.Close())
-}
-
-// listenUDP opens the DHCP client's port of a link, to talk to one server from the
-// link's address. It also gets broadcasts, which some servers answer with.
-func listenUDP(link netlink.Link, server net.IP) (net.PacketConn, *net.UDPAddr, error) {
-	conn, err := server4.NewIPv4UDPConn(link.Attrs().Name, &net.UDPAddr{Port: dhcpv4.ClientPort})
-	if err != nil {
-		return nil, nil, err
-	}
-	return conn, &net.UDPAddr{IP: server, Port: dhcpv4.ServerPort}, nil
 }
 
 // newTransactionID waits until the kernel has entropy: dhcpv4 would spin on

@@ -6,24 +6,32 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
+	"github.com/insomniacslk/dhcp/dhcpv4/server4"
 	"github.com/mdlayher/packet"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
-// listenDHCP opens a packet socket for the answers to a DHCP client on a link
-// without an address.
-func listenDHCP(link netlink.Link) (net.PacketConn, error) {
+// listen opens the DHCP client's port of a link, and returns the address to send to.
+// With a server, it is a UDP socket to talk to this server from the link's address. The
+// socket also gets broadcasts, which some servers answer with. Without a server, it is a
+// packet socket, which needs no address.
+func listen(link netlink.Link, server net.IP) (net.PacketConn, *net.UDPAddr, error) {
+	port := &net.UDPAddr{Port: dhcpv4.ClientPort}
+	if server != nil {
+		conn, err := server4.NewIPv4UDPConn(link.Attrs().Name, port)
+		return conn, &net.UDPAddr{IP: server, Port: dhcpv4.ServerPort}, err
+	}
 	filter, err := bpf.Assemble(dhcpAnswers)
 	if err != nil {
-		return nil, fmt.Errorf("filter DHCP messages: %w", err)
+		return nil, nil, fmt.Errorf("filter DHCP messages: %w", err)
 	}
 	conn, err := listenPackets(link, unix.ETH_P_IP, filter)
 	if err != nil {
-		return nil, fmt.Errorf("listen for DHCP messages on %s: %w", link.Attrs().Name, err)
+		return nil, nil, fmt.Errorf("listen for DHCP messages on %s: %w", link.Attrs().Name, err)
 	}
-	return nclient4.NewBroadcastUDPConn(conn, &net.UDPAddr{Port: dhcpv4.ClientPort}), nil
+	return nclient4.NewBroadcastUDPConn(conn, port), nclient4.DefaultServers, nil
 }
 
 // listenPackets opens a socket for those packets of a protocol on link that pass
