@@ -143,10 +143,7 @@ func ReadReport(path string) (Report, error) {
 func (r Report) write(path string) error {
 	b, err := json.Marshal(r)
 	if err != nil {
-		return fmt.Errorf("encode the network report: %w", err)
+		return err
 	}
-	if err := wholefile.Write(path, append(b, '\n'), 0o644); err != nil {
-		return fmt.Errorf("write the network report: %w", err)
-	}
-	return nil
+	return wholefile.Write(path, append(b, '\n'), 0o644)
 }

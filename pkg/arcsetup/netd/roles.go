@@ -125,7 +125,7 @@ func (ss slots) assign(sys string) ([]assignment, error) {
 		case n != nil:
 			assigned = append(assigned, assignment{Name: n.name, Role: s.role, Address: s.address})
 		case s.name != "":
-			errs = append(errs, s.notFound(nics))
+			errs = append(errs, fmt.Errorf("%s NIC %q: not among %v, or has another role", s.role, s.name, nics))
 		}
 	}
 	return assigned, errors.Join(errs...)
@@ -148,24 +148,13 @@ func (s *slot) take(nics []nic, suits func(slot, nic) bool) *nic {
 	return nil
 }
 
-// notFound returns an error with the reason why no NIC has the role, and with the
-// NICs that exist.
-func (s slot) notFound(nics []nic) error {
-	var existing []string
-	for _, n := range nics {
-		if n.isNamed(s.name) {
-			return fmt.Errorf("%s NIC %q: %s has another role", s.role, s.name, n.name)
-		}
-		existing = append(existing, n.name+" ("+n.mac+")")
-	}
-	return fmt.Errorf("%s NIC %q: not found among [%s]", s.role, s.name, strings.Join(existing, ", "))
-}
-
 // nic is an existing NIC.
 type nic struct {
 	name, mac string // mac may be empty
 	hasRole   bool
 }
+
+func (n nic) String() string { return n.name + " (" + n.mac + ")" }
 
 func (n nic) isNamed(name string) bool {
 	return n.name == name || n.mac != "" && strings.EqualFold(n.mac, name)
