@@ -83,9 +83,6 @@ func netDaemon(args []string) error {
 	level.Set(cfg.Log)
 	cfg.LookAgain = lookAgain
 	err := netd.Run(ctx, cfg.Config, log)
-	if ctx.Err() != nil {
-		return nil
-	}
 	if err != nil {
 		log.Error("network daemon ended", "err", err)
 	}

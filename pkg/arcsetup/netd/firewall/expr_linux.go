@@ -29,17 +29,15 @@ const (
 // incompatible, and container engines run iptables.
 func (r Rule) exprs() []expr.Any {
 	var es []expr.Any
-	if r.in != "" {
-		es = append(es, matchLink(expr.MetaKeyIIFNAME, r.in)...)
-	}
-	if r.out != "" {
-		es = append(es, matchLink(expr.MetaKeyOIFNAME, r.out)...)
-	}
-	if r.src.IsValid() {
-		es = append(es, matchPrefix(srcOffset, r.src)...)
-	}
-	if r.dst.IsValid() {
-		es = append(es, matchPrefix(dstOffset, r.dst)...)
+	switch {
+	case r.link != "" && r.to:
+		es = matchLink(expr.MetaKeyOIFNAME, r.link)
+	case r.link != "":
+		es = matchLink(expr.MetaKeyIIFNAME, r.link)
+	case r.to:
+		es = matchPrefix(dstOffset, r.subnet)
+	default:
+		es = matchPrefix(srcOffset, r.subnet)
 	}
 	if r.established {
 		es = append(es, matchEstablished())
