@@ -29,7 +29,7 @@ func (w *worker) keepLease() {
 	// The address stays, because the message may still be queued until the server's
 	// MAC address is resolved.
 	if errors.Is(context.Cause(w.ctx), ErrRelease) {
-		if err := w.d.client.release(w.link.Load(), w.ack); err != nil {
+		if err := w.d.client.tell(w.link.Load(), dhcpv4.MessageTypeRelease, w.ack); err != nil {
 			w.failed(fmt.Errorf("release %s: %w", w.current.address, err))
 		}
 	}
@@ -111,7 +111,7 @@ func (w *worker) use(link *linkState, ack *dhcpv4.DHCPv4) error {
 		case mac != nil:
 			w.last = netip.Prefix{}
 			inUse := fmt.Errorf("%w: %s has %s", errInUse, mac, address)
-			if err := w.d.client.decline(link, ack); err != nil {
+			if err := w.d.client.tell(link, dhcpv4.MessageTypeDecline, ack); err != nil {
 				return errors.Join(inUse, fmt.Errorf("decline %s: %w", address, err))
 			}
 			return inUse

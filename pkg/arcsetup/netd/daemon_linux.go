@@ -81,9 +81,7 @@ func (d *daemon) run(ctx context.Context) error {
 	switch d.before, err = ReadReport(d.cfg.ReportPath); {
 	case err == nil:
 		d.slots.restore(d.before)
-		if n := d.before.withRole(RoleBridge); n != nil {
-			d.bridge = n.Name
-		}
+		d.bridge = d.before.withRole(RoleBridge).Name
 	case !errors.Is(err, fs.ErrNotExist):
 		d.log.Warn("cannot read the previous leases; starting without them", "err", err)
 	}
@@ -200,12 +198,11 @@ func (d *daemon) linkChanged(ctx context.Context, m syscall.NetlinkMessage) {
 		return
 	}
 	name, exists := link.Attrs().Name, header.Type == unix.RTM_NEWLINK
-	w := d.workers[link.Attrs().Index]
-	if w != nil && exists && name == w.Name {
-		w.linkChanged(link)
-		return
-	}
-	if w != nil {
+	if w := d.workers[link.Attrs().Index]; w != nil {
+		if exists && name == w.Name {
+			w.linkChanged(link)
+			return
+		}
 		d.gone(w)
 	}
 	// Containers' links come and go, too, but are not NICs.

@@ -486,8 +486,7 @@ func (f faulty) request(context.Context, netlink.Link, request) (*dhcpv4.DHCPv4,
 	return f()
 }
 
-func (f faulty) decline(netlink.Link, *dhcpv4.DHCPv4) error { return nil }
-func (f faulty) release(netlink.Link, *dhcpv4.DHCPv4) error { return nil }
+func (f faulty) tell(netlink.Link, dhcpv4.MessageType, *dhcpv4.DHCPv4) error { return nil }
 
 func TestPanicEndsRun(t *testing.T) {
 	if !inNamespace(t) {
@@ -508,8 +507,10 @@ type releasing struct {
 	released chan *dhcpv4.DHCPv4
 }
 
-func (r releasing) release(_ netlink.Link, ack *dhcpv4.DHCPv4) error {
-	r.released <- ack
+func (r releasing) tell(_ netlink.Link, what dhcpv4.MessageType, ack *dhcpv4.DHCPv4) error {
+	if what == dhcpv4.MessageTypeRelease {
+		r.released <- ack
+	}
 	return nil
 }
 
@@ -549,7 +550,7 @@ func TestReleasedWhenRenewed(t *testing.T) {
 	client := dhcpClient{}
 	ack, err := client.request(t.Context(), link, request{address: addr("10.0.2.15"), ack: newACK(t, "10.0.2.15"), server: addr("10.0.2.1"), wait: 10 * time.Second})
 	must(t, err)
-	must(t, client.release(link, ack))
+	must(t, client.tell(link, dhcpv4.MessageTypeRelease, ack))
 	eventually(t, "released", func() bool {
 		all := s.requests()
 		return all[len(all)-1].MessageType() == dhcpv4.MessageTypeRelease

@@ -20,10 +20,9 @@ type exchanger interface {
 	discover(ctx context.Context, link netlink.Link, d discovery) (*dhcpv4.DHCPv4, error)
 	// request asks for an address that was leased before.
 	request(ctx context.Context, link netlink.Link, r request) (*dhcpv4.DHCPv4, error)
-	// decline tells the server that another host has ack's address, release that
-	// the address is free again. Servers do not answer either message.
-	decline(link netlink.Link, ack *dhcpv4.DHCPv4) error
-	release(link netlink.Link, ack *dhcpv4.DHCPv4) error
+	// tell sends a message that servers do not answer: DECLINE, because another host
+	// has ack's address, or RELEASE, because the address is free again.
+	tell(link netlink.Link, what dhcpv4.MessageType, ack *dhcpv4.DHCPv4) error
 }
 
 // discovery is one try to get a lease.
@@ -128,37 +127,25 @@ func (c dhcpClient) request(ctx context.Context, link netlink.Link, r request) (
 	})
 }
 
-func (c dhcpClient) decline(link netlink.Link, ack *dhcpv4.DHCPv4) error {
-	message, err := dhcpv4.New(
-		dhcpv4.WithMessageType(dhcpv4.MessageTypeDecline),
-		dhcpv4.WithHwAddr(link.Attrs().HardwareAddr),
-		dhcpv4.WithOption(clientID(link)),
-		dhcpv4.WithOptionCopied(ack, dhcpv4.OptionServerIdentifier),
-		dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(ack.YourIPAddr)))
-	if err != nil {
-		return err
-	}
-	return send(link, nil, message)
-}
-
-func (c dhcpClient) release(link netlink.Link, ack *dhcpv4.DHCPv4) error {
-	message, err := dhcpv4.NewReleaseFromACK(ack, dhcpv4.WithHwAddr(link.Attrs().HardwareAddr), dhcpv4.WithOption(clientID(link)))
-	switch {
-	case err != nil:
-		return err
-	case ack.ServerIdentifier() == nil:
+func (c dhcpClient) tell(link netlink.Link, what dhcpv4.MessageType, ack *dhcpv4.DHCPv4) error {
+	server := ack.ServerIdentifier()
+	if server == nil {
 		return errors.New("the lease has no server")
 	}
-	return send(link, ack.ServerIdentifier(), message)
-}
-
-// send sends a message without an answer to server, or to any server if server is nil.
-func send(link netlink.Link, server net.IP, message *dhcpv4.DHCPv4) error {
-	conn, to, err := listen(link, server)
+	to, address := server, dhcpv4.WithClientIP(ack.YourIPAddr)
+	if what == dhcpv4.MessageTypeDecline { // a broadcast, because the address is not ours
+		to, address = nil, dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(ack.YourIPAddr))
+	}
+	message, err := dhcpv4.New(dhcpv4.WithMessageType(what), dhcpv4.WithHwAddr(link.Attrs().HardwareAddr),
+		dhcpv4.WithOption(clientID(link)), dhcpv4.WithOption(dhcpv4.OptServerIdentifier(server)), address)
 	if err != nil {
 		return err
 	}
-	_, err = conn.WriteTo(message.ToBytes(), to)
+	conn, port, err := listen(link, to)
+	if err != nil {
+		return err
+	}
+	_, err = conn.WriteTo(message.ToBytes(), port)
 	return errors.Join(err, conn.Close())
 }
 

@@ -115,14 +115,14 @@ func (r *Report) leased(mac string, now time.Time) netip.Prefix {
 	return netip.Prefix{}
 }
 
-// withRole returns the first NIC with the role, nil if there is none.
-func (r *Report) withRole(role Role) *NIC {
-	for i := range r.NICs {
-		if r.NICs[i].Role == role {
-			return &r.NICs[i]
+// withRole returns the first NIC with the role, or the zero NIC if there is none.
+func (r *Report) withRole(role Role) NIC {
+	for _, n := range r.NICs {
+		if n.Role == role {
+			return n
 		}
 	}
-	return nil
+	return NIC{}
 }
 
 // ReadReport reads the Report in the file path. If there is no file, the error wraps

@@ -47,7 +47,7 @@ func TestReport(t *testing.T) {
 	if got := got.leased("m2", now.Add(time.Hour)); got.IsValid() {
 		t.Errorf("a lease that is over: %v", got)
 	}
-	if n := got.withRole(RoleBridge); n == nil || n.Name != "eth1" {
+	if n := got.withRole(RoleBridge); n.Name != "eth1" {
 		t.Error("the bridge NIC is another one")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -89,7 +90,7 @@ func (r Roles) slots() slots {
 func (ss slots) restore(before Report) {
 	for i := range ss {
 		s := &ss[i]
-		if n := before.withRole(s.role); n != nil && s.name == "" {
+		if n := before.withRole(s.role); s.name == "" {
 			s.name, s.mac = n.Name, n.MAC
 		}
 	}
@@ -113,8 +114,15 @@ func (ss slots) assign(sys string) ([]assignment, error) {
 		func(s slot, _ nic) bool { return s.name == "" },
 	} {
 		for i := range ss {
-			if found[i] == nil {
-				found[i] = ss[i].take(nics, suits)
+			s := &ss[i]
+			at := slices.IndexFunc(nics, func(n nic) bool { return !n.hasRole && suits(*s, n) })
+			if found[i] != nil || at < 0 {
+				continue
+			}
+			n := &nics[at]
+			found[i], n.hasRole, s.mac = n, true, n.mac
+			if n.mac == "" || !strings.EqualFold(s.name, n.mac) { // a configured MAC address stays
+				s.name = n.name
 			}
 		}
 	}
@@ -129,23 +137,6 @@ func (ss slots) assign(sys string) ([]assignment, error) {
 		}
 	}
 	return assigned, errors.Join(errs...)
-}
-
-// take gives the role to the first NIC without a role that suits, and returns the NIC,
-// or nil if there is none.
-func (s *slot) take(nics []nic, suits func(slot, nic) bool) *nic {
-	for i := range nics {
-		n := &nics[i]
-		if n.hasRole || !suits(*s, *n) {
-			continue
-		}
-		n.hasRole, s.mac = true, n.mac
-		if n.mac == "" || !strings.EqualFold(s.name, n.mac) { // a configured MAC address stays
-			s.name = n.name
-		}
-		return n
-	}
-	return nil
 }
 
 // nic is an existing NIC.
