@@ -15,20 +15,17 @@ import (
 
 // setSysctls sets the NIC's kernel parameters. Any goroutine may call it.
 func (w *worker) setSysctls() error {
-	var errs []error
-	set := func(key, value string) { errs = append(errs, setSysctl(key, value)) }
-	if w.Role == RoleBridge {
+	switch {
+	case w.Role == RoleBridge:
 		// The NIC answers ARP for the containers, and at once: by default the kernel
 		// delays proxied answers by up to 0.8 s.
-		set("net/ipv4/conf/"+w.Name+"/proxy_arp", "1")
-		set("net/ipv4/neigh/"+w.Name+"/proxy_delay", "0")
-	}
-	if w.Role == RolePrimary && w.d.cfg.IPv6Router {
+		return errors.Join(setSysctl("net/ipv4/conf/"+w.Name+"/proxy_arp", "1"), setSysctl("net/ipv4/neigh/"+w.Name+"/proxy_delay", "0"))
+	case w.Role == RolePrimary && w.d.cfg.IPv6Router:
 		// 2 accepts router advertisements although the guest forwards IPv6
 		// (Documentation/networking/ip-sysctl.rst).
-		set("net/ipv6/conf/"+w.Name+"/accept_ra", "2")
+		return setSysctl("net/ipv6/conf/"+w.Name+"/accept_ra", "2")
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 func setSysctl(key, value string) error {
@@ -42,8 +39,8 @@ func setSysctl(key, value string) error {
 // requests. The zero Handle opens one for each request.
 type kernel struct{ *netlink.Handle }
 
-// setMTU sets link's MTU, in bytes; 0 leaves it alone. It always asks the kernel,
-// because link may be out of date.
+// setMTU sets link's MTU, in bytes, even if link has it already, because link may be
+// out of date. 0 leaves the MTU alone.
 func (k kernel) setMTU(link netlink.Link, mtu int) error {
 	if mtu == 0 {
 		return nil
@@ -71,8 +68,7 @@ func (k kernel) routes() ([]netlink.Route, error) {
 // maxLists is how often to list something that keeps changing.
 const maxLists = 10
 
-// whole lists again if the list changed meanwhile, as a container's addresses and
-// routes may. The kernel flags such a list, because entries may be missing
+// whole lists again if the list changed meanwhile, so that entries may be missing
 // (NLM_F_DUMP_INTR, Documentation/userspace-api/netlink/intro.rst). The last try
 // counts even so: at worst, the NIC keeps an old address or route.
 func whole[T any](what string, list func() ([]T, error)) (all []T, err error) {
@@ -194,16 +190,15 @@ func dhcpRoute(index int, own netip.Prefix, r Route) netlink.Route {
 	w := netlink.Route{
 		LinkIndex: index,
 		Dst:       ipNet(r.Dst),
+		Gw:        r.Gateway.AsSlice(),
 		Table:     unix.RT_TABLE_MAIN,
 		Type:      unix.RTN_UNICAST,
 		Protocol:  unix.RTPROT_DHCP,
 	}
-	if !r.Gateway.IsValid() {
+	switch {
+	case !r.Gateway.IsValid():
 		w.Scope = netlink.SCOPE_LINK
-		return w
-	}
-	w.Gw = r.Gateway.AsSlice()
-	if !own.Contains(r.Gateway) {
+	case !own.Contains(r.Gateway):
 		w.Flags = int(netlink.FLAG_ONLINK)
 	}
 	return w

@@ -14,10 +14,9 @@ import (
 // of nanoseconds.
 const endOfTime = 1 << 33
 
-// watchClock signals set each time the wall clock is set, until ctx ends. The timers of
-// a paused guest stand still, and somebody sets its clock after the pause: that is
-// how the guest notices. The kernel reports it on a timer that never expires
-// (timerfd_create(2), TFD_TIMER_CANCEL_ON_SET).
+// watchClock signals set each time the wall clock is set, until ctx ends. That is how
+// a guest notices that it was paused, since its timers stood still. The kernel reports
+// it on a timer that never expires (timerfd_create(2), TFD_TIMER_CANCEL_ON_SET).
 func (d *daemon) watchClock(ctx context.Context, set chan<- struct{}) error {
 	fd, err := unix.TimerfdCreate(unix.CLOCK_REALTIME, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK)
 	if err != nil {

@@ -29,11 +29,7 @@ func (w *worker) configure(link netlink.Link, ack *dhcpv4.DHCPv4) error {
 		w.log.Warn("ignored invalid parts of the lease", "server", l.server, "ignored", strings.Join(invalid, "; "))
 	}
 	l.limit(w.Role)
-	previous := w.current.address
-	if !previous.IsValid() {
-		previous = w.last
-	}
-	if err := w.d.kernel.setAddress(link, l.address, l.time, previous); err != nil {
+	if err := w.d.kernel.setAddress(link, l.address, l.time, w.last); err != nil {
 		return err
 	}
 	isNew := w.current.address != l.address
@@ -64,9 +60,8 @@ func (w *worker) unconfigure() {
 	w.failed(errors.Join(err, w.d.kernel.removeAddress(link, lost), w.d.kernel.setMTU(link, w.mtu)))
 }
 
-// mend restores what the NIC lacks of the lease, and logs once that the address or the
-// routes were missing, unless that is no surprise. It asks the kernel whether the link
-// is up, because messages lag behind. If the link is down, hold calls mend later.
+// mend restores what the NIC lacks of the lease, and logs that once unless it is
+// expected. It does nothing while the link is down by the kernel's present word.
 func (w *worker) mend(isExpected bool) {
 	link, err := w.d.kernel.LinkByIndex(w.index)
 	if err != nil || !isUp(link) {

@@ -45,8 +45,7 @@ type daemon struct {
 	firewallErr string          // of the last try to apply the rules
 	hasRival    bool            // another program's default route has been logged
 
-	// before has the NICs of the last Run's report, and NICs that have gone since.
-	before Report
+	before Report // NICs of the last Run, and NICs that have gone since
 
 	mu      sync.Mutex    // guards the workers' parts of the report
 	changed chan struct{} // filled when the report has changed
@@ -131,8 +130,7 @@ func (d *daemon) run(ctx context.Context) error {
 	return nil
 }
 
-// signal fills c, which has room for one signal, unless it is full. It does not
-// block.
+// signal fills c, which has room for one signal. It does not block.
 func signal(c chan<- struct{}) {
 	select {
 	case c <- struct{}{}:
@@ -188,8 +186,8 @@ func (d *daemon) lookAgain(ctx context.Context) {
 	d.assign(ctx, slog.LevelDebug)
 }
 
-// linkChanged handles a message about a link: the worker learns of the change, or
-// ends if the link is gone or has another name. A new NIC may get a role.
+// linkChanged passes a message on to the link's worker, which ends if the link is gone
+// or has another name. A new NIC may get a role.
 func (d *daemon) linkChanged(ctx context.Context, m syscall.NetlinkMessage) {
 	header := unix.NlMsghdr(m.Header)
 	link, err := netlink.LinkDeserialize(&header, m.Data)
@@ -211,9 +209,8 @@ func (d *daemon) linkChanged(ctx context.Context, m syscall.NetlinkMessage) {
 	}
 }
 
-// assign gives the NICs their roles, applies the firewall's rules for them, and
-// then starts a worker for each NIC that has a role and no worker. It logs at this
-// level which roles it cannot assign.
+// assign gives the NICs their roles, applies the firewall's rules for them, and only
+// then starts their workers. It logs at this level which roles it cannot assign.
 func (d *daemon) assign(ctx context.Context, level slog.Level) {
 	assigned, err := d.slots.assign(d.cfg.Sys)
 	if err != nil {

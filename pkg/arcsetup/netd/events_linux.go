@@ -63,9 +63,8 @@ func forward(ctx context.Context, socket *nl.NetlinkSocket, events chan<- []sysc
 	}
 }
 
-// routeChanged handles another program's change to the main table. Removed or replaced
-// routes of ours come back. Further default routes stay: the primary NIC's has
-// metric 0 and wins.
+// routeChanged handles a change to the main table. Routes of ours come back. Other
+// programs' default routes stay: the primary NIC's has metric 0 and wins.
 func (d *daemon) routeChanged(m syscall.NetlinkMessage) {
 	r := nl.DeserializeRtMsg(m.Data)
 	if r.Table != unix.RT_TABLE_MAIN || r.Type != unix.RTN_UNICAST {

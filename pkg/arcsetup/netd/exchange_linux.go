@@ -29,18 +29,14 @@ type exchanger interface {
 type discovery struct {
 	// id is the same for all tries, so that a late answer to an earlier try
 	// counts: a server may first look for the address on the network.
-	id dhcpv4.TransactionID
-	// taken is the time since the first try.
-	taken time.Duration
-	// wait is how long to wait for the answer to each of the two messages.
-	wait time.Duration
-	// wanted is the address to ask for, if valid.
-	wanted netip.Addr
+	id     dhcpv4.TransactionID
+	taken  time.Duration // since the first try
+	wait   time.Duration // for the answer to each of the two messages
+	wanted netip.Addr    // the address to ask for, if valid
 }
 
-// request is a DHCPREQUEST for an address that was leased before. Its state in RFC
-// 2131 section 4.4 is INIT-REBOOT without an ACK, RENEWING with one and a server,
-// and REBINDING with an ACK alone.
+// request is a DHCPREQUEST for an address that was leased before, in a state of RFC 2131
+// section 4.4: INIT-REBOOT without ack, RENEWING with ack and server, else REBINDING.
 type request struct {
 	address netip.Addr
 	ack     *dhcpv4.DHCPv4 // of the lease to renew
@@ -51,9 +47,8 @@ type request struct {
 // errNAK is a server's refusal to lease the address that the guest asked for.
 var errNAK = errors.New("the server refused the address (DHCPNAK)")
 
-// dhcpClient is the exchanger on real links. It uses nclient4, the client under
-// u-root's dhclient: dhclient.SendRequests would add DHCPv6, 250 KB, and can neither
-// renew a lease nor ask for an earlier address.
+// dhcpClient is the exchanger on real links. It uses the client under u-root's dhclient:
+// dhclient.SendRequests adds 250 KB of DHCPv6, and cannot ask for an earlier address.
 type dhcpClient struct{ hostname string }
 
 // exchange runs ask with a client that talks with server, or with any server if server

@@ -52,10 +52,9 @@ func (l *lease) limit(r Role) {
 	}
 }
 
-// again returns when to ask once more for a lease that was not renewed. It and
-// passed count from the ACK. The wait is half of the time until T2, or after T2
-// until the end (RFC 2131 section 4.4.5). An answer gets time to arrive: up to the
-// minute of the RFC, and less for leases shorter than hours.
+// again returns when to ask once more for a lease that was not renewed: halfway to T2,
+// or after T2 to the end (RFC 2131 section 4.4.5). It and passed count from the ACK. An
+// answer gets the minute of the RFC to arrive, and less for leases shorter than hours.
 func (l lease) again(passed time.Duration) time.Duration {
 	until := l.time
 	if passed < l.rebind {

@@ -13,10 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listen opens the DHCP client's port of a link, and returns the address to send to.
-// With a server, it is a UDP socket to talk to this server from the link's address. The
-// socket also gets broadcasts, which some servers answer with. Without a server, it is a
-// packet socket, which needs no address.
+// listen opens the DHCP client's port of a link, and returns the address to send to. To
+// talk to one server, it is a UDP socket, which also gets broadcasts: some servers answer
+// so. Without a server, it is a packet socket, which needs no address on the link.
 func listen(link netlink.Link, server net.IP) (net.PacketConn, *net.UDPAddr, error) {
 	port := &net.UDPAddr{Port: dhcpv4.ClientPort}
 	if server != nil {

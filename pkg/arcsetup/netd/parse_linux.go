@@ -15,18 +15,13 @@ import (
 )
 
 const (
-	// fallbackPrefix is used without a valid mask: nearly all networks with DHCP
-	// have it.
-	fallbackPrefix = 24
+	fallbackPrefix = 24 // without a valid mask
 	// minMTU in bytes. RFC 2132 section 5.1 allows 68, but a client must accept
 	// DHCP messages of 576 bytes (RFC 2131 section 2), or it cannot renew.
-	minMTU = 576
-	// fallbackTime is used without a valid lease time.
-	fallbackTime = time.Hour
-	// minTime bounds how often a server can make us renew.
-	minTime = 10 * time.Second
-	// forever is a lease without end (RFC 2131 section 3.3).
-	forever = 0xffffffff * time.Second
+	minMTU       = 576
+	fallbackTime = time.Hour                // without a valid lease time
+	minTime      = 10 * time.Second         // bounds how often a server can make us renew
+	forever      = 0xffffffff * time.Second // RFC 2131 section 3.3
 	// maxRoutes, maxServers and maxSearch bound what one lease can make us store,
 	// maxInvalid what it can make us log.
 	maxRoutes  = 64
@@ -89,8 +84,7 @@ func parseLease(packet *dhclient.Packet4) (l lease, invalid []string, err error)
 // errNotHost is the error for an address that no host can have.
 var errNotHost = errors.New("not a host's address")
 
-// prefix returns the length of a mask. Without option 1, dhclient's mask is /32:
-// right for no network with a router.
+// prefix returns the length of a mask. dhclient takes /32 without option 1.
 func (p *parser) prefix(mask net.IPMask) (bits int) {
 	bits, size := mask.Size() // 0, 0 for a mask with holes
 	if p.SubnetMask() == nil || size == 0 || bits < minPrefix {

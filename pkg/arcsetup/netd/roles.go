@@ -99,9 +99,7 @@ func (ss slots) restore(before Report) {
 // assign finds a NIC for each slot in the sysfs that is mounted at sys: first the
 // NIC that had the role, by MAC address; then a NIC with the right name, which may
 // have replaced the other; and last the first NIC that is left, eth2 before eth10.
-//
-// The assignments, primary and bridge first, are valid even with an error, which
-// names the NICs that were not found.
+// Assignments are valid even with an error, which names the NICs that were not found.
 func (ss slots) assign(sys string) ([]assignment, error) {
 	nics, err := listNICs(sys)
 	if err != nil {

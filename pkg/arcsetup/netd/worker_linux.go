@@ -111,9 +111,8 @@ func (w *worker) bringUp() *linkState {
 	return nil
 }
 
-// isUp reports whether the link can carry packets: administratively up, carrier
-// present, not dormant (Documentation/networking/operstates.rst). The kernel updates
-// these flags before IF_OPER_UP.
+// isUp reports whether the link can carry packets: administratively up, carrier present,
+// not dormant. The kernel updates these flags before IF_OPER_UP (operstates.rst).
 func isUp(link netlink.Link) bool {
 	const upAndDormant = unix.IFF_UP | unix.IFF_LOWER_UP | unix.IFF_DORMANT
 	return link.Attrs().RawFlags&upAndDormant == unix.IFF_UP|unix.IFF_LOWER_UP
