@@ -48,9 +48,11 @@ func (w *worker) acquire() *linkState {
 		for n := 0; link.up.Err() == nil; n++ {
 			end := w.d.cfg.After(tryTime(n))
 			err := w.try(link, n == 0, discovery{id: id, taken: w.d.cfg.Now().Sub(began), wait: tryTime(n)})
-			switch {
-			case err == nil:
+			if err == nil {
 				return link
+			}
+			err = fmt.Errorf("get a lease: %w", err)
+			switch {
 			case link.up.Err() != nil:
 				continue
 			case errors.Is(err, nclient4.ErrNoResponse):
@@ -58,11 +60,11 @@ func (w *worker) acquire() *linkState {
 				if n+1 == silent && w.failure.isNew("silence") {
 					w.log.Warn("no DHCP server has answered; still trying", "tries", silent)
 				}
-			case errors.Is(err, errInUse):
-				end = w.d.cfg.After(afterDecline)
-				fallthrough
 			default:
 				w.failed(err)
+			}
+			if errors.Is(err, errInUse) {
+				end = w.d.cfg.After(afterDecline)
 			}
 			pause(link.up, end)
 		}

@@ -3,7 +3,6 @@ package netd
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"time"
@@ -90,17 +89,13 @@ func (c dhcpClient) discover(ctx context.Context, link netlink.Link, d discovery
 				m.UpdateOption(dhcpv4.OptRequestedIPAddress(d.wanted.AsSlice()))
 			}
 		})
-	ack, err := c.exchange(ctx, link, nil, d.wait, 2, func(ctx context.Context, client *nclient4.Client) (*dhcpv4.DHCPv4, error) {
+	return c.exchange(ctx, link, nil, d.wait, 2, func(ctx context.Context, client *nclient4.Client) (*dhcpv4.DHCPv4, error) {
 		lease, err := client.Request(ctx, modifiers...)
 		if err != nil {
 			return nil, err
 		}
 		return lease.ACK, nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("get a lease on %s: %w", link.Attrs().Name, err)
-	}
-	return ack, nil
 }
 
 func (c dhcpClient) request(ctx context.Context, link netlink.Link, r request) (*dhcpv4.DHCPv4, error) {

@@ -47,7 +47,7 @@ func (l *lease) limit(r Role) {
 	if !r.takesRoutes() {
 		l.routes, l.dns, l.domain, l.search = nil, nil, "", nil
 	}
-	if !r.takesDefault() {
+	if r != RolePrimary {
 		l.routes = slices.DeleteFunc(l.routes, func(r Route) bool { return r.Dst.Bits() == 0 })
 	}
 }

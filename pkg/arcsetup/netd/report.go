@@ -29,20 +29,13 @@ type Report struct {
 type State string
 
 const (
-	// StateNoCarrier is a NIC whose link is not up.
-	StateNoCarrier State = "no-carrier"
-	// StateDiscovering is a NIC without a lease.
-	StateDiscovering State = "discovering"
-	// StateBound is a NIC configured with a valid lease.
-	StateBound State = "bound"
-	// StateRenewing is a NIC with a valid lease whose server does not answer
-	// renewals. In StateRebinding no other server answers, either.
-	StateRenewing  State = "renewing"
-	StateRebinding State = "rebinding"
-	// StateStatic is a NIC with an address from the configuration.
-	StateStatic State = "static"
-	// StateOff is a NIC that stays down.
-	StateOff State = "off"
+	StateNoCarrier   State = "no-carrier"  // the link is not up
+	StateDiscovering State = "discovering" // without a lease
+	StateBound       State = "bound"       // configured with a valid lease
+	StateRenewing    State = "renewing"    // the lease is valid, but its server does not answer renewals
+	StateRebinding   State = "rebinding"   // as renewing, and no other server answers, either
+	StateStatic      State = "static"      // configured with an address from the configuration
+	StateOff         State = "off"         // stays down
 )
 
 // NIC is the state of one NIC. The fields after Error describe its lease or static

@@ -17,26 +17,16 @@ import (
 type Role string
 
 const (
-	// RolePrimary is the NIC for the guest's own traffic. It has the default route.
-	RolePrimary Role = "primary"
-	// RoleBridge is the NIC on which the host reaches containers. It has an address
-	// and the connected route, and answers ARP for the containers.
-	RoleBridge Role = "bridge"
-	// RoleDHCP is a further NIC with a lease and the lease's routes, but without a
-	// default route.
-	RoleDHCP Role = "dhcp"
-	// RoleDHCPNoRoute is a further NIC with a lease's address only.
-	RoleDHCPNoRoute Role = "dhcp-no-route"
-	// RoleStatic is a further NIC with an address from the configuration.
-	RoleStatic Role = "static"
-	// RoleOff is a NIC that stays down.
-	RoleOff Role = "off"
+	RolePrimary     Role = "primary"       // for the guest's own traffic; has the default route
+	RoleBridge      Role = "bridge"        // on which the host reaches containers; answers ARP for them
+	RoleDHCP        Role = "dhcp"          // has a lease with its routes, but no default route
+	RoleDHCPNoRoute Role = "dhcp-no-route" // has a lease's address only
+	RoleStatic      Role = "static"        // has an address from the configuration
+	RoleOff         Role = "off"           // stays down
 )
 
-// takesRoutes reports whether a NIC of that role gets the routes of its lease,
-// takesDefault whether it gets the default route.
-func (r Role) takesRoutes() bool  { return r == RolePrimary || r == RoleDHCP }
-func (r Role) takesDefault() bool { return r == RolePrimary }
+// takesRoutes reports whether a NIC of that role gets the routes of its lease.
+func (r Role) takesRoutes() bool { return r == RolePrimary || r == RoleDHCP }
 
 // Roles is the configuration of the NICs' roles. A NIC is named by its link name or
 // by its MAC address, in upper or lower case.

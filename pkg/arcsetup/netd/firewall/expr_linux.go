@@ -11,12 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Offsets of the addresses in an IPv4 header, in bytes (RFC 791 section 3.1).
-const (
-	srcOffset = 12
-	dstOffset = 16
-)
-
 // Bits of connection states in the conntrack match: XT_CONNTRACK_STATE_BIT of
 // linux/netfilter/xt_conntrack.h for IP_CT_ESTABLISHED (0) and IP_CT_RELATED (1).
 const (
@@ -35,9 +29,9 @@ func (r Rule) exprs() []expr.Any {
 	case r.link != "":
 		es = matchLink(expr.MetaKeyIIFNAME, r.link)
 	case r.to:
-		es = matchPrefix(dstOffset, r.subnet)
+		es = matchPrefix(16, r.subnet)
 	default:
-		es = matchPrefix(srcOffset, r.subnet)
+		es = matchPrefix(12, r.subnet)
 	}
 	if r.established {
 		es = append(es, matchEstablished())
@@ -54,8 +48,9 @@ func matchLink(key expr.MetaKey, name string) []expr.Any {
 	}
 }
 
-// matchPrefix compares the address at offset. A prefix of whole bytes loads only
-// these bytes. Any other prefix loads the whole address and masks it.
+// matchPrefix compares the address at an offset in the IPv4 header, in bytes: the source
+// is at 12, the destination at 16 (RFC 791 section 3.1). A prefix of whole bytes loads
+// only these bytes. Any other prefix loads the whole address and masks it.
 func matchPrefix(offset uint32, p netip.Prefix) []expr.Any {
 	addr, bits := p.Addr().As4(), p.Bits()
 	if bits%8 == 0 {
@@ -100,8 +95,7 @@ func key(exprs []expr.Any) string {
 		linkName = ok && (meta.Key == expr.MetaKeyIIFNAME || meta.Key == expr.MetaKeyOIFNAME)
 		b, err := expr.Marshal(byte(nftables.TableFamilyIPv4), e)
 		if err != nil {
-			// Apply writes no rule that cannot be marshalled.
-			return ""
+			return "" // not a rule of Apply's
 		}
 		k = append(k, b...)
 	}
