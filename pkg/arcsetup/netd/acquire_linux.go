@@ -112,11 +112,8 @@ func (w *worker) use(link *linkState, ack *dhcpv4.DHCPv4) error {
 			w.failed(err) // use the lease without a probe
 		case mac != nil:
 			w.last = netip.Prefix{}
-			inUse := fmt.Errorf("%w: %s has %s", errInUse, mac, address)
-			if err := w.d.client.tell(link, dhcpv4.MessageTypeDecline, ack); err != nil {
-				return errors.Join(inUse, fmt.Errorf("decline %s: %w", address, err))
-			}
-			return inUse
+			return errors.Join(fmt.Errorf("%w: %s has %s", errInUse, mac, address),
+				w.d.client.tell(link, dhcpv4.MessageTypeDecline, ack))
 		}
 	}
 	return w.configure(link, ack)

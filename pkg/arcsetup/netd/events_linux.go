@@ -16,7 +16,7 @@ import (
 func (d *daemon) subscribe(ctx context.Context, lost chan<- struct{}) (<-chan []syscall.NetlinkMessage, error) {
 	socket, err := openSubscription()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("subscribe to links, addresses and routes: %w", err)
 	}
 	events := make(chan []syscall.NetlinkMessage)
 	d.spawn("subscription", func() {
@@ -35,11 +35,7 @@ func (d *daemon) subscribe(ctx context.Context, lost chan<- struct{}) (<-chan []
 }
 
 func openSubscription() (*nl.NetlinkSocket, error) {
-	socket, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE)
-	if err != nil {
-		return nil, fmt.Errorf("subscribe to links, addresses and routes: %w", err)
-	}
-	return socket, nil
+	return nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE)
 }
 
 // forward passes messages from socket on, until the socket fails or ctx ends, and

@@ -123,11 +123,11 @@ func (r *Report) withRole(role Role) NIC {
 func ReadReport(path string) (Report, error) {
 	var r Report
 	b, err := os.ReadFile(path)
-	if err != nil {
-		return r, fmt.Errorf("read network report: %w", err)
+	if err == nil {
+		err = json.Unmarshal(b, &r)
 	}
-	if err := json.Unmarshal(b, &r); err != nil {
-		return Report{}, fmt.Errorf("parse network report %s: %w", path, err)
+	if err != nil {
+		return Report{}, fmt.Errorf("read the network report %s: %w", path, err)
 	}
 	return r, nil
 }
