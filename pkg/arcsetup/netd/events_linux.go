@@ -24,10 +24,11 @@ func (d *daemon) subscribe(ctx context.Context, lost chan<- struct{}) (<-chan []
 		for errors.Is(err, unix.ENOBUFS) {
 			// The kernel reports ENOBUFS again only after its whole queue has been
 			// read. A new socket has an empty queue.
-			if socket, err = openSubscription(); err == nil {
-				signal(lost)
-				err = forward(ctx, socket, events)
+			if socket, err = openSubscription(); err != nil {
+				break
 			}
+			signal(lost)
+			err = forward(ctx, socket, events)
 		}
 		d.fail(fmt.Errorf("receive messages about links, addresses and routes: %w", err))
 	})

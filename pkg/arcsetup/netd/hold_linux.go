@@ -40,7 +40,7 @@ func (w *worker) hold(link *linkState) error {
 				continue
 			}
 		case <-w.linkChanges:
-			if link.up.Err() == nil {
+			if link.up.Err() == nil || w.ctx.Err() != nil {
 				continue
 			}
 			if link = w.link.Load(); link.up.Err() != nil {

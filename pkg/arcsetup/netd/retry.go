@@ -19,9 +19,8 @@ func tryTime(n int) time.Duration {
 	return min(shortTry<<min(n+1, 16), longTry)
 }
 
-// sends is how often a message is sent in one try. Each pause is twice as long as
-// the one before. With half of all packets lost both ways, four sends make an
-// exchange within two seconds succeed every other time.
+// sends is how often a message is sent in one try, each pause being twice as long as
+// the one before. With half of all packets lost, every other exchange succeeds.
 const sends = 4
 
 // firstPause returns the first pause, such that all pauses together take wait.

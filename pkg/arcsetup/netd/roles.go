@@ -154,9 +154,8 @@ func listNICs(sys string) ([]nic, error) {
 	var nics []nic
 	for _, device := range devices {
 		link := filepath.Dir(device)
-		// sysfs makes the device link before the address file, so a NIC without
-		// the file is not complete. A NIC whose address cannot be read still has a
-		// link name.
+		// sysfs makes the device link before the address file, so a NIC without the
+		// file is not complete. An address that cannot be read is no obstacle.
 		text, err := os.ReadFile(filepath.Join(link, "address"))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
