@@ -19,7 +19,8 @@ func (w *worker) setSysctls() error {
 	case w.Role == RoleBridge:
 		// The NIC answers ARP for the containers, and at once: by default the kernel
 		// delays proxied answers by up to 0.8 s.
-		return errors.Join(setSysctl("net/ipv4/conf/"+w.Name+"/proxy_arp", "1"), setSysctl("net/ipv4/neigh/"+w.Name+"/proxy_delay", "0"))
+		return errors.Join(setSysctl("net/ipv4/conf/"+w.Name+"/proxy_arp", "1"),
+			setSysctl("net/ipv4/neigh/"+w.Name+"/proxy_delay", "0"))
 	case w.Role == RolePrimary && w.d.cfg.IPv6Router:
 		// 2 accepts router advertisements although the guest forwards IPv6
 		// (Documentation/networking/ip-sysctl.rst).
