@@ -3,7 +3,6 @@ package netd
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"time"
 
@@ -20,13 +19,13 @@ const endOfTime = 1 << 33
 func (d *daemon) watchClock(ctx context.Context, set chan<- struct{}) error {
 	fd, err := unix.TimerfdCreate(unix.CLOCK_REALTIME, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK)
 	if err != nil {
-		return fmt.Errorf("watch the clock: %w", err)
+		return err
 	}
 	never := unix.ItimerSpec{Value: unix.Timespec{Sec: endOfTime}}
 	err = unix.TimerfdSettime(fd, unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET, &never, nil)
 	// The timer also runs if the clock is set meanwhile.
 	if err != nil && !errors.Is(err, unix.ECANCELED) {
-		return errors.Join(fmt.Errorf("watch the clock: %w", err), unix.Close(fd))
+		return errors.Join(err, unix.Close(fd))
 	}
 	timer := os.NewFile(uintptr(fd), "timer")
 	d.spawn("clock", func() {
