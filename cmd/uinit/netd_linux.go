@@ -35,7 +35,7 @@ type daemonConfig struct {
 // startNetwork starts the network daemon: this program with another role.
 func (p *initProcess) startNetwork() (bool, error) {
 	cfg := p.config.Load()
-	hostname, err := os.Hostname() // without a name, the daemon starts all the same
+	hostname, err := os.Hostname() // without a host name, the daemon still starts
 	argument, errJSON := json.Marshal(daemonConfig{Log: cfg.Log, Config: netd.Config{
 		Roles: arcsetup.NICRoles(cfg.Network), SandboxSubnet: p.guest.SandboxSubnet, Hostname: hostname,
 		ProbeAddress: cfg.ProbeAddress, IPv6Router: cfg.IPv6Router,
@@ -43,7 +43,7 @@ func (p *initProcess) startNetwork() (bool, error) {
 	s := service("netd", "/proc/self/exe", "netd", string(argument))
 	s.Args[0] = "uinit"
 	s.Sinks = p.log.sinks()
-	s.Nice = -20 // it needs little processor time, but on time: leases expire
+	s.Nice = -20 // the daemon needs little processor time, but at once: leases expire
 	s.EndSignal = func() syscall.Signal {
 		if p.config.Load().ReleaseOnPowerOff && p.shutdown.Action() == process.PowerOff {
 			return releaseSignal

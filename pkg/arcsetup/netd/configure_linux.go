@@ -60,8 +60,8 @@ func (w *worker) unconfigure() {
 	w.failed(errors.Join(err, w.d.kernel.removeAddress(link, lost), w.d.kernel.setMTU(link, w.mtu)))
 }
 
-// mend restores what the NIC lacks of the lease, and logs that once unless it is
-// expected. It does nothing while the link is down by the kernel's present word.
+// mend restores the address and routes that the NIC lacks, and logs that once unless
+// isExpected. It asks the kernel for the link, and does nothing while the link is down.
 func (w *worker) mend(isExpected bool) {
 	link, err := w.d.kernel.LinkByIndex(w.index)
 	if err != nil || !isUp(link) {

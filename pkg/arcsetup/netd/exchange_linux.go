@@ -181,9 +181,9 @@ func (c dhcpClient) common(link netlink.Link) []dhcpv4.Modifier {
 	return modifiers
 }
 
-// listen opens the DHCP client's port of a link, and returns the address to send to. To
-// talk to one server, it is a UDP socket, which also gets broadcasts: some servers answer
-// so. Without a server, it is a packet socket, which needs no address on the link.
+// listen opens the DHCP client's port of a link, and returns the address to send to. With
+// a server, the port is a UDP socket, which also gets broadcasts, because some servers
+// answer with one. Without a server, it is a packet socket: the link needs no address.
 func listen(link netlink.Link, server net.IP) (net.PacketConn, *net.UDPAddr, error) {
 	port := &net.UDPAddr{Port: dhcpv4.ClientPort}
 	if server != nil {
