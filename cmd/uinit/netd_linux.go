@@ -19,8 +19,8 @@ import (
 	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
 )
 
-// Signals to the network daemon. SIGTERM ends it. A daemon that has just been
-// started ends at any of them.
+// Signals to the network daemon, which SIGTERM ends. A daemon that has just been started
+// ends at any of them.
 const (
 	releaseSignal = syscall.SIGHUP  // release the leases and end
 	checkSignal   = syscall.SIGUSR1 // put right what other programs changed
@@ -35,10 +35,7 @@ type daemonConfig struct {
 // startNetwork starts the network daemon: this program with another role.
 func (p *initProcess) startNetwork() (bool, error) {
 	cfg := p.config.Load()
-	hostname, err := os.Hostname()
-	if err != nil {
-		err = fmt.Errorf("read the host name: %w", err) // start without it
-	}
+	hostname, err := os.Hostname() // without a host name, the daemon still starts
 	argument, errJSON := json.Marshal(daemonConfig{Log: cfg.Log, Config: netd.Config{
 		Roles: arcsetup.NICRoles(cfg.Network), SandboxSubnet: p.guest.SandboxSubnet, Hostname: hostname,
 		ProbeAddress: cfg.ProbeAddress, IPv6Router: cfg.IPv6Router,
@@ -46,9 +43,7 @@ func (p *initProcess) startNetwork() (bool, error) {
 	s := service("netd", "/proc/self/exe", "netd", string(argument))
 	s.Args[0] = "uinit"
 	s.Sinks = p.log.sinks()
-	// The daemon uses little processor time, and must get it at once even on a busy
-	// machine: leases expire, and the boot waits for the network.
-	s.Nice = -20
+	s.Nice = -20 // the daemon needs little processor time, but at once: leases expire
 	s.EndSignal = func() syscall.Signal {
 		if p.config.Load().ReleaseOnPowerOff && p.shutdown.Action() == process.PowerOff {
 			return releaseSignal
@@ -59,12 +54,11 @@ func (p *initProcess) startNetwork() (bool, error) {
 	return started, errors.Join(err, errJSON, errStart)
 }
 
-// netDaemon runs the network daemon with its configuration as the only argument. It
-// logs to standard error, which PID 1 reads.
+// netDaemon runs the network daemon with its configuration as the only argument.
 func netDaemon(args []string) error {
 	var cfg daemonConfig
 	var level slog.LevelVar
-	log := slog.New(logs.NewHandler("", &level, logs.Prefixed{W: os.Stderr}))
+	log := slog.New(logs.NewHandler("", &level, logs.Prefixed{W: os.Stderr})) // PID 1 reads it
 	lookAgain := make(chan os.Signal, 1)
 	signal.Notify(lookAgain, checkSignal)
 	ctx, end := context.WithCancelCause(context.Background())
@@ -83,9 +77,6 @@ func netDaemon(args []string) error {
 	level.Set(cfg.Log)
 	cfg.LookAgain = lookAgain
 	err := netd.Run(ctx, cfg.Config, log)
-	if ctx.Err() != nil {
-		return nil
-	}
 	if err != nil {
 		log.Error("network daemon ended", "err", err)
 	}
@@ -99,8 +90,7 @@ func parseArgument(args []string, cfg *daemonConfig) error {
 	return json.Unmarshal([]byte(args[0]), cfg)
 }
 
-// printNetwork prints the network daemon's report. The DHCP packages only build on
-// some systems, so uinit reads the report on Linux alone.
+// printNetwork prints the network daemon's report.
 func printNetwork(out io.Writer, start time.Duration) error {
 	network, err := netd.ReadReport(netd.DefaultReport)
 	if err != nil {

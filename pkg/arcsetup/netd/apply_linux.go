@@ -15,20 +15,18 @@ import (
 
 // setSysctls sets the NIC's kernel parameters. Any goroutine may call it.
 func (w *worker) setSysctls() error {
-	var errs []error
-	set := func(key, value string) { errs = append(errs, setSysctl(key, value)) }
-	if w.Role == RoleBridge {
+	switch {
+	case w.Role == RoleBridge:
 		// The NIC answers ARP for the containers, and at once: by default the kernel
 		// delays proxied answers by up to 0.8 s.
-		set("net/ipv4/conf/"+w.Name+"/proxy_arp", "1")
-		set("net/ipv4/neigh/"+w.Name+"/proxy_delay", "0")
-	}
-	if w.Role == RolePrimary && w.d.cfg.IPv6Router {
+		return errors.Join(setSysctl("net/ipv4/conf/"+w.Name+"/proxy_arp", "1"),
+			setSysctl("net/ipv4/neigh/"+w.Name+"/proxy_delay", "0"))
+	case w.Role == RolePrimary && w.d.cfg.IPv6Router:
 		// 2 accepts router advertisements although the guest forwards IPv6
 		// (Documentation/networking/ip-sysctl.rst).
-		set("net/ipv6/conf/"+w.Name+"/accept_ra", "2")
+		return setSysctl("net/ipv6/conf/"+w.Name+"/accept_ra", "2")
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 func setSysctl(key, value string) error {
@@ -42,8 +40,8 @@ func setSysctl(key, value string) error {
 // requests. The zero Handle opens one for each request.
 type kernel struct{ *netlink.Handle }
 
-// setMTU sets link's MTU, in bytes; 0 leaves it alone. It always asks the kernel,
-// because link may be out of date.
+// setMTU sets link's MTU, in bytes, even if link has it already, because link may be
+// out of date. 0 leaves the MTU alone.
 func (k kernel) setMTU(link netlink.Link, mtu int) error {
 	if mtu == 0 {
 		return nil
@@ -57,38 +55,31 @@ func (k kernel) setMTU(link netlink.Link, mtu int) error {
 
 // addresses lists the IPv4 addresses of link.
 func (k kernel) addresses(link netlink.Link) ([]netlink.Addr, error) {
-	all, err := whole(func() ([]netlink.Addr, error) { return k.AddrList(link, netlink.FAMILY_V4) })
-	if err != nil {
-		return nil, fmt.Errorf("list addresses: %w", err)
-	}
-	return all, nil
+	return whole("addresses", func() ([]netlink.Addr, error) { return k.AddrList(link, netlink.FAMILY_V4) })
 }
 
 // routes lists the IPv4 routes of the main table.
 func (k kernel) routes() ([]netlink.Route, error) {
 	table := &netlink.Route{Table: unix.RT_TABLE_MAIN}
-	all, err := whole(func() ([]netlink.Route, error) {
+	return whole("routes", func() ([]netlink.Route, error) {
 		return k.RouteListFiltered(netlink.FAMILY_V4, table, netlink.RT_FILTER_TABLE)
 	})
-	if err != nil {
-		return nil, fmt.Errorf("list routes: %w", err)
-	}
-	return all, nil
 }
 
 // maxLists is how often to list something that keeps changing.
 const maxLists = 10
 
-// whole lists again if the list changed meanwhile, as a container's addresses and
-// routes may. The kernel flags such a list, because entries may be missing
+// whole lists again if the list changed meanwhile, so that entries may be missing
 // (NLM_F_DUMP_INTR, Documentation/userspace-api/netlink/intro.rst). The last try
 // counts even so: at worst, the NIC keeps an old address or route.
-func whole[T any](list func() ([]T, error)) (all []T, err error) {
+func whole[T any](what string, list func() ([]T, error)) (all []T, err error) {
 	for range maxLists {
-		all, err = list()
-		if !errors.Is(err, netlink.ErrDumpInterrupted) {
-			return all, err
+		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
 		}
+	}
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return nil, fmt.Errorf("list %s: %w", what, err)
 	}
 	return all, nil
 }
@@ -159,7 +150,7 @@ func (k kernel) setRoutes(link netlink.Link, own netip.Prefix, want []Route) (ch
 		}
 		w := dhcpRoute(index, own, r)
 		wanted = append(wanted, w)
-		if slices.ContainsFunc(have, func(h netlink.Route) bool { return sameRoute(h, w) }) {
+		if slices.ContainsFunc(have, w.Equal) {
 			continue
 		}
 		changed = true
@@ -168,8 +159,7 @@ func (k kernel) setRoutes(link netlink.Link, own netip.Prefix, want []Route) (ch
 		}
 	}
 	for _, h := range have {
-		if h.LinkIndex != index || h.Protocol != unix.RTPROT_DHCP ||
-			slices.ContainsFunc(wanted, func(w netlink.Route) bool { return sameRoute(h, w) }) {
+		if h.LinkIndex != index || h.Protocol != unix.RTPROT_DHCP || slices.ContainsFunc(wanted, h.Equal) {
 			continue
 		}
 		changed = true
@@ -201,27 +191,18 @@ func dhcpRoute(index int, own netip.Prefix, r Route) netlink.Route {
 	w := netlink.Route{
 		LinkIndex: index,
 		Dst:       ipNet(r.Dst),
+		Gw:        r.Gateway.AsSlice(),
 		Table:     unix.RT_TABLE_MAIN,
 		Type:      unix.RTN_UNICAST,
 		Protocol:  unix.RTPROT_DHCP,
 	}
-	if !r.Gateway.IsValid() {
+	switch {
+	case !r.Gateway.IsValid():
 		w.Scope = netlink.SCOPE_LINK
-		return w
-	}
-	w.Gw = r.Gateway.AsSlice()
-	if !own.Contains(r.Gateway) {
+	case !own.Contains(r.Gateway):
 		w.Flags = int(netlink.FLAG_ONLINK)
 	}
 	return w
-}
-
-// sameRoute compares the fields that dhcpRoute sets.
-func sameRoute(a, b netlink.Route) bool {
-	const onlink = int(netlink.FLAG_ONLINK)
-	return a.LinkIndex == b.LinkIndex && prefix(a.Dst) == prefix(b.Dst) && a.Gw.Equal(b.Gw) &&
-		len(a.MultiPath) == 0 && a.Priority == 0 && a.Tos == 0 && a.Type == b.Type &&
-		a.Scope == b.Scope && a.Protocol == b.Protocol && a.Flags&onlink == b.Flags&onlink
 }
 
 // ipNet converts p and keeps its host part.

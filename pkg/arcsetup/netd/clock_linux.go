@@ -3,7 +3,6 @@ package netd
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"time"
 
@@ -14,23 +13,22 @@ import (
 // of nanoseconds.
 const endOfTime = 1 << 33
 
-// watchClock calls set each time the wall clock is set, until ctx ends. The timers of
-// a paused guest stand still, and somebody sets its clock after the pause: that is
-// how the guest notices. The kernel reports it on a timer that never expires
-// (timerfd_create(2), TFD_TIMER_CANCEL_ON_SET).
-func watchClock(ctx context.Context, run func(func()), set func()) error {
+// watchClock signals set each time the wall clock is set, until ctx ends. That is how
+// a guest notices that it was paused, since its timers stood still. The kernel reports
+// it on a timer that never expires (timerfd_create(2), TFD_TIMER_CANCEL_ON_SET).
+func (d *daemon) watchClock(ctx context.Context, set chan<- struct{}) error {
 	fd, err := unix.TimerfdCreate(unix.CLOCK_REALTIME, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK)
 	if err != nil {
-		return fmt.Errorf("watch the clock: %w", err)
+		return err
 	}
 	never := unix.ItimerSpec{Value: unix.Timespec{Sec: endOfTime}}
 	err = unix.TimerfdSettime(fd, unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET, &never, nil)
 	// The timer also runs if the clock is set meanwhile.
 	if err != nil && !errors.Is(err, unix.ECANCELED) {
-		return errors.Join(fmt.Errorf("watch the clock: %w", err), unix.Close(fd))
+		return errors.Join(err, unix.Close(fd))
 	}
 	timer := os.NewFile(uintptr(fd), "timer")
-	run(func() {
+	d.spawn("clock", func() {
 		defer timer.Close() //nolint:errcheck // only read from
 		defer context.AfterFunc(ctx, func() { _ = timer.SetReadDeadline(time.Unix(1, 0)) })()
 		for ctx.Err() == nil {
@@ -38,7 +36,7 @@ func watchClock(ctx context.Context, run func(func()), set func()) error {
 			if !errors.Is(err, unix.ECANCELED) {
 				return // ctx has ended
 			}
-			set()
+			signal(set)
 		}
 	})
 	return nil

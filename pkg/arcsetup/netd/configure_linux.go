@@ -3,6 +3,7 @@ package netd
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,35 +24,29 @@ func (w *worker) configure(link netlink.Link, ack *dhcpv4.DHCPv4) error {
 	if !l.server.IsValid() {
 		l.server = w.current.server // some servers leave it out when they renew
 	}
-	if unseen := w.refused.unseen(invalid...); len(unseen) > 0 {
-		w.log.Warn("ignored invalid parts of the lease", "server", l.server, "ignored", strings.Join(unseen, "; "))
+	invalid = slices.DeleteFunc(invalid, func(part string) bool { return !w.refused.isNew(part) })
+	if len(invalid) > 0 {
+		w.log.Warn("ignored invalid parts of the lease", "server", l.server, "ignored", strings.Join(invalid, "; "))
 	}
 	l.limit(w.Role)
-	previous := w.current.address
-	if !previous.IsValid() {
-		previous = w.last
-	}
-	if err := w.d.kernel.setAddress(link, l.address, l.time, previous); err != nil {
+	if err := w.d.kernel.setAddress(link, l.address, l.time, w.last); err != nil {
 		return err
 	}
 	isNew := w.current.address != l.address
-	w.current, w.last, w.obtained, w.skew = l, l.address, obtained, 0
+	w.current, w.ack, w.last, w.obtained, w.skew = l, ack, l.address, obtained, 0
 	_, err = w.d.kernel.setRoutes(link, l.address, l.routes)
 	err = errors.Join(w.d.kernel.setMTU(link, l.mtu), err)
-	w.failed(err)
 	if isNew {
 		w.log.Info("NIC configured", "address", l.address, "routes", len(l.routes), "lease", l.time, "server", l.server)
 	}
 	w.report(func(n *NIC) {
 		n.setLease(l, obtained)
 		n.MTU = link.Attrs().MTU
-		if err != nil {
-			n.Error = err.Error()
-		}
 		if isNew {
 			n.ConfiguredNS = sinceBoot()
 		}
 	})
+	w.failed(err)
 	return nil
 }
 
@@ -59,46 +54,38 @@ func (w *worker) configure(link netlink.Link, ack *dhcpv4.DHCPv4) error {
 func (w *worker) unconfigure() {
 	lost := w.current.address
 	w.current, w.last = lease{}, netip.Prefix{}
-	w.reset(StateDiscovering)
-	link, err := w.d.kernel.LinkByIndex(w.index)
-	if err == nil {
-		_, err = w.d.kernel.setRoutes(link, lost, nil)
-		err = errors.Join(err, w.d.kernel.removeAddress(link, lost), w.d.kernel.setMTU(link, w.mtu))
-	}
-	w.failed(err)
+	w.report(func(n *NIC) { *n = NIC{Role: n.Role, Name: n.Name, MAC: n.MAC, State: StateDiscovering} })
+	link := w.link.Load()
+	_, err := w.d.kernel.setRoutes(link, lost, nil)
+	w.failed(errors.Join(err, w.d.kernel.removeAddress(link, lost), w.d.kernel.setMTU(link, w.mtu)))
 }
 
-// mend restores what the NIC lacks of the lease. It reports whether the address or the
-// routes had to be restored.
-func (w *worker) mend(link netlink.Link) (address, routes bool) {
+// mend restores the address and routes that the NIC lacks, and logs that once unless
+// isExpected. It asks the kernel for the link, and does nothing while the link is down.
+func (w *worker) mend(isExpected bool) {
+	link, err := w.d.kernel.LinkByIndex(w.index)
+	if err != nil || !isUp(link) {
+		return
+	}
 	has, err := w.d.kernel.hasAddress(link, w.current.address)
 	if err == nil && !has {
 		left := w.current.time
 		if left > 0 {
 			if left -= age(w.obtained, w.d.cfg.Now()); left < time.Second {
-				return false, false // the address expires anyway
+				return // the address expires anyway
 			}
 		}
-		address = true
 		err = w.d.kernel.setAddress(link, w.current.address, left, netip.Prefix{})
 	}
 	routes, errRoutes := w.d.kernel.setRoutes(link, w.current.address, w.current.routes)
 	w.failed(errors.Join(err, errRoutes))
-	return address, routes
-}
-
-// undoDisturbance restores the address and routes if somebody changed them. If the
-// link is down, isInDoubt does so when the link is up again.
-func (w *worker) undoDisturbance() {
-	link, err := w.d.kernel.LinkByIndex(w.index)
-	if err != nil || !isUp(link) {
+	if isExpected {
 		return
 	}
-	address, routes := w.mend(link)
-	if address && len(w.failure.unseen("address "+w.current.address.String())) > 0 {
+	if err == nil && !has && w.failure.isNew("address "+w.current.address.String()) {
 		w.log.Warn("restored the address, which somebody removed", "address", w.current.address)
 	}
-	if routes && len(w.failure.unseen("routes")) > 0 {
+	if routes && w.failure.isNew("routes") {
 		w.log.Warn("restored the routes, which somebody changed", "routes", len(w.current.routes))
 	}
 }

@@ -19,11 +19,8 @@ import (
 
 // Run configures the NICs and the firewall and keeps them configured until ctx
 // ends. Then it returns nil and leaves the network as it is, for the next Run to
-// take over. With ErrRelease as ctx's cause it releases the leases first.
-//
-// It returns an error only if it cannot go on: the kernel sends no more messages
-// about links, or a goroutine panicked. Missing NICs, servers and leases are not
-// errors.
+// take over. With ErrRelease as ctx's cause it releases the leases first. An error
+// means that the kernel sends no more messages, or that a goroutine panicked.
 func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	return newDaemon(cfg, log).run(ctx)
 }
@@ -33,48 +30,43 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 type daemon struct {
 	cfg        Config
 	log        *slog.Logger
-	newClient  func(*counter) exchanger
+	client     exchanger
 	applyRules func(add, remove []firewall.Rule) error
 	fail       context.CancelCauseFunc // ends the daemon with an error
 	wg         sync.WaitGroup          // all goroutines
 
-	kernel       kernel
-	slots        slots
-	workers      map[int]*worker // by link index
-	bridge       string          // the link name in the firewall's rules, if any
-	firewallErrs seen
-	hasRival     bool // another program's default route has been logged
+	kernel      kernel
+	slots       slots
+	workers     map[int]*worker // by link index
+	bridge      string          // the link name in the firewall's rules, if any
+	firewallErr string          // of the last try to apply the rules
+	hasRival    bool            // another program's default route has been logged
 
-	// before has what the last Run's report says, and the state of NICs that have
-	// gone since.
-	before Report
+	before Report // NICs of the last Run, and NICs that have gone since
 
-	mu     sync.Mutex // guards report, which workers change
-	report Report
-
+	mu      sync.Mutex    // guards the workers' parts of the report
 	changed chan struct{} // filled when the report has changed
 }
 
 func newDaemon(cfg Config, log *slog.Logger) *daemon {
 	cfg.setDefaults()
-	d := &daemon{
+	return &daemon{
 		cfg:        cfg,
 		log:        log,
+		client:     dhcpClient{cfg.Hostname},
 		applyRules: firewall.Apply,
 		slots:      cfg.slots(),
 		workers:    make(map[int]*worker),
-		report:     Report{NICs: []NIC{}},
 		changed:    make(chan struct{}, 1),
 	}
-	d.newClient = func(c *counter) exchanger { return dhcpClient{cfg.Hostname, c} }
-	return d
 }
 
 func (d *daemon) run(ctx context.Context) error {
 	ctx, d.fail = context.WithCancelCause(ctx)
 	defer d.fail(nil)
 	// Subscribe before the first look, so that no change is missed.
-	events, err := d.subscribe(ctx)
+	lost := make(chan struct{}, 1)
+	events, err := d.subscribe(ctx, lost)
 	if err != nil {
 		return err
 	}
@@ -85,9 +77,7 @@ func (d *daemon) run(ctx context.Context) error {
 	switch d.before, err = ReadReport(d.cfg.ReportPath); {
 	case err == nil:
 		d.slots.restore(d.before)
-		if n := d.before.withRole(RoleBridge); n != nil {
-			d.bridge = n.Name
-		}
+		d.bridge = d.before.withRole(RoleBridge).Name
 	case !errors.Is(err, fs.ErrNotExist):
 		d.log.Warn("cannot read the previous leases; starting without them", "err", err)
 	}
@@ -97,7 +87,7 @@ func (d *daemon) run(ctx context.Context) error {
 		}
 	}
 	clock := make(chan struct{}, 1)
-	if err := watchClock(ctx, func(f func()) { d.spawn("clock", f) }, func() { signal(clock) }); err != nil {
+	if err := d.watchClock(ctx, clock); err != nil {
 		d.log.Warn("cannot watch for clock jumps", "err", err)
 	}
 	d.assign(ctx, slog.LevelWarn)
@@ -105,17 +95,26 @@ func (d *daemon) run(ctx context.Context) error {
 		d.log.Warn("no NIC has a role; waiting for a NIC")
 	}
 	signal(d.changed) // there is a report even without NICs
-	d.spawn("report", func() { d.keepReport(ctx) })
+	var write <-chan time.Time
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case <-clock:
 			for _, w := range d.workers {
-				w.clockSet.Store(true)
-				signal(w.wake)
+				signal(w.clockSet)
 			}
+		case <-d.changed:
+			if write == nil {
+				write = d.cfg.After(reportDelay)
+			}
+		case <-write:
+			write = nil
+			d.writeReport()
 		case messages := <-events:
 			d.handle(ctx, messages)
+		case <-lost:
+			d.log.Debug("netlink messages were lost; looking at everything again")
+			d.lookAgain(ctx)
 		case <-d.cfg.LookAgain:
 			d.lookAgain(ctx)
 		}
@@ -128,8 +127,7 @@ func (d *daemon) run(ctx context.Context) error {
 	return nil
 }
 
-// signal fills c, which has room for one signal, unless it is full. It does not
-// block.
+// signal fills c, which has room for one signal. It does not block.
 func signal(c chan<- struct{}) {
 	select {
 	case c <- struct{}{}:
@@ -148,13 +146,8 @@ func (d *daemon) spawn(name string, f func()) {
 	})
 }
 
-// handle passes the kernel's messages on to the workers of their links. Without
-// messages, as when some were lost, it looks at everything.
+// handle passes the kernel's messages on to the workers of their links.
 func (d *daemon) handle(ctx context.Context, messages []syscall.NetlinkMessage) {
-	if messages == nil {
-		d.log.Debug("netlink messages were lost; looking at everything again")
-		d.lookAgain(ctx)
-	}
 	for _, m := range messages {
 		switch m.Header.Type {
 		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
@@ -164,7 +157,7 @@ func (d *daemon) handle(ctx context.Context, messages []syscall.NetlinkMessage) 
 			}
 		case unix.RTM_DELADDR:
 			if w := d.workers[int(nl.DeserializeIfAddrmsg(m.Data).Index)]; w != nil {
-				w.disturb()
+				signal(w.disturbed)
 			}
 		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 			d.routeChanged(m)
@@ -185,13 +178,13 @@ func (d *daemon) lookAgain(ctx context.Context) {
 			w.log.Warn("cannot set kernel parameters of the NIC", "err", err)
 		}
 		w.linkChanged(link)
-		w.disturb()
+		signal(w.disturbed)
 	}
 	d.assign(ctx, slog.LevelDebug)
 }
 
-// linkChanged handles a message about a link: the worker learns of the change, or
-// ends if the link is gone or has another name. A new NIC may get a role.
+// linkChanged passes a message on to the link's worker, which ends if the link is gone
+// or has another name. A new NIC may get a role.
 func (d *daemon) linkChanged(ctx context.Context, m syscall.NetlinkMessage) {
 	header := unix.NlMsghdr(m.Header)
 	link, err := netlink.LinkDeserialize(&header, m.Data)
@@ -200,12 +193,11 @@ func (d *daemon) linkChanged(ctx context.Context, m syscall.NetlinkMessage) {
 		return
 	}
 	name, exists := link.Attrs().Name, header.Type == unix.RTM_NEWLINK
-	w := d.workers[link.Attrs().Index]
-	if w != nil && exists && name == w.Name {
-		w.linkChanged(link)
-		return
-	}
-	if w != nil {
+	if w := d.workers[link.Attrs().Index]; w != nil {
+		if exists && name == w.Name {
+			w.linkChanged(link)
+			return
+		}
 		d.gone(w)
 	}
 	// Containers' links come and go, too, but are not NICs.
@@ -214,9 +206,8 @@ func (d *daemon) linkChanged(ctx context.Context, m syscall.NetlinkMessage) {
 	}
 }
 
-// assign gives the NICs their roles, applies the firewall's rules for them, and
-// then starts a worker for each NIC that has a role and no worker. It logs at this
-// level which roles it cannot assign.
+// assign gives the NICs their roles, applies the firewall's rules for them, and only
+// then starts their workers. It logs at this level which roles it cannot assign.
 func (d *daemon) assign(ctx context.Context, level slog.Level) {
 	assigned, err := d.slots.assign(d.cfg.Sys)
 	if err != nil {
@@ -251,11 +242,12 @@ func (d *daemon) setFirewall(bridge string) {
 	text := ""
 	if err := d.applyRules(add, remove); err != nil {
 		text = err.Error()
-		if len(d.firewallErrs.unseen(text)) > 0 {
-			d.log.Error("cannot apply all firewall rules", "err", err)
-		}
 	}
-	d.updateReport(func(r *Report) { r.FirewallError = text })
+	if text != d.firewallErr && text != "" {
+		d.log.Error("cannot apply all firewall rules", "err", text)
+	}
+	d.firewallErr = text
+	signal(d.changed)
 }
 
 // start starts a worker for a NIC, unless the NIC has one.
@@ -270,29 +262,28 @@ func (d *daemon) start(ctx context.Context, a assignment) {
 		return
 	}
 	mac := link.Attrs().HardwareAddr.String()
-	ctx, cancel := context.WithCancel(ctx)
 	w := &worker{
-		assignment: a,
-		d:          d,
-		index:      index,
-		log:        d.log.With("nic", a.Name, "role", a.Role),
-		wake:       make(chan struct{}, 1),
-		wasUp:      isUp(link),
-		cancel:     cancel,
-		done:       make(chan struct{}),
-		mtu:        link.Attrs().MTU,
-		last:       d.before.leased(mac, d.cfg.Now()),
+		assignment:  a,
+		d:           d,
+		index:       index,
+		log:         d.log.With("nic", a.Name, "role", a.Role),
+		done:        make(chan struct{}),
+		nic:         NIC{Role: a.Role, Name: a.Name, MAC: mac, State: StateDiscovering},
+		linkChanges: make(chan struct{}, 1),
+		clockSet:    make(chan struct{}, 1),
+		disturbed:   make(chan struct{}, 1),
+		mtu:         link.Attrs().MTU,
+		last:        d.before.leased(mac, d.cfg.Now()),
 	}
-	w.link.Store(link.Attrs())
-	w.dhcp = d.newClient(&w.counter)
+	w.ctx, w.cancel = context.WithCancel(ctx)
+	up, lost := context.WithCancelCause(w.ctx)
+	w.link.Store(&linkState{up: up, lost: lost})
+	w.linkChanged(link)
 	d.workers[index] = w
 	d.before.forget(mac)
-	d.updateReport(func(r *Report) {
-		r.add(NIC{Role: a.Role, Name: a.Name, MAC: mac, State: StateDiscovering})
-	})
 	d.spawn("worker "+a.Name, func() {
 		defer close(w.done)
-		w.run(ctx)
+		w.run()
 	})
 }
 
@@ -302,20 +293,8 @@ func (d *daemon) gone(w *worker) {
 	w.cancel()
 	<-w.done
 	delete(d.workers, w.index)
-	d.updateReport(func(r *Report) {
-		if n := r.nic(w.Name); n != nil {
-			d.before.forget(n.MAC)
-			d.before.add(*n)
-		}
-		r.remove(w.Name)
-	})
-}
-
-// updateReport changes the report and has it written.
-func (d *daemon) updateReport(change func(*Report)) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	change(&d.report)
+	d.before.forget(w.nic.MAC)
+	d.before.NICs = append(d.before.NICs, w.nic)
 	signal(d.changed)
 }
 
@@ -323,28 +302,15 @@ func (d *daemon) updateReport(change func(*Report)) {
 // follow soon. Writing the report takes longer than getting a lease.
 const reportDelay = 20 * time.Millisecond
 
-// keepReport writes the report when it has changed, until ctx ends.
-func (d *daemon) keepReport(ctx context.Context) {
-	for {
-		select {
-		case <-d.changed:
-		case <-ctx.Done():
-			return
-		}
-		select {
-		case <-d.cfg.After(reportDelay):
-		case <-ctx.Done():
-			return
-		}
-		d.writeReport()
-	}
-}
-
 func (d *daemon) writeReport() {
+	r := Report{NICs: []NIC{}, FirewallError: d.firewallErr}
 	d.mu.Lock()
-	err := d.report.write(d.cfg.ReportPath)
+	for _, w := range d.workers {
+		r.NICs = append(r.NICs, w.nic)
+	}
 	d.mu.Unlock()
-	if err != nil {
+	r.sort()
+	if err := r.write(d.cfg.ReportPath); err != nil {
 		d.log.Warn("cannot write the network report", "err", err)
 	}
 }

@@ -486,8 +486,7 @@ func (f faulty) request(context.Context, netlink.Link, request) (*dhcpv4.DHCPv4,
 	return f()
 }
 
-func (f faulty) decline(netlink.Link, *dhcpv4.DHCPv4) error { return nil }
-func (f faulty) release(netlink.Link, *dhcpv4.DHCPv4) error { return nil }
+func (f faulty) tell(netlink.Link, dhcpv4.MessageType, *dhcpv4.DHCPv4) error { return nil }
 
 func TestPanicEndsRun(t *testing.T) {
 	if !inNamespace(t) {
@@ -495,8 +494,7 @@ func TestPanicEndsRun(t *testing.T) {
 	}
 	addNIC(t, newNamespace(t), "eth0", "10.0.2.1/24")
 	r := startDaemon(t, Config{}, 1, func(d *daemon) {
-		client := faulty(func() (*dhcpv4.DHCPv4, error) { panic("malformed") })
-		d.newClient = func(*counter) exchanger { return client }
+		d.client = faulty(func() (*dhcpv4.DHCPv4, error) { panic("malformed") })
 	})
 	if err := <-r.result; err == nil || !strings.Contains(err.Error(), "malformed") {
 		t.Errorf("Run: %v, want the panic", err)
@@ -509,8 +507,10 @@ type releasing struct {
 	released chan *dhcpv4.DHCPv4
 }
 
-func (r releasing) release(_ netlink.Link, ack *dhcpv4.DHCPv4) error {
-	r.released <- ack
+func (r releasing) tell(_ netlink.Link, what dhcpv4.MessageType, ack *dhcpv4.DHCPv4) error {
+	if what == dhcpv4.MessageTypeRelease {
+		r.released <- ack
+	}
 	return nil
 }
 
@@ -522,8 +522,7 @@ func TestReleasedAtOnce(t *testing.T) {
 	addNIC(t, newNamespace(t), "eth0", "10.0.2.1/24")
 	released := make(chan *dhcpv4.DHCPv4, 1)
 	r := startDaemon(t, Config{}, 1, func(d *daemon) {
-		client := releasing{func() (*dhcpv4.DHCPv4, error) { d.fail(ErrRelease); return newACK(t, "10.0.2.15"), nil }, released}
-		d.newClient = func(*counter) exchanger { return client }
+		d.client = releasing{func() (*dhcpv4.DHCPv4, error) { d.fail(ErrRelease); return newACK(t, "10.0.2.15"), nil }, released}
 	})
 	must(t, <-r.result)
 	select {
@@ -548,10 +547,10 @@ func TestReleasedWhenRenewed(t *testing.T) {
 	ip(t, "link", "set", "eth0", "up")
 	link, err := netlink.LinkByName("eth0")
 	must(t, err)
-	client := dhcpClient{counter: &counter{}}
+	client := dhcpClient{}
 	ack, err := client.request(t.Context(), link, request{address: addr("10.0.2.15"), ack: newACK(t, "10.0.2.15"), server: addr("10.0.2.1"), wait: 10 * time.Second})
 	must(t, err)
-	must(t, client.release(link, ack))
+	must(t, client.tell(link, dhcpv4.MessageTypeRelease, ack))
 	eventually(t, "released", func() bool {
 		all := s.requests()
 		return all[len(all)-1].MessageType() == dhcpv4.MessageTypeRelease
@@ -583,8 +582,7 @@ func TestFailingAtOnceDoesNotSpin(t *testing.T) {
 	var began time.Time // of the first try
 	tries := make(chan time.Time, 1000)
 	r := startDaemon(t, Config{}, 1, func(d *daemon) {
-		client := faulty(func() (*dhcpv4.DHCPv4, error) { tries <- time.Now(); return newACK(t, "0.0.0.0"), nil })
-		d.newClient = func(*counter) exchanger { return client }
+		d.client = faulty(func() (*dhcpv4.DHCPv4, error) { tries <- time.Now(); return newACK(t, "0.0.0.0"), nil })
 		after := d.cfg.After
 		d.cfg.After = func(pause time.Duration) <-chan time.Time {
 			if pause == shortTry && began.IsZero() {

@@ -11,41 +11,32 @@ import (
 )
 
 // subscribe returns a channel with the kernel's messages about links, IPv4 addresses
-// and IPv4 routes until ctx ends. A nil slice means that messages were lost, because
-// too many came at once. One socket for all keeps them in order.
-func (d *daemon) subscribe(ctx context.Context) (<-chan []syscall.NetlinkMessage, error) {
+// and IPv4 routes until ctx ends. It signals lost when messages were lost, because too
+// many came at once. One socket for all keeps them in order.
+func (d *daemon) subscribe(ctx context.Context, lost chan<- struct{}) (<-chan []syscall.NetlinkMessage, error) {
 	socket, err := openSubscription()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("subscribe to links, addresses and routes: %w", err)
 	}
 	events := make(chan []syscall.NetlinkMessage)
 	d.spawn("subscription", func() {
-		for {
-			err := forward(ctx, socket, events)
-			if errors.Is(err, unix.ENOBUFS) {
-				// The kernel reports ENOBUFS again only after its whole queue has been
-				// read. A new socket has an empty queue.
-				if socket, err = openSubscription(); err == nil {
-					select {
-					case events <- nil:
-					case <-ctx.Done():
-					}
-					continue
-				}
+		err := forward(ctx, socket, events)
+		for errors.Is(err, unix.ENOBUFS) {
+			// The kernel reports ENOBUFS again only after its whole queue has been
+			// read. A new socket has an empty queue.
+			if socket, err = openSubscription(); err != nil {
+				break
 			}
-			d.fail(fmt.Errorf("receive messages about links, addresses and routes: %w", err))
-			return
+			signal(lost)
+			err = forward(ctx, socket, events)
 		}
+		d.fail(fmt.Errorf("receive messages about links, addresses and routes: %w", err))
 	})
 	return events, nil
 }
 
 func openSubscription() (*nl.NetlinkSocket, error) {
-	socket, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE)
-	if err != nil {
-		return nil, fmt.Errorf("subscribe to links, addresses and routes: %w", err)
-	}
-	return socket, nil
+	return nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE)
 }
 
 // forward passes messages from socket on, until the socket fails or ctx ends, and
@@ -69,9 +60,8 @@ func forward(ctx context.Context, socket *nl.NetlinkSocket, events chan<- []sysc
 	}
 }
 
-// routeChanged handles another program's change to the main table. Removed or replaced
-// routes of ours come back. Further default routes stay: the primary NIC's has
-// metric 0 and wins.
+// routeChanged handles a change to the main table. Routes of ours come back. Other
+// programs' default routes stay: the primary NIC's has metric 0 and wins.
 func (d *daemon) routeChanged(m syscall.NetlinkMessage) {
 	r := nl.DeserializeRtMsg(m.Data)
 	if r.Table != unix.RT_TABLE_MAIN || r.Type != unix.RTN_UNICAST {
@@ -82,7 +72,7 @@ func (d *daemon) routeChanged(m syscall.NetlinkMessage) {
 	switch {
 	case isOurs && !isNew, !isOurs && isNew && m.Header.Flags&unix.NLM_F_REPLACE != 0:
 		for _, w := range d.workers {
-			w.disturb()
+			signal(w.disturbed)
 		}
 	case !isOurs && isNew && r.Dst_len == 0 && !d.hasRival:
 		d.hasRival = true

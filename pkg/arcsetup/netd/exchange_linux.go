@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
+	"github.com/insomniacslk/dhcp/dhcpv4/server4"
+	"github.com/mdlayher/packet"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,28 +23,23 @@ type exchanger interface {
 	discover(ctx context.Context, link netlink.Link, d discovery) (*dhcpv4.DHCPv4, error)
 	// request asks for an address that was leased before.
 	request(ctx context.Context, link netlink.Link, r request) (*dhcpv4.DHCPv4, error)
-	// decline tells the server that another host has ack's address, release that
-	// the address is free again. Servers do not answer either message.
-	decline(link netlink.Link, ack *dhcpv4.DHCPv4) error
-	release(link netlink.Link, ack *dhcpv4.DHCPv4) error
+	// tell sends a message that servers do not answer: DECLINE, because another host
+	// has ack's address, or RELEASE, because the address is free again.
+	tell(link netlink.Link, what dhcpv4.MessageType, ack *dhcpv4.DHCPv4) error
 }
 
 // discovery is one try to get a lease.
 type discovery struct {
 	// id is the same for all tries, so that a late answer to an earlier try
 	// counts: a server may first look for the address on the network.
-	id dhcpv4.TransactionID
-	// taken is the time since the first try.
-	taken time.Duration
-	// wait is how long to wait for the answer to each of the two messages.
-	wait time.Duration
-	// wanted is the address to ask for, if valid.
-	wanted netip.Addr
+	id     dhcpv4.TransactionID
+	taken  time.Duration // since the first try
+	wait   time.Duration // for the answer to each of the two messages
+	wanted netip.Addr    // the address to ask for, if valid
 }
 
-// request is a DHCPREQUEST for an address that was leased before. Its state in RFC
-// 2131 section 4.4 is INIT-REBOOT without an ACK, RENEWING with one and a server,
-// and REBINDING with an ACK alone.
+// request is a DHCPREQUEST for an address that was leased before, in a state of RFC 2131
+// section 4.4: INIT-REBOOT without ack, RENEWING with ack and server, else REBINDING.
 type request struct {
 	address netip.Addr
 	ack     *dhcpv4.DHCPv4 // of the lease to renew
@@ -53,21 +50,21 @@ type request struct {
 // errNAK is a server's refusal to lease the address that the guest asked for.
 var errNAK = errors.New("the server refused the address (DHCPNAK)")
 
-// dhcpClient is the exchanger on real links. It uses nclient4, the client under
-// u-root's dhclient: dhclient.SendRequests would add DHCPv6, 250 KB, and can neither
-// renew a lease nor ask for an earlier address.
-type dhcpClient struct {
-	hostname string
-	counter  *counter
-}
+// dhcpClient is the exchanger on real links. It uses the client under u-root's dhclient:
+// dhclient.SendRequests adds 250 KB of DHCPv6, and cannot ask for an earlier address.
+type dhcpClient struct{ hostname string }
 
-// exchange runs ask with a client that talks through conn. Each message is sent as
-// often as fits into wait; ask waits for that many answers.
-func (c dhcpClient) exchange(ctx context.Context, link netlink.Link, conn net.PacketConn, wait time.Duration, answers int,
+// exchange runs ask with a client that talks with server, or with any server if server
+// is nil. Each message is sent as often as fits into wait; ask waits for that many
+// answers.
+func (c dhcpClient) exchange(ctx context.Context, link netlink.Link, server net.IP, wait time.Duration, answers int,
 	ask func(context.Context, *nclient4.Client) (*dhcpv4.DHCPv4, error),
 ) (*dhcpv4.DHCPv4, error) {
-	mac := link.Attrs().HardwareAddr
-	client, err := nclient4.NewWithConn(c.counter.of(conn, mac), mac,
+	conn, to, err := listen(link, server)
+	if err != nil {
+		return nil, err
+	}
+	client, err := nclient4.NewWithConn(conn, link.Attrs().HardwareAddr, nclient4.WithServerAddr(to),
 		nclient4.WithTimeout(firstPause(wait)), nclient4.WithRetry(sends))
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
@@ -79,16 +76,12 @@ func (c dhcpClient) exchange(ctx context.Context, link netlink.Link, conn net.Pa
 	defer cancel()
 	answer, err := ask(ctx, client)
 	switch {
-	case errors.As(err, new(*nclient4.ErrNak)):
+	case errors.As(err, new(*nclient4.ErrNak)), err == nil && answer.MessageType() == dhcpv4.MessageTypeNak:
 		return nil, errNAK
-	case errors.Is(err, context.DeadlineExceeded):
+	case err != nil && ctx.Err() != nil:
 		return nil, context.Cause(ctx)
-	case err != nil:
-		return nil, err
-	case answer.MessageType() == dhcpv4.MessageTypeNak:
-		return nil, errNAK
 	}
-	return answer, nil
+	return answer, err
 }
 
 func (c dhcpClient) discover(ctx context.Context, link netlink.Link, d discovery) (*dhcpv4.DHCPv4, error) {
@@ -100,31 +93,20 @@ func (c dhcpClient) discover(ctx context.Context, link netlink.Link, d discovery
 				m.UpdateOption(dhcpv4.OptRequestedIPAddress(d.wanted.AsSlice()))
 			}
 		})
-	conn, err := listenDHCP(link)
-	if err != nil {
-		return nil, err
-	}
-	ack, err := c.exchange(ctx, link, conn, d.wait, 2, func(ctx context.Context, client *nclient4.Client) (*dhcpv4.DHCPv4, error) {
+	return c.exchange(ctx, link, nil, d.wait, 2, func(ctx context.Context, client *nclient4.Client) (*dhcpv4.DHCPv4, error) {
 		lease, err := client.Request(ctx, modifiers...)
 		if err != nil {
 			return nil, err
 		}
 		return lease.ACK, nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("get a lease on %s: %w", link.Attrs().Name, err)
-	}
-	return ack, nil
 }
 
 func (c dhcpClient) request(ctx context.Context, link netlink.Link, r request) (*dhcpv4.DHCPv4, error) {
-	id, err := newTransactionID()
-	if err != nil {
-		return nil, err
-	}
-	modifiers := append(c.common(link), dhcpv4.WithTransactionID(id),
+	modifiers := append(c.common(link), dhcpv4.WithTransactionID(newTransactionID()),
 		dhcpv4.WithOption(dhcpv4.OptMaxMessageSize(nclient4.MaxMessageSize)))
 	var message *dhcpv4.DHCPv4
+	var err error
 	if r.ack != nil {
 		message, err = dhcpv4.NewRenewFromAck(r.ack, modifiers...)
 	} else { // dhcpv4 has no message for INIT-REBOOT
@@ -134,88 +116,42 @@ func (c dhcpClient) request(ctx context.Context, link netlink.Link, r request) (
 	if err != nil {
 		return nil, err
 	}
-	var conn net.PacketConn
-	to := nclient4.DefaultServers
-	if r.ack != nil && r.server.IsValid() {
-		conn, to, err = listenUDP(link, r.server.AsSlice())
-	} else {
-		conn, err = listenDHCP(link)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return c.exchange(ctx, link, conn, r.wait, 1, func(ctx context.Context, client *nclient4.Client) (*dhcpv4.DHCPv4, error) {
-		return client.SendAndRead(ctx, to, message, nclient4.IsMessageType(dhcpv4.MessageTypeAck, dhcpv4.MessageTypeNak))
+	return c.exchange(ctx, link, r.server.AsSlice(), r.wait, 1, func(ctx context.Context, client *nclient4.Client) (*dhcpv4.DHCPv4, error) {
+		return client.SendAndRead(ctx, client.RemoteAddr(), message, nclient4.IsMessageType(dhcpv4.MessageTypeAck, dhcpv4.MessageTypeNak))
 	})
 }
 
-func (c dhcpClient) decline(link netlink.Link, ack *dhcpv4.DHCPv4) error {
-	message, err := dhcpv4.New(
-		dhcpv4.WithMessageType(dhcpv4.MessageTypeDecline),
-		dhcpv4.WithHwAddr(link.Attrs().HardwareAddr),
-		dhcpv4.WithOption(clientID(link)),
-		dhcpv4.WithOptionCopied(ack, dhcpv4.OptionServerIdentifier),
-		dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(ack.YourIPAddr)))
-	if err != nil {
-		return err
-	}
-	conn, err := listenDHCP(link)
-	if err != nil {
-		return err
-	}
-	return c.send(conn, nclient4.DefaultServers, message)
-}
-
-func (c dhcpClient) release(link netlink.Link, ack *dhcpv4.DHCPv4) error {
-	message, err := dhcpv4.NewReleaseFromACK(ack, dhcpv4.WithHwAddr(link.Attrs().HardwareAddr), dhcpv4.WithOption(clientID(link)))
-	if err != nil {
-		return err
-	}
-	if ack.ServerIdentifier() == nil {
+func (c dhcpClient) tell(link netlink.Link, what dhcpv4.MessageType, ack *dhcpv4.DHCPv4) error {
+	server := ack.ServerIdentifier()
+	if server == nil {
 		return errors.New("the lease has no server")
 	}
-	conn, to, err := listenUDP(link, ack.ServerIdentifier())
+	to, address := server, dhcpv4.WithClientIP(ack.YourIPAddr)
+	if what == dhcpv4.MessageTypeDecline { // a broadcast, because the address is not ours
+		to, address = nil, dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(ack.YourIPAddr))
+	}
+	message, err := dhcpv4.New(dhcpv4.WithMessageType(what), dhcpv4.WithHwAddr(link.Attrs().HardwareAddr),
+		dhcpv4.WithOption(clientID(link)), dhcpv4.WithOption(dhcpv4.OptServerIdentifier(server)), address)
 	if err != nil {
 		return err
 	}
-	return c.send(conn, to, message)
-}
-
-// send sends a message without an answer and closes conn.
-func (c dhcpClient) send(conn net.PacketConn, to net.Addr, message *dhcpv4.DHCPv4) error {
-	_, err := c.counter.of(conn, message.ClientHWAddr).WriteTo(message.ToBytes(), to)
-	return errors.Join(err, conn.Close())
-}
-
-// listenUDP opens the DHCP client's port of a link, to talk to one server from the
-// link's address. It also gets broadcasts, which some servers answer with.
-func listenUDP(link netlink.Link, server net.IP) (net.PacketConn, *net.UDPAddr, error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	conn, port, err := listen(link, to)
 	if err != nil {
-		return nil, nil, fmt.Errorf("open a UDP socket: %w", err)
+		return err
 	}
-	socket := os.NewFile(uintptr(fd), "udp")
-	defer socket.Close() //nolint:errcheck // the connection has a descriptor of its own
-	if err := unix.BindToDevice(fd, link.Attrs().Name); err != nil {
-		return nil, nil, fmt.Errorf("bind a UDP socket to %s: %w", link.Attrs().Name, err)
-	}
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Port: dhcpv4.ClientPort}); err != nil {
-		return nil, nil, fmt.Errorf("bind to UDP port %d: %w", dhcpv4.ClientPort, err)
-	}
-	conn, err := net.FilePacketConn(socket)
-	return conn, &net.UDPAddr{IP: server, Port: dhcpv4.ServerPort}, err
+	_, err = conn.WriteTo(message.ToBytes(), port)
+	return errors.Join(err, conn.Close())
 }
 
 // newTransactionID waits until the kernel has entropy: dhcpv4 would spin on
 // GRND_NONBLOCK. A blocking read makes the kernel gather entropy.
-func newTransactionID() (id dhcpv4.TransactionID, err error) {
-	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
-		_, err = unix.Getrandom(id[:], 0)
+func newTransactionID() (id dhcpv4.TransactionID) {
+	for {
+		// A short blocking read has no other error (getrandom(2)).
+		if _, err := unix.Getrandom(id[:], 0); !errors.Is(err, unix.EINTR) {
+			return id
+		}
 	}
-	if err != nil {
-		return id, fmt.Errorf("make a transaction ID: %w", err)
-	}
-	return id, nil
 }
 
 // clientID is made of the MAC address (RFC 2132 section 9.14): a guest without a
@@ -243,4 +179,50 @@ func (c dhcpClient) common(link netlink.Link) []dhcpv4.Modifier {
 		modifiers = append(modifiers, dhcpv4.WithOption(dhcpv4.OptHostName(c.hostname)))
 	}
 	return modifiers
+}
+
+// listen opens the DHCP client's port of a link, and returns the address to send to. With
+// a server, the port is a UDP socket, which also gets broadcasts, because some servers
+// answer with one. Without a server, it is a packet socket: the link needs no address.
+func listen(link netlink.Link, server net.IP) (net.PacketConn, *net.UDPAddr, error) {
+	port := &net.UDPAddr{Port: dhcpv4.ClientPort}
+	if server != nil {
+		conn, err := server4.NewIPv4UDPConn(link.Attrs().Name, port)
+		return conn, &net.UDPAddr{IP: server, Port: dhcpv4.ServerPort}, err
+	}
+	filter, err := bpf.Assemble(dhcpAnswers)
+	if err != nil {
+		return nil, nil, fmt.Errorf("filter DHCP messages: %w", err)
+	}
+	conn, err := listenPackets(link, unix.ETH_P_IP, filter)
+	if err != nil {
+		return nil, nil, fmt.Errorf("listen for DHCP messages on %s: %w", link.Attrs().Name, err)
+	}
+	return nclient4.NewBroadcastUDPConn(conn, port), nclient4.DefaultServers, nil
+}
+
+// listenPackets opens a socket for those packets of a protocol on link that pass
+// filter, without their link-layer headers.
+func listenPackets(link netlink.Link, protocol int, filter []bpf.RawInstruction) (*packet.Conn, error) {
+	a := link.Attrs()
+	return packet.Listen(&net.Interface{Index: a.Index, Name: a.Name, HardwareAddr: a.HardwareAddr},
+		packet.Datagram, protocol, &packet.Config{Filter: filter})
+}
+
+// dhcpAnswers passes UDP datagrams to the port of a DHCP client, so that nothing
+// else wakes the client. Of a fragmented datagram it passes the first part. The
+// offsets are from RFC 791 section 3.1 and RFC 768.
+var dhcpAnswers = []bpf.Instruction{
+	bpf.LoadAbsolute{Off: 0, Size: 1}, // version and header length
+	bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xf0},
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0x40, SkipTrue: 8},
+	bpf.LoadAbsolute{Off: 9, Size: 1}, // protocol
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_UDP, SkipTrue: 6},
+	bpf.LoadAbsolute{Off: 6, Size: 2}, // fragment offset
+	bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: 0x1fff, SkipTrue: 4},
+	bpf.LoadMemShift{Off: 0},          // the header's length
+	bpf.LoadIndirect{Off: 2, Size: 2}, // destination port
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: dhcpv4.ClientPort, SkipTrue: 1},
+	bpf.RetConstant{Val: 1<<16 - 1}, // bytes: all
+	bpf.RetConstant{Val: 0},
 }

@@ -192,7 +192,7 @@ func FuzzLibrary(f *testing.F) {
 }
 
 // FuzzPacket sends an IPv4 packet to the client's raw socket. The filter passes what the
-// client reads, and the counter counts it once.
+// client reads.
 func FuzzPacket(f *testing.F) {
 	ack := newACK(f, "10.0.2.15", raw(dhcpv4.OptionHostName, 'a'))
 	ack.ClientHWAddr = fuzzMAC
@@ -217,13 +217,9 @@ func FuzzPacket(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, packet []byte) {
-		var c counter
-		conn := c.of(nclient4.NewBroadcastUDPConn(&onePacket{packet: packet}, &net.UDPAddr{Port: dhcpv4.ClientPort}), fuzzMAC)
-		b := make([]byte, nclient4.MaxMessageSize)
-		n, _, err := conn.ReadFrom(b)
-		var taken *dhcpv4.DHCPv4
+		conn := nclient4.NewBroadcastUDPConn(&onePacket{packet: packet}, &net.UDPAddr{Port: dhcpv4.ClientPort})
+		_, _, err := conn.ReadFrom(make([]byte, nclient4.MaxMessageSize))
 		if err == nil {
-			taken = received(b[:n])
 			// The client would read a later fragment as a message.
 			laterFragment := binary.BigEndian.Uint16(packet[6:])&0x1fff != 0
 			if passed, err := filter.Run(packet); err != nil || (passed == 0) != laterFragment {
@@ -231,19 +227,6 @@ func FuzzPacket(f *testing.F) {
 			}
 		} else if err != io.EOF && err != os.ErrClosed {
 			t.Errorf("read: %v", err)
-		}
-		got := c.read()
-		counted := got.Malformed
-		for kind, n := range got.Received {
-			checkText(t, kind)
-			counted += n
-		}
-		if counted > 1 || len(got.Sent) > 0 {
-			t.Errorf("one packet was counted as %+v", got)
-		}
-		ours := taken != nil && taken.OpCode == dhcpv4.OpcodeBootReply && bytes.Equal(taken.ClientHWAddr, fuzzMAC)
-		if ours && counted != 1 {
-			t.Errorf("the client reads %s, which was counted as %+v", taken, got)
 		}
 	})
 }

@@ -47,15 +47,14 @@ func (l *lease) limit(r Role) {
 	if !r.takesRoutes() {
 		l.routes, l.dns, l.domain, l.search = nil, nil, "", nil
 	}
-	if !r.takesDefault() {
+	if r != RolePrimary {
 		l.routes = slices.DeleteFunc(l.routes, func(r Route) bool { return r.Dst.Bits() == 0 })
 	}
 }
 
-// again returns when to ask once more for a lease that was not renewed. It and
-// passed count from the ACK. The wait is half of the time until T2, or after T2
-// until the end (RFC 2131 section 4.4.5). An answer gets time to arrive: up to the
-// minute of the RFC, and less for leases shorter than hours.
+// again returns when to ask once more for a lease that was not renewed: halfway to T2,
+// or after T2 to the end (RFC 2131 section 4.4.5). It and passed count from the ACK. An
+// answer gets the minute of the RFC to arrive, and less for leases shorter than hours.
 func (l lease) again(passed time.Duration) time.Duration {
 	until := l.time
 	if passed < l.rebind {
@@ -64,3 +63,27 @@ func (l lease) again(passed time.Duration) time.Duration {
 	least := min(max(l.time/16, shortTry), time.Minute)
 	return min(passed+max((until-passed)/2, least), until)
 }
+
+// The first tries to get a lease take shortTry each, until shortTries is over.
+// Every later try takes twice as long as the one before, up to longTry.
+const (
+	shortTry   = 2 * time.Second
+	shortTries = 30 * time.Second
+	longTry    = time.Minute
+)
+
+// tryTime returns how long try n takes, counted from 0.
+func tryTime(n int) time.Duration {
+	n -= int(shortTries / shortTry)
+	if n < 0 {
+		return shortTry
+	}
+	return min(shortTry<<min(n+1, 16), longTry)
+}
+
+// sends is how often a message is sent in one try, each pause being twice as long as
+// the one before. With half of all packets lost, every other exchange succeeds.
+const sends = 4
+
+// firstPause returns the first pause, such that all pauses together take wait.
+func firstPause(wait time.Duration) time.Duration { return wait / (1<<sends - 1) }

@@ -1,6 +1,7 @@
 package netd
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -14,18 +15,13 @@ import (
 )
 
 const (
-	// fallbackPrefix is used without a valid mask: nearly all networks with DHCP
-	// have it.
-	fallbackPrefix = 24
+	fallbackPrefix = 24 // without a valid mask
 	// minMTU in bytes. RFC 2132 section 5.1 allows 68, but a client must accept
 	// DHCP messages of 576 bytes (RFC 2131 section 2), or it cannot renew.
-	minMTU = 576
-	// fallbackTime is used without a valid lease time.
-	fallbackTime = time.Hour
-	// minTime bounds how often a server can make us renew.
-	minTime = 10 * time.Second
-	// forever is a lease without end (RFC 2131 section 3.3).
-	forever = 0xffffffff * time.Second
+	minMTU       = 576
+	fallbackTime = time.Hour                // without a valid lease time
+	minTime      = 10 * time.Second         // bounds how often a server can make us renew
+	forever      = 0xffffffff * time.Second // RFC 2131 section 3.3
 	// maxRoutes, maxServers and maxSearch bound what one lease can make us store,
 	// maxInvalid what it can make us log.
 	maxRoutes  = 64
@@ -66,16 +62,14 @@ func parseLease(packet *dhclient.Packet4) (l lease, invalid []string, err error)
 		return lease{}, nil, fmt.Errorf("the server leased %s: %w", granted.IP, errNotHost)
 	}
 	l.address = netip.PrefixFrom(own, p.prefix(granted.Mask))
-	if servers := p.hosts(dhcpv4.OptionServerIdentifier, dhcpv4.GetIPs(dhcpv4.OptionServerIdentifier, ack.Options)); len(servers) > 0 {
-		l.server = servers[0]
-	}
+	l.server = first(p.hosts(dhcpv4.OptionServerIdentifier, dhcpv4.GetIPs(dhcpv4.OptionServerIdentifier, ack.Options)))
 
 	servers, search, domain := packet.GatherDNSSettings()
 	l.dns = p.hosts(dhcpv4.OptionDomainNameServer, servers)
 	l.dns = l.dns[:min(len(l.dns), maxServers)]
-	l.domain = p.name(dhcpv4.OptionDomainName, domain)
-	l.search = p.names(dhcpv4.OptionDNSDomainSearchList, search)
-	l.hostname = p.name(dhcpv4.OptionHostName, p.HostName())
+	l.domain = first(p.names(dhcpv4.OptionDomainName, domain))
+	l.search = p.names(dhcpv4.OptionDNSDomainSearchList, search...)
+	l.hostname = first(p.names(dhcpv4.OptionHostName, p.HostName()))
 
 	// RFC 3442: option 3 only counts without option 121.
 	l.routes = p.routes(own)
@@ -90,8 +84,7 @@ func parseLease(packet *dhclient.Packet4) (l lease, invalid []string, err error)
 // errNotHost is the error for an address that no host can have.
 var errNotHost = errors.New("not a host's address")
 
-// prefix returns the length of a mask. Without option 1, dhclient's mask is /32:
-// right for no network with a router.
+// prefix returns the length of a mask. dhclient takes /32 without option 1.
 func (p *parser) prefix(mask net.IPMask) (bits int) {
 	bits, size := mask.Size() // 0, 0 for a mask with holes
 	if p.SubnetMask() == nil || size == 0 || bits < minPrefix {
@@ -114,31 +107,27 @@ func (p *parser) hosts(code dhcpv4.OptionCode, ips []net.IP) (addrs []netip.Addr
 	return addrs
 }
 
-// name returns a domain name as an option has it. Some servers end names with a
-// NUL, against RFC 2132 section 2.
-func (p *parser) name(code dhcpv4.OptionCode, name string) string {
-	if names := p.names(code, []string{strings.TrimRight(name, "\x00")}); len(names) > 0 {
-		return names[0]
+// first returns the first of all, or the zero value if there is none.
+func first[T any](all []T) (none T) {
+	for _, one := range all {
+		return one
 	}
-	return ""
+	return none
 }
 
-// names returns the domain names of an option, without their final dots.
-func (p *parser) names(code dhcpv4.OptionCode, names []string) (valid []string) {
+// names returns the first domain names of an option, without their final dots. Some
+// servers end names with a NUL, against RFC 2132 section 2.
+func (p *parser) names(code dhcpv4.OptionCode, names ...string) (valid []string) {
 	p.malformed(code, len(names) == 0)
-	for i, name := range names {
-		switch {
-		case name == "":
-		case !isDomain(name):
+	for _, name := range names {
+		name = strings.TrimSuffix(strings.TrimRight(name, "\x00"), ".")
+		if isDomain(name) {
+			valid = append(valid, name)
+		} else if name != "" {
 			p.ignore("%s %.64q: not a domain name", code, name)
-		case len(valid) == maxSearch:
-			p.ignore("%s: %d names too many", code, len(names)-i)
-			return valid
-		default:
-			valid = append(valid, strings.TrimSuffix(name, "."))
 		}
 	}
-	return valid
+	return valid[:min(len(valid), maxSearch)]
 }
 
 // isDomain reports whether name is a domain name of letters, digits, hyphens and
@@ -146,7 +135,6 @@ func (p *parser) names(code dhcpv4.OptionCode, names []string) (valid []string) 
 // meaning to resolvers, terminals or shells.
 func isDomain(name string) bool {
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
-	name = strings.TrimSuffix(name, ".")
 	if len(name) > 253 {
 		return false
 	}
@@ -217,21 +205,17 @@ func (p *parser) times() (total, renew, rebind time.Duration) {
 	if given == forever {
 		return 0, 0, 0
 	}
-	total = max(given, minTime)
-	if given == 0 {
-		total = fallbackTime
-	}
+	total = max(cmp.Or(given, fallbackTime), minTime)
 	if total != given {
 		p.ignore("%s %s: using %s", dhcpv4.OptionIPAddressLeaseTime, given, total)
 	}
 	renew, rebind = total/2, total/8*7
-	if !p.Options.Has(dhcpv4.OptionRenewTimeValue) && !p.Options.Has(dhcpv4.OptionRebindingTimeValue) {
-		return total, renew, rebind
-	}
 	t1, t2 := p.IPAddressRenewalTime(0), p.IPAddressRebindingTime(0)
-	if t1 < minTime/2 || t2 <= t1 || total <= t2 {
+	switch {
+	case minTime/2 <= t1 && t1 < t2 && t2 < total:
+		return total, t1, t2
+	case p.Options.Has(dhcpv4.OptionRenewTimeValue), p.Options.Has(dhcpv4.OptionRebindingTimeValue):
 		p.ignore("renewal after %s and rebinding after %s: using %s and %s", t1, t2, renew, rebind)
-		return total, renew, rebind
 	}
-	return total, t1, t2
+	return total, renew, rebind
 }

@@ -2,16 +2,14 @@ package netd
 
 import (
 	"bytes"
-	"context"
-	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
 	"github.com/mdlayher/packet"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,8 +22,7 @@ const (
 
 // probe returns the MAC address of another host that has the address, or is about to
 // take it. It returns nil if there is none.
-func (w *worker) probe(ctx context.Context, link netlink.Link, address netip.Addr) (net.HardwareAddr, error) {
-	a := link.Attrs()
+func (w *worker) probe(link *linkState, address netip.Addr) (net.HardwareAddr, error) {
 	conn, err := listenPackets(link, unix.ETH_P_ARP, nil)
 	if err != nil {
 		return nil, fmt.Errorf("probe %s: %w", address, err)
@@ -39,22 +36,22 @@ func (w *worker) probe(ctx context.Context, link netlink.Link, address netip.Add
 			if err != nil {
 				return
 			}
-			if mac := claimant(b[:n], address); mac != nil && !bytes.Equal(mac, a.HardwareAddr) {
+			if mac := claimant(b[:n], address); mac != nil && !bytes.Equal(mac, link.HardwareAddr) {
 				found <- mac
 				return
 			}
 		}
 	})
 	for range probes {
-		if _, err := conn.WriteTo(arpProbe(a.HardwareAddr, address), &packet.Addr{HardwareAddr: nclient4.BroadcastMac}); err != nil {
+		if _, err := conn.WriteTo(arpProbe(link.HardwareAddr, address), &packet.Addr{HardwareAddr: nclient4.BroadcastMac}); err != nil {
 			return nil, fmt.Errorf("probe %s: %w", address, err)
 		}
 		select {
 		case mac := <-found:
 			return mac, nil
 		case <-w.d.cfg.After(probePause):
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		case <-link.up.Done():
+			return nil, link.up.Err()
 		}
 	}
 	return nil, nil
@@ -65,7 +62,6 @@ func (w *worker) probe(ctx context.Context, link netlink.Link, address netip.Add
 var arpStart = []byte{0, 1, 8, 0, 6, 4, 0}
 
 const (
-	arpOperation = 7 // 1 is a request
 	arpSenderMAC = 8
 	arpSender    = 14
 	arpTarget    = 24
@@ -75,12 +71,8 @@ const (
 // arpProbe asks who has address. Its sender address is 0.0.0.0, so that no host
 // changes its ARP cache.
 func arpProbe(own net.HardwareAddr, address netip.Addr) []byte {
-	b := make([]byte, arpLength)
-	copy(b, arpStart)
-	b[arpOperation] = 1
-	copy(b[arpSenderMAC:arpSender], own)
-	binary.BigEndian.PutUint32(b[arpTarget:], binary.BigEndian.Uint32(address.AsSlice()))
-	return b
+	const request = 1
+	return slices.Concat(arpStart, []byte{request}, own, make([]byte, arpTarget-arpSender), address.AsSlice())
 }
 
 // claimant returns the MAC address of the sender of the ARP packet b, if the sender has

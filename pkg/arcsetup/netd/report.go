@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/arcinit/arcinit/internal/wholefile"
@@ -28,24 +29,17 @@ type Report struct {
 type State string
 
 const (
-	// StateNoCarrier is a NIC whose link is not up.
-	StateNoCarrier State = "no-carrier"
-	// StateDiscovering is a NIC without a lease.
-	StateDiscovering State = "discovering"
-	// StateBound is a NIC configured with a valid lease.
-	StateBound State = "bound"
-	// StateRenewing is a NIC with a valid lease whose server does not answer
-	// renewals. In StateRebinding no other server answers, either.
-	StateRenewing  State = "renewing"
-	StateRebinding State = "rebinding"
-	// StateStatic is a NIC with an address from the configuration.
-	StateStatic State = "static"
-	// StateOff is a NIC that stays down.
-	StateOff State = "off"
+	StateNoCarrier   State = "no-carrier"  // the link is not up
+	StateDiscovering State = "discovering" // without a lease
+	StateBound       State = "bound"       // configured with a valid lease
+	StateRenewing    State = "renewing"    // the lease is valid, but its server does not answer renewals
+	StateRebinding   State = "rebinding"   // as renewing, and no other server answers, either
+	StateStatic      State = "static"      // configured with an address from the configuration
+	StateOff         State = "off"         // stays down
 )
 
-// NIC is the state of one NIC. The fields after Messages describe its lease or
-// static address, and are empty without one.
+// NIC is the state of one NIC. The fields after Error describe its lease or static
+// address, and are empty without one.
 type NIC struct {
 	Role  Role   `json:"role"`
 	Name  string `json:"name"`
@@ -55,8 +49,6 @@ type NIC struct {
 	MTU int `json:"mtu,omitempty"`
 	// Error is the last error, until the NIC is configured again.
 	Error string `json:"error,omitempty"`
-	// Messages counts the DHCP messages since the daemon found the NIC.
-	Messages Messages `json:"messages,omitzero"`
 
 	Addresses []netip.Prefix `json:"addresses,omitempty"`
 	Gateway   netip.Addr     `json:"gateway,omitzero"`
@@ -79,14 +71,6 @@ type NIC struct {
 	ConfiguredNS int64 `json:"configured_boottime_ns,omitempty"`
 }
 
-// Messages counts DHCP messages on the link by type, such as "DISCOVER".
-type Messages struct {
-	Sent     map[string]int `json:"sent,omitempty"`
-	Received map[string]int `json:"received,omitempty"`
-	// Malformed counts datagrams to the client's port that do not parse.
-	Malformed int `json:"malformed,omitempty"`
-}
-
 // Route is an IPv4 route over a NIC. Without a gateway, the destination is on the
 // link.
 type Route struct {
@@ -94,29 +78,16 @@ type Route struct {
 	Gateway netip.Addr   `json:"gateway,omitzero"`
 }
 
-// nic returns the NIC of that name, nil if there is none.
-func (r *Report) nic(name string) *NIC {
-	for i := range r.NICs {
-		if r.NICs[i].Name == name {
-			return &r.NICs[i]
-		}
-	}
-	return nil
-}
-
 // roleOrder is the order of the NICs in a Report. NICs with the same role are in order
 // of their names.
 var roleOrder = [...]Role{RolePrimary, RoleBridge, RoleDHCP, RoleDHCPNoRoute, RoleStatic, RoleOff}
 
-func (r *Report) add(n NIC) {
-	at, _ := slices.BinarySearchFunc(r.NICs, n, func(a, b NIC) int {
-		return cmp.Or(cmp.Compare(slices.Index(roleOrder[:], a.Role), slices.Index(roleOrder[:], b.Role)), compareNatural(a.Name, b.Name))
+func (r *Report) sort() {
+	sort.Slice(r.NICs, func(i, j int) bool {
+		a, b := r.NICs[i], r.NICs[j]
+		byRole := slices.Index(roleOrder[:], a.Role) - slices.Index(roleOrder[:], b.Role)
+		return cmp.Or(byRole, compareNatural(a.Name, b.Name)) < 0
 	})
-	r.NICs = slices.Insert(r.NICs, at, n)
-}
-
-func (r *Report) remove(name string) {
-	r.NICs = slices.DeleteFunc(r.NICs, func(n NIC) bool { return n.Name == name })
 }
 
 // forget removes the NIC with that MAC address.
@@ -137,14 +108,14 @@ func (r *Report) leased(mac string, now time.Time) netip.Prefix {
 	return netip.Prefix{}
 }
 
-// withRole returns the first NIC with the role, nil if there is none.
-func (r *Report) withRole(role Role) *NIC {
-	for i := range r.NICs {
-		if r.NICs[i].Role == role {
-			return &r.NICs[i]
+// withRole returns the first NIC with the role, or the zero NIC if there is none.
+func (r *Report) withRole(role Role) NIC {
+	for _, n := range r.NICs {
+		if n.Role == role {
+			return n
 		}
 	}
-	return nil
+	return NIC{}
 }
 
 // ReadReport reads the Report in the file path. If there is no file, the error wraps
@@ -152,11 +123,11 @@ func (r *Report) withRole(role Role) *NIC {
 func ReadReport(path string) (Report, error) {
 	var r Report
 	b, err := os.ReadFile(path)
-	if err != nil {
-		return r, fmt.Errorf("read network report: %w", err)
+	if err == nil {
+		err = json.Unmarshal(b, &r)
 	}
-	if err := json.Unmarshal(b, &r); err != nil {
-		return Report{}, fmt.Errorf("parse network report %s: %w", path, err)
+	if err != nil {
+		return Report{}, fmt.Errorf("read the network report %s: %w", path, err)
 	}
 	return r, nil
 }
@@ -165,10 +136,7 @@ func ReadReport(path string) (Report, error) {
 func (r Report) write(path string) error {
 	b, err := json.Marshal(r)
 	if err != nil {
-		return fmt.Errorf("encode the network report: %w", err)
+		return err
 	}
-	if err := wholefile.Write(path, append(b, '\n'), 0o644); err != nil {
-		return fmt.Errorf("write the network report: %w", err)
-	}
-	return nil
+	return wholefile.Write(path, append(b, '\n'), 0o644)
 }

@@ -13,16 +13,17 @@ import (
 func TestReport(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	address := netip.MustParsePrefix("10.0.2.15/24")
-	var r Report
-	r.add(NIC{Role: RoleStatic, Name: "eth10", MAC: "m10", State: StateStatic, Addresses: []netip.Prefix{address}})
-	r.add(NIC{Role: RoleStatic, Name: "eth9", MAC: "m9", State: StateStatic})
-	r.add(NIC{Role: RoleBridge, Name: "eth1", MAC: "m1", State: StateDiscovering})
-	r.add(NIC{
-		Role: RolePrimary, Name: "eth2", MAC: "m2", State: StateBound, Addresses: []netip.Prefix{address},
-		Routes: []Route{{Dst: netip.MustParsePrefix("0.0.0.0/0"), Gateway: netip.MustParseAddr("10.0.2.1")}},
-		Search: []string{"example.org"}, Obtained: now, Expires: now.Add(time.Hour),
-		Messages: Messages{Sent: map[string]int{"DISCOVER": 2}, Malformed: 1},
-	})
+	r := Report{NICs: []NIC{
+		{Role: RoleStatic, Name: "eth10", MAC: "m10", State: StateStatic, Addresses: []netip.Prefix{address}},
+		{Role: RoleStatic, Name: "eth9", MAC: "m9", State: StateStatic},
+		{Role: RoleBridge, Name: "eth1", MAC: "m1", State: StateDiscovering},
+		{
+			Role: RolePrimary, Name: "eth2", MAC: "m2", State: StateBound, Addresses: []netip.Prefix{address},
+			Routes: []Route{{Dst: netip.MustParsePrefix("0.0.0.0/0"), Gateway: netip.MustParseAddr("10.0.2.1")}},
+			Search: []string{"example.org"}, Obtained: now, Expires: now.Add(time.Hour),
+		},
+	}}
+	r.sort()
 	path := filepath.Join(t.TempDir(), "run/net.json")
 	if err := r.write(path); err != nil {
 		t.Fatal(err)
@@ -46,7 +47,7 @@ func TestReport(t *testing.T) {
 	if got := got.leased("m2", now.Add(time.Hour)); got.IsValid() {
 		t.Errorf("a lease that is over: %v", got)
 	}
-	if n := got.withRole(RoleBridge); n == nil || n.Name != "eth1" {
+	if n := got.withRole(RoleBridge); n.Name != "eth1" {
 		t.Error("the bridge NIC is another one")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -16,26 +17,16 @@ import (
 type Role string
 
 const (
-	// RolePrimary is the NIC for the guest's own traffic. It has the default route.
-	RolePrimary Role = "primary"
-	// RoleBridge is the NIC on which the host reaches containers. It has an address
-	// and the connected route, and answers ARP for the containers.
-	RoleBridge Role = "bridge"
-	// RoleDHCP is a further NIC with a lease and the lease's routes, but without a
-	// default route.
-	RoleDHCP Role = "dhcp"
-	// RoleDHCPNoRoute is a further NIC with a lease's address only.
-	RoleDHCPNoRoute Role = "dhcp-no-route"
-	// RoleStatic is a further NIC with an address from the configuration.
-	RoleStatic Role = "static"
-	// RoleOff is a NIC that stays down.
-	RoleOff Role = "off"
+	RolePrimary     Role = "primary"       // for the guest's own traffic; has the default route
+	RoleBridge      Role = "bridge"        // on which the host reaches containers; answers ARP for them
+	RoleDHCP        Role = "dhcp"          // has a lease with its routes, but no default route
+	RoleDHCPNoRoute Role = "dhcp-no-route" // has a lease's address only
+	RoleStatic      Role = "static"        // has an address from the configuration
+	RoleOff         Role = "off"           // stays down
 )
 
-// takesRoutes reports whether a NIC of that role gets the routes of its lease,
-// takesDefault whether it gets the default route.
-func (r Role) takesRoutes() bool  { return r == RolePrimary || r == RoleDHCP }
-func (r Role) takesDefault() bool { return r == RolePrimary }
+// takesRoutes reports whether a NIC of that role gets the routes of its lease.
+func (r Role) takesRoutes() bool { return r == RolePrimary || r == RoleDHCP }
 
 // Roles is the configuration of the NICs' roles. A NIC is named by its link name or
 // by its MAC address, in upper or lower case.
@@ -89,7 +80,7 @@ func (r Roles) slots() slots {
 func (ss slots) restore(before Report) {
 	for i := range ss {
 		s := &ss[i]
-		if n := before.withRole(s.role); n != nil && s.name == "" {
+		if n := before.withRole(s.role); s.name == "" {
 			s.name, s.mac = n.Name, n.MAC
 		}
 	}
@@ -98,14 +89,9 @@ func (ss slots) restore(before Report) {
 // assign finds a NIC for each slot in the sysfs that is mounted at sys: first the
 // NIC that had the role, by MAC address; then a NIC with the right name, which may
 // have replaced the other; and last the first NIC that is left, eth2 before eth10.
-//
-// The assignments, primary and bridge first, are valid even with an error, which
-// names the NICs that were not found.
+// Assignments are valid even with an error, which names the NICs that were not found.
 func (ss slots) assign(sys string) ([]assignment, error) {
-	nics, err := listNICs(sys)
-	if err != nil {
-		return nil, err
-	}
+	nics := listNICs(sys)
 	found := make([]*nic, len(ss))
 	for _, suits := range []func(slot, nic) bool{
 		func(s slot, n nic) bool { return n.mac != "" && n.mac == s.mac },
@@ -113,8 +99,15 @@ func (ss slots) assign(sys string) ([]assignment, error) {
 		func(s slot, _ nic) bool { return s.name == "" },
 	} {
 		for i := range ss {
-			if found[i] == nil {
-				found[i] = ss[i].take(nics, suits)
+			s := &ss[i]
+			at := slices.IndexFunc(nics, func(n nic) bool { return !n.hasRole && suits(*s, n) })
+			if found[i] != nil || at < 0 {
+				continue
+			}
+			n := &nics[at]
+			found[i], n.hasRole, s.mac = n, true, n.mac
+			if n.mac == "" || !strings.EqualFold(s.name, n.mac) { // a configured MAC address stays
+				s.name = n.name
 			}
 		}
 	}
@@ -125,40 +118,10 @@ func (ss slots) assign(sys string) ([]assignment, error) {
 		case n != nil:
 			assigned = append(assigned, assignment{Name: n.name, Role: s.role, Address: s.address})
 		case s.name != "":
-			errs = append(errs, s.notFound(nics))
+			errs = append(errs, fmt.Errorf("%s NIC %q: not among %v, or has another role", s.role, s.name, nics))
 		}
 	}
 	return assigned, errors.Join(errs...)
-}
-
-// take gives the role to the first NIC without a role that suits, and returns the NIC,
-// or nil if there is none.
-func (s *slot) take(nics []nic, suits func(slot, nic) bool) *nic {
-	for i := range nics {
-		n := &nics[i]
-		if n.hasRole || !suits(*s, *n) {
-			continue
-		}
-		n.hasRole, s.mac = true, n.mac
-		if n.mac == "" || !strings.EqualFold(s.name, n.mac) { // a configured MAC address stays
-			s.name = n.name
-		}
-		return n
-	}
-	return nil
-}
-
-// notFound returns an error with the reason why no NIC has the role, and with the
-// NICs that exist.
-func (s slot) notFound(nics []nic) error {
-	var existing []string
-	for _, n := range nics {
-		if n.isNamed(s.name) {
-			return fmt.Errorf("%s NIC %q: %s has another role", s.role, s.name, n.name)
-		}
-		existing = append(existing, n.name+" ("+n.mac+")")
-	}
-	return fmt.Errorf("%s NIC %q: not found among [%s]", s.role, s.name, strings.Join(existing, ", "))
 }
 
 // nic is an existing NIC.
@@ -166,6 +129,8 @@ type nic struct {
 	name, mac string // mac may be empty
 	hasRole   bool
 }
+
+func (n nic) String() string { return n.name + " (" + n.mac + ")" }
 
 func (n nic) isNamed(name string) bool {
 	return n.name == name || n.mac != "" && strings.EqualFold(n.mac, name)
@@ -178,17 +143,12 @@ func isNIC(sys, name string) bool {
 }
 
 // listNICs returns the NICs in natural order.
-func listNICs(sys string) ([]nic, error) {
-	devices, err := filepath.Glob(filepath.Join(sys, "class/net/*/device"))
-	if err != nil {
-		return nil, fmt.Errorf("list the NICs: %w", err)
-	}
-	var nics []nic
+func listNICs(sys string) (nics []nic) {
+	devices, _ := filepath.Glob(filepath.Join(sys, "class/net/*/device")) // fails for a malformed pattern only
 	for _, device := range devices {
 		link := filepath.Dir(device)
-		// sysfs makes the device link before the address file, so a NIC without
-		// the file is not complete. A NIC whose address cannot be read still has a
-		// link name.
+		// sysfs makes the device link before the address file, so a NIC without the
+		// file is not complete. An address that cannot be read is no obstacle.
 		text, err := os.ReadFile(filepath.Join(link, "address"))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -202,7 +162,7 @@ func listNICs(sys string) ([]nic, error) {
 	// sort.Slice has one implementation for all types. slices.SortFunc adds 10 KB
 	// to the image for each type.
 	sort.Slice(nics, func(i, j int) bool { return compareNatural(nics[i].name, nics[j].name) < 0 })
-	return nics, nil
+	return nics
 }
 
 // compareNatural compares names as text, but runs of digits as numbers, so that

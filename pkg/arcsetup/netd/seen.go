@@ -7,16 +7,14 @@ const maxSeen = 64
 // seen is a set of texts that have been logged, so that each is logged once.
 type seen map[string]bool
 
-// unseen returns those of texts that were not in s, and adds them.
-func (s *seen) unseen(texts ...string) (unseen []string) {
+// isNew reports whether text is not in s, and adds it.
+func (s *seen) isNew(text string) bool {
+	if (*s)[text] || len(*s) == maxSeen {
+		return false
+	}
 	if *s == nil {
 		*s = make(seen)
 	}
-	for _, text := range texts {
-		if !(*s)[text] && len(*s) < maxSeen {
-			(*s)[text] = true
-			unseen = append(unseen, text)
-		}
-	}
-	return unseen
+	(*s)[text] = true
+	return true
 }

@@ -7,14 +7,13 @@ import (
 
 func TestSeen(t *testing.T) {
 	var s seen
-	if got := s.unseen("a", "b", "a"); len(got) != 2 || got[0] != "a" || got[1] != "b" {
-		t.Errorf("unseen are %v", got)
-	}
-	if got := s.unseen("b"); len(got) != 0 {
-		t.Errorf("unseen again: %v", got)
+	for i, want := range []bool{true, true, false, false} {
+		if text := []string{"a", "b", "a", "b"}[i]; s.isNew(text) != want {
+			t.Errorf("text %d, %q, is new: %t, want %t", i, text, !want, want)
+		}
 	}
 	for i := range 2 * maxSeen {
-		s.unseen(strconv.Itoa(i))
+		s.isNew(strconv.Itoa(i))
 	}
 	if len(s) != maxSeen {
 		t.Errorf("remembers %d texts, want %d", len(s), maxSeen)

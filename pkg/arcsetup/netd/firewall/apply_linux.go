@@ -10,11 +10,10 @@ import (
 )
 
 // Apply puts the rules of add into the chains FORWARD and DOCKER-USER of the
-// table `ip filter` and takes the rules of remove out, in one atomic batch.
-//
-// Apply creates a missing table or chain. It inserts missing rules at the top of
-// a chain, in the order given. All other rules stay as they are, and so does
-// FORWARD's policy. Only one process may call Apply at a time.
+// table `ip filter` and takes the rules of remove out, in one atomic batch. It
+// creates a missing table or chain, and inserts missing rules at the top of a chain,
+// in the order given. All other rules stay as they are, and so does FORWARD's policy.
+// Only one process may call Apply at a time.
 //
 // If the kernel has no conntrack match, a second batch leaves out the rules that
 // need the match. An error names the kernel symbols that are missing.
@@ -100,24 +99,19 @@ func applyBatch(add, remove []Rule) (changed bool, err error) {
 // them.
 func filterChains() []*nftables.Chain {
 	table := &nftables.Table{Name: "filter", Family: nftables.TableFamilyIPv4}
-	accept := nftables.ChainPolicyAccept
 	return []*nftables.Chain{{
 		Name:     "FORWARD",
 		Table:    table,
 		Type:     nftables.ChainTypeFilter,
 		Hooknum:  nftables.ChainHookForward,
 		Priority: nftables.ChainPriorityFilter,
-		Policy:   &accept,
-	}, {
-		Name:  "DOCKER-USER",
-		Table: table,
-	}}
+		Policy:   new(nftables.ChainPolicyAccept),
+	}, {Name: "DOCKER-USER", Table: table}}
 }
 
-// explainList names the kernel symbols to enable when the kernel lists no chains.
-// Without nfnetlink the kernel refuses the socket. Without nf_tables it refuses
-// the request (nfnetlink_rcv_msg returns EINVAL). The message names all symbols
-// that the rules need, so that one new kernel configuration is enough.
+// explainList names all kernel symbols that the rules need when the kernel lists no
+// chains. Without nfnetlink the kernel refuses the socket. Without nf_tables it
+// refuses the request (nfnetlink_rcv_msg returns EINVAL).
 func explainList(err error) error {
 	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EINVAL) {
 		return fmt.Errorf("the kernel has no nf_tables (arcinit does not use legacy ip_tables): enable "+

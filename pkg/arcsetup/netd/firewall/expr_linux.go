@@ -11,12 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Offsets of the addresses in an IPv4 header, in bytes (RFC 791 section 3.1).
-const (
-	srcOffset = 12
-	dstOffset = 16
-)
-
 // Bits of connection states in the conntrack match: XT_CONNTRACK_STATE_BIT of
 // linux/netfilter/xt_conntrack.h for IP_CT_ESTABLISHED (0) and IP_CT_RELATED (1).
 const (
@@ -29,17 +23,15 @@ const (
 // incompatible, and container engines run iptables.
 func (r Rule) exprs() []expr.Any {
 	var es []expr.Any
-	if r.in != "" {
-		es = append(es, matchLink(expr.MetaKeyIIFNAME, r.in)...)
-	}
-	if r.out != "" {
-		es = append(es, matchLink(expr.MetaKeyOIFNAME, r.out)...)
-	}
-	if r.src.IsValid() {
-		es = append(es, matchPrefix(srcOffset, r.src)...)
-	}
-	if r.dst.IsValid() {
-		es = append(es, matchPrefix(dstOffset, r.dst)...)
+	switch {
+	case r.link != "" && r.to:
+		es = matchLink(expr.MetaKeyOIFNAME, r.link)
+	case r.link != "":
+		es = matchLink(expr.MetaKeyIIFNAME, r.link)
+	case r.to:
+		es = matchPrefix(16, r.subnet)
+	default:
+		es = matchPrefix(12, r.subnet)
 	}
 	if r.established {
 		es = append(es, matchEstablished())
@@ -56,8 +48,9 @@ func matchLink(key expr.MetaKey, name string) []expr.Any {
 	}
 }
 
-// matchPrefix compares the address at offset. A prefix of whole bytes loads only
-// these bytes. Any other prefix loads the whole address and masks it.
+// matchPrefix compares the address at an offset in the IPv4 header, in bytes: the source
+// is at 12, the destination at 16 (RFC 791 section 3.1). A prefix of whole bytes loads
+// only these bytes. Any other prefix loads the whole address and masks it.
 func matchPrefix(offset uint32, p netip.Prefix) []expr.Any {
 	addr, bits := p.Addr().As4(), p.Bits()
 	if bits%8 == 0 {
@@ -102,8 +95,7 @@ func key(exprs []expr.Any) string {
 		linkName = ok && (meta.Key == expr.MetaKeyIIFNAME || meta.Key == expr.MetaKeyOIFNAME)
 		b, err := expr.Marshal(byte(nftables.TableFamilyIPv4), e)
 		if err != nil {
-			// Apply writes no rule that cannot be marshalled.
-			return ""
+			return "" // not a rule of Apply's
 		}
 		k = append(k, b...)
 	}

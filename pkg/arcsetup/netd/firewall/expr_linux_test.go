@@ -18,20 +18,20 @@ func TestExprs(t *testing.T) {
 		rule Rule
 		want []expr.Any
 	}{
-		{Rule{in: "eth1"}, []expr.Any{
+		{Rule{link: "eth1"}, []expr.Any{
 			&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
 			&expr.Cmp{Register: 1, Data: []byte("eth1\x00")},
 		}},
-		{Rule{src: netip.MustParsePrefix("172.20.0.0/16")}, []expr.Any{
+		{Rule{subnet: netip.MustParsePrefix("172.20.0.0/16")}, []expr.Any{
 			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 2},
 			&expr.Cmp{Register: 1, Data: []byte{172, 20}},
 		}},
-		{Rule{dst: netip.MustParsePrefix("172.20.16.0/20")}, []expr.Any{
+		{Rule{subnet: netip.MustParsePrefix("172.20.16.0/20"), to: true}, []expr.Any{
 			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4},
 			&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: []byte{255, 255, 240, 0}, Xor: make([]byte, 4)},
 			&expr.Cmp{Register: 1, Data: []byte{172, 20, 16, 0}},
 		}},
-		{Rule{dst: netip.MustParsePrefix("172.20.1.1/32")}, []expr.Any{
+		{Rule{subnet: netip.MustParsePrefix("172.20.1.1/32"), to: true}, []expr.Any{
 			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4},
 			&expr.Cmp{Register: 1, Data: []byte{172, 20, 1, 1}},
 		}},
@@ -43,7 +43,7 @@ func TestExprs(t *testing.T) {
 }
 
 func TestKey(t *testing.T) {
-	rule := Rule{in: "eth1"}
+	rule := Rule{link: "eth1"}
 	base := key(rule.exprs())
 	counted := rule.exprs()
 	counted[2] = &expr.Counter{Packets: 7, Bytes: 700}
@@ -55,7 +55,7 @@ func TestKey(t *testing.T) {
 	if key(padded) != base {
 		t.Error("a padded link name changes the key")
 	}
-	for _, other := range []Rule{{in: "eth10"}, {in: "eth"}, {out: "eth1"}, {in: "eth1", established: true}} {
+	for _, other := range []Rule{{link: "eth10"}, {link: "eth"}, {link: "eth1", to: true}, {link: "eth1", established: true}} {
 		if key(other.exprs()) == base {
 			t.Errorf("%s has the key of %s", other, rule)
 		}

@@ -1,61 +1,57 @@
+// Package firewall puts accept rules for forwarded IPv4 packets into the kernel's
+// nf_tables. It writes the rules as iptables-nft does, so that iptables and
+// container engines can list, check and delete them. It talks netlink and runs no
+// program. It must not know which role a link has, or who chose a subnet.
 package firewall
 
 import (
 	"fmt"
 	"net/netip"
-	"strings"
 )
 
-// Rule accepts the forwarded IPv4 packets that match all of its fields. The zero
-// value of a field matches everything.
+// Rule accepts forwarded IPv4 packets from a link or, if link is empty, from a subnet.
 type Rule struct {
-	in, out     string // link names
-	src, dst    netip.Prefix
+	link        string // name
+	subnet      netip.Prefix
+	to          bool // packets to the link or subnet instead
 	established bool // only packets in conntrack state RELATED or ESTABLISHED
 }
 
 // BridgeRules accept packets that come in from link, and packets of known
 // connections that go out to it.
 func BridgeRules(link string) []Rule {
-	return []Rule{{in: link}, {out: link, established: true}}
+	return []Rule{{link: link}, {link: link, to: true, established: true}}
 }
 
 // SandboxRules accept packets from subnet and to subnet.
 func SandboxRules(subnet netip.Prefix) []Rule {
-	return []Rule{{src: subnet.Masked()}, {dst: subnet.Masked()}}
+	return []Rule{{subnet: subnet.Masked()}, {subnet: subnet.Masked(), to: true}}
 }
 
 // String returns the rule as arguments of iptables, without the chain.
 func (r Rule) String() string {
-	var s strings.Builder
-	if r.in != "" {
-		s.WriteString("-i " + r.in + " ")
-	}
-	if r.out != "" {
-		s.WriteString("-o " + r.out + " ")
-	}
-	if r.src.IsValid() {
-		s.WriteString("-s " + r.src.String() + " ")
-	}
-	if r.dst.IsValid() {
-		s.WriteString("-d " + r.dst.String() + " ")
+	var args string
+	switch {
+	case r.link != "" && r.to:
+		args = "-o " + r.link
+	case r.link != "":
+		args = "-i " + r.link
+	case r.to:
+		args = "-d " + r.subnet.String()
+	default:
+		args = "-s " + r.subnet.String()
 	}
 	if r.established {
-		s.WriteString("-m conntrack --ctstate RELATED,ESTABLISHED ")
+		args += " -m conntrack --ctstate RELATED,ESTABLISHED"
 	}
-	return s.String() + "-j ACCEPT"
+	return args + " -j ACCEPT"
 }
 
-// check refuses rules that would accept every packet, because a link name or a
-// subnet is missing or everything matches it, and subnets that are not IPv4.
+// check refuses a rule that would accept every packet, because the link name or the
+// subnet is missing or the subnet is every address, and a subnet that is not IPv4.
 func (r Rule) check() error {
-	if r.in == "" && r.out == "" && !r.src.IsValid() && !r.dst.IsValid() {
-		return fmt.Errorf("rule %q: neither a link name nor a valid subnet", r)
-	}
-	for _, p := range []netip.Prefix{r.src, r.dst} {
-		if p.IsValid() && (!p.Addr().Is4() || p.Bits() == 0) {
-			return fmt.Errorf("rule %q: %s is not an IPv4 subnet, or is every address", r, p)
-		}
+	if r.link == "" && (!r.subnet.Addr().Is4() || r.subnet.Bits() < 1) {
+		return fmt.Errorf("rule %q: neither a link name nor an IPv4 subnet", r)
 	}
 	return nil
 }

@@ -45,8 +45,7 @@ func TestLinkDownWhileProbing(t *testing.T) {
 	addNIC(t, newNamespace(t), "eth0", "10.0.2.1/24")
 	probing := make(chan struct{}, 1)
 	r := startDaemon(t, Config{ProbeAddress: true}, 1, func(d *daemon) {
-		client := faulty(func() (*dhcpv4.DHCPv4, error) { return newACK(t, "10.0.2.15"), nil })
-		d.newClient = func(*counter) exchanger { return client }
+		d.client = faulty(func() (*dhcpv4.DHCPv4, error) { return newACK(t, "10.0.2.15"), nil })
 		after := d.cfg.After
 		d.cfg.After = func(pause time.Duration) <-chan time.Time {
 			if pause == probePause {
@@ -75,8 +74,7 @@ func TestLinkReturns(t *testing.T) {
 	for _, isPatient := range []bool{true, false} {
 		questions := make(chan asked)
 		r := startDaemon(t, Config{}, 1, func(d *daemon) {
-			client := exchanges{questions: questions, isPatient: isPatient}
-			d.newClient = func(*counter) exchanger { return client }
+			d.client = exchanges{questions: questions, isPatient: isPatient}
 			d.cfg.After = func(pause time.Duration) <-chan time.Time {
 				if pause == reportDelay {
 					return time.After(pause)

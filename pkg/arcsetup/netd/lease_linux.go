@@ -1,0 +1,228 @@
+package netd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
+)
+
+// keepLease gets a lease and keeps it, again and again until the worker has to end.
+func (w *worker) keepLease() {
+	for {
+		link := w.acquire()
+		if link == nil {
+			return
+		}
+		err := w.hold(link)
+		if w.ctx.Err() != nil {
+			break
+		}
+		w.failure = nil // log the same failures again for the next lease
+		w.unconfigure()
+		w.failed(err)
+	}
+	// The address stays, because the message may still be queued until the server's
+	// MAC address is resolved.
+	if errors.Is(context.Cause(w.ctx), ErrRelease) {
+		if err := w.d.client.tell(w.link.Load(), dhcpv4.MessageTypeRelease, w.ack); err != nil {
+			w.failed(fmt.Errorf("release %s: %w", w.current.address, err))
+		}
+	}
+}
+
+// silent is the number of tries without an answer after which acquire logs that.
+const silent = 3
+
+// acquire brings the link up and configures the NIC with a lease. It returns the link
+// as it was then, or nil if the worker has to end. If the link goes down, acquire
+// starts over.
+func (w *worker) acquire() *linkState {
+	for link := w.bringUp(); link != nil; link = w.bringUp() {
+		w.report(func(n *NIC) { n.State = StateDiscovering })
+		began, id := w.d.cfg.Now(), newTransactionID()
+		for n := 0; link.up.Err() == nil; n++ {
+			end := w.d.cfg.After(tryTime(n))
+			err := w.try(link, n == 0, discovery{id: id, taken: w.d.cfg.Now().Sub(began), wait: tryTime(n)})
+			if err == nil {
+				return link
+			}
+			err = fmt.Errorf("get a lease: %w", err)
+			switch {
+			case link.up.Err() != nil:
+				continue
+			case errors.Is(err, nclient4.ErrNoResponse):
+				w.report(func(n *NIC) { n.Error = err.Error() })
+				if n+1 == silent && w.failure.isNew("silence") {
+					w.log.Warn("no DHCP server has answered; still trying", "tries", silent)
+				}
+			default:
+				w.failed(err)
+			}
+			if errors.Is(err, errInUse) {
+				end = w.d.cfg.After(afterDecline)
+			}
+			pause(link.up, end)
+		}
+	}
+	return nil
+}
+
+// try gets a lease and configures the NIC with it. The first try asks for the previous
+// lease, if there was one.
+func (w *worker) try(link *linkState, isFirst bool, d discovery) error {
+	if isFirst && w.last.IsValid() {
+		ack, err := w.d.client.request(link.up, link, request{address: w.last.Addr(), wait: d.wait})
+		if err == nil {
+			return w.use(link, ack)
+		}
+		if errors.Is(err, errNAK) {
+			// An earlier Run may have left the address on the link.
+			w.failed(w.d.kernel.removeAddress(link, w.last))
+			w.last = netip.Prefix{}
+		}
+	}
+	d.wanted = w.last.Addr()
+	ack, err := w.d.client.discover(link.up, link, d)
+	if err != nil {
+		return err
+	}
+	return w.use(link, ack)
+}
+
+// errInUse is the error for a leased address that another host has.
+var errInUse = errors.New("another host has the leased address")
+
+// afterDecline is how long a client waits before it starts over (RFC 2131 section
+// 3.1, point 5).
+const afterDecline = 10 * time.Second
+
+// use configures the NIC with a new lease, unless another host has the address.
+func (w *worker) use(link *linkState, ack *dhcpv4.DHCPv4) error {
+	if w.d.cfg.ProbeAddress {
+		address, _ := netip.AddrFromSlice(ack.YourIPAddr.To4())
+		switch mac, err := w.probe(link, address); {
+		case link.up.Err() != nil:
+			return context.Cause(link.up) // the address may not be free
+		case err != nil:
+			w.failed(err) // use the lease without a probe
+		case mac != nil:
+			w.last = netip.Prefix{}
+			return errors.Join(fmt.Errorf("%w: %s has %s", errInUse, mac, address),
+				w.d.client.tell(link, dhcpv4.MessageTypeDecline, ack))
+		}
+	}
+	return w.configure(link, ack)
+}
+
+// errExpired ends a lease that was not renewed in time.
+var errExpired = errors.New("the lease expired")
+
+// hold keeps the current lease. It renews the lease in time, and verifies it when the
+// link comes back or the wall clock jumped. Link is the link when the lease came. hold
+// returns why the lease is lost.
+func (w *worker) hold(link *linkState) error {
+	clock := w.d.cfg
+	next := w.current.renew
+	disturbed := w.disturbed // nil during a mendPause
+	var mendable <-chan time.Time
+	for {
+		var due <-chan time.Time // never, for a lease without end
+		if w.current.time > 0 {
+			due = clock.After(next - age(w.obtained, clock.Now()))
+		}
+		r := request{address: w.current.address.Addr(), wait: shortTry} // verifies the lease
+		select {
+		case <-w.ctx.Done():
+			return w.ctx.Err()
+		case <-disturbed:
+			w.mend(false)
+			disturbed, mendable = nil, clock.After(mendPause)
+			continue
+		case <-mendable:
+			disturbed = w.disturbed
+			continue
+		case <-w.clockSet:
+			// jumped only counts with clockSet: the clock may be set before its event
+			// comes.
+			if !w.jumped() || link.up.Err() != nil {
+				continue
+			}
+		case <-w.linkChanges:
+			if link.up.Err() == nil || w.ctx.Err() != nil {
+				continue
+			}
+			if link = w.link.Load(); link.up.Err() != nil {
+				w.report(func(n *NIC) { n.State = StateNoCarrier })
+				continue
+			}
+			w.report(func(n *NIC) { n.State = StateBound })
+			// The kernel dropped the routes with the link. The lease holds even if
+			// no server answers (RFC 2131 section 3.2).
+			w.mend(true)
+		case <-due:
+			if w.jumped() {
+				break // the lease may be over by the wall clock alone: verify it
+			}
+			r.ack = w.ack
+			if age(w.obtained, clock.Now()) < w.current.rebind {
+				r.server = w.current.server
+			}
+		}
+		// After a pause of the whole guest the lease may be over, and the server
+		// may still grant it again.
+		expired := w.current.time > 0 && age(w.obtained, clock.Now()) >= w.current.time
+		if expired && r.ack != nil {
+			return errExpired
+		}
+		err := w.renew(link, r)
+		switch {
+		case err == nil:
+			next = w.current.renew
+			continue
+		case w.ctx.Err() != nil:
+			return w.ctx.Err()
+		case errors.Is(err, errNAK):
+			return err
+		case expired:
+			return errExpired
+		}
+		w.log.Debug("lease not renewed", "err", err)
+		passed := age(w.obtained, clock.Now())
+		next = w.current.again(passed)
+		w.report(func(n *NIC) {
+			n.Error = err.Error()
+			switch {
+			case w.current.time == 0:
+			case passed >= w.current.rebind:
+				n.State = StateRebinding
+			case passed >= w.current.renew:
+				n.State = StateRenewing
+			}
+		})
+	}
+}
+
+// jump is the smallest change of the wall clock that makes the daemon verify a lease.
+const jump = time.Second
+
+// jumped reports whether the wall clock jumped since the last call.
+func (w *worker) jumped() bool {
+	before, now := w.skew, w.d.cfg.Now()
+	// How much more time passed by the wall clock than by the monotonic clock.
+	w.skew = now.Round(0).Sub(w.obtained.Round(0)) - now.Sub(w.obtained)
+	return (w.skew - before).Abs() >= jump
+}
+
+// renew sends r and configures the NIC with the answer.
+func (w *worker) renew(link *linkState, r request) error {
+	ack, err := w.d.client.request(link.up, link, r)
+	if err != nil {
+		return fmt.Errorf("renew the lease of %s: %w", r.address, err)
+	}
+	return w.configure(link, ack)
+}
