@@ -10,30 +10,41 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
 )
 
 func TestLog(t *testing.T) {
 	const log = "6,100,1000,-;Linux version\n SUBSYSTEM=x\n6,200,500000,-;Run /init as init process\n" +
-		"14,300,501000,-;netd: NIC configured nic=eth1 role=bridge\n14,301,503000,-;netd: NIC configured nic=eth0\n" +
-		"14,302,900000,-;netd: NIC configured nic=eth0\n12,303,505500,-;stopwatch: agent\n12,304,506000,-;stopwatch: networks\n12,305,907000,-;stopwatch: agent\n"
+		"12,303,505500,-;stopwatch: agent\n12,304,505600,-;stopwatch: boottime 503600000\n" +
+		"12,304,506000,-;stopwatch: networks\n12,305,907000,-;stopwatch: agent\n"
 	var s sample
-	if err := s.readLog(log, false, 2); err != nil {
+	offset, err := s.readLog(log, false)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if s.init != 500*time.Millisecond || s.agent != 505500*time.Microsecond || s.networks != 503*time.Millisecond {
-		t.Errorf("got %v, %v, %v", s.init, s.agent, s.networks)
+	if s.init != 500*time.Millisecond || s.agent != 505500*time.Microsecond || offset != 2*time.Millisecond {
+		t.Errorf("got %v, %v, %v", s.init, s.agent, offset)
 	}
-	if err := s.readLog(log, false, 3); err == nil {
-		t.Error("no error, although one of three NICs was not configured")
+	network := netd.Report{NICs: []netd.NIC{{Name: "eth0", ConfiguredNS: 501e6}, {Name: "eth1", ConfiguredNS: 499e6}}}
+	if err := s.readNetwork(network, offset, 2); err != nil || s.networks != 503*time.Millisecond {
+		t.Errorf("the networks were up at %v, %v", s.networks, err)
 	}
-	if err := s.readLog(log, true, 2); err == nil || !strings.Contains(err.Error(), "reference: done") {
+	if err := s.readNetwork(network, offset, 3); err == nil {
+		t.Error("no error, although one of three NICs is not in the report")
+	}
+	network.NICs[1].ConfiguredNS = 0
+	if err := s.readNetwork(network, offset, 2); err == nil {
+		t.Error("no error, although one NIC was not configured")
+	}
+	if _, err := s.readLog(log, true); err == nil || !strings.Contains(err.Error(), "reference: done") {
 		t.Errorf("error %v for a log without the reference's lines, want one that names the missing line", err)
 	}
 	const ofReference = "6,2,500,-;Run /sbin/init as init process\n12,3,600,-;reference: networks\n12,4,700,-;reference: done\n"
-	if err := s.readLog(ofReference, true, 2); err != nil || s.agent != 700*time.Microsecond {
+	if _, err := s.readLog(ofReference, true); err != nil || s.agent != 700*time.Microsecond {
 		t.Errorf("the reference's agent started at %v, %v", s.agent, err)
 	}
-	if err := s.readLog(ofReference+"12,5,800,-;reference: failed: iptables\n", true, 2); err == nil {
+	if _, err := s.readLog(ofReference+"12,5,800,-;reference: failed: iptables\n", true); err == nil {
 		t.Error("no error for a reference that failed")
 	}
 }

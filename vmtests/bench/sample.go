@@ -2,16 +2,15 @@ package main
 
 import (
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/arcinit/arcinit/pkg/arcsetup"
+	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
@@ -37,7 +36,7 @@ type sample struct {
 var (
 	initMark     = regexp.MustCompile(`^Run /\S+ as init process`)
 	agentMark    = map[bool]string{true: "reference: done", false: "stopwatch: agent"}
-	leaseMark    = regexp.MustCompile(`^netd: NIC configured nic=(\S+)`)
+	clockMark    = regexp.MustCompile(`^stopwatch: boottime (\d+)$`)
 	networksMark = map[bool]string{true: "reference: networks", false: "stopwatch: networks"}
 )
 
@@ -53,7 +52,8 @@ func readSample(arcbox string, f flow, nics int) (sample, error) {
 		}
 		text[name] = string(data)
 	}
-	if err := s.readLog(text["kmsg"], f == reference, nics); err != nil {
+	offset, err := s.readLog(text["kmsg"], f == reference)
+	if err != nil {
 		return s, err
 	}
 	if err := s.readMemory(text["meminfo"], text["processes"]); err != nil {
@@ -62,6 +62,13 @@ func readSample(arcbox string, f flow, nics int) (sample, error) {
 	s.cmdline = len(strings.TrimSpace(text["cmdline"]))
 	if f == reference {
 		return s, nil
+	}
+	network, err := netd.ReadReport(filepath.Join(arcbox, "stopwatch", "net.json"))
+	if err != nil {
+		return s, err
+	}
+	if err := s.readNetwork(network, offset, nics); err != nil {
+		return s, err
 	}
 	data, err := os.ReadFile(filepath.Join(arcbox, "log", "boot.json"))
 	if err != nil {
@@ -79,9 +86,9 @@ func readSample(arcbox string, f flow, nics int) (sample, error) {
 	return s, nil
 }
 
-// readLog reads the times from a copy of /dev/kmsg.
-func (s *sample) readLog(log string, ofReference bool, nics int) error {
-	at, leases := map[string]time.Duration{}, map[string]time.Duration{}
+// readLog reads the times from a copy of /dev/kmsg. offset is by how much the kernel log's clock is ahead of CLOCK_BOOTTIME.
+func (s *sample) readLog(log string, ofReference bool) (offset time.Duration, err error) {
+	at := map[string]time.Duration{}
 	for record := range strings.Lines(log) {
 		prefix, text, ok := strings.Cut(strings.TrimSpace(record), ";")
 		fields := strings.Split(prefix, ",")
@@ -90,11 +97,11 @@ func (s *sample) readLog(log string, ofReference bool, nics int) error {
 		}
 		µs, err := strconv.Atoi(fields[2])
 		if err != nil {
-			return fmt.Errorf("kernel log: %q: %w", record, err)
+			return 0, fmt.Errorf("kernel log: %q: %w", record, err)
 		}
 		when := time.Duration(µs) * time.Microsecond
 		if why, failed := strings.CutPrefix(text, "reference: failed: "); failed {
-			return fmt.Errorf("the reference failed: %s", why)
+			return 0, fmt.Errorf("the reference failed: %s", why)
 		}
 		if initMark.MatchString(text) {
 			text = "init"
@@ -103,8 +110,12 @@ func (s *sample) readLog(log string, ofReference bool, nics int) error {
 		if _, seen := at[text]; !seen {
 			at[text] = when
 		}
-		if m := leaseMark.FindStringSubmatch(text); m != nil && leases[m[1]] == 0 {
-			leases[m[1]] = when
+		if m := clockMark.FindStringSubmatch(text); m != nil {
+			boottime, err := strconv.ParseInt(m[1], 10, 64)
+			if err != nil {
+				return 0, fmt.Errorf("kernel log: %q: %w", record, err)
+			}
+			offset = when - time.Duration(boottime)
 		}
 	}
 	for _, t := range []struct {
@@ -115,18 +126,25 @@ func (s *sample) readLog(log string, ofReference bool, nics int) error {
 	} {
 		when, ok := at[t.mark]
 		if !ok {
-			return fmt.Errorf("no %q in the kernel log:\n%s", t.mark, log)
+			return 0, fmt.Errorf("no %q in the kernel log:\n%s", t.mark, log)
 		}
 		*t.time = when
 	}
-	if ofReference {
-		return nil
+	return offset, nil
+}
+
+// readNetwork takes the time of the networks from the daemon's report: the addresses may be there before the stopwatch starts.
+func (s *sample) readNetwork(r netd.Report, offset time.Duration, nics int) error {
+	if len(r.NICs) != nics {
+		return fmt.Errorf("%d of %d NICs are in the network report", len(r.NICs), nics)
 	}
-	// The addresses may be there before the stopwatch starts, so their times come from the daemon's lines.
-	if len(leases) != nics {
-		return fmt.Errorf("%d of %d NICs were configured", len(leases), nics)
+	s.networks = 0
+	for _, n := range r.NICs {
+		if n.ConfiguredNS == 0 {
+			return fmt.Errorf("%s was not configured", n.Name)
+		}
+		s.networks = max(s.networks, time.Duration(n.ConfiguredNS)+offset)
 	}
-	s.networks = slices.Max(slices.Collect(maps.Values(leases)))
 	return nil
 }
 

@@ -208,9 +208,21 @@ static int asked_for_symbols(void)
 	return strstr(text, "stopwatch.symbols") != NULL;
 }
 
+/* note_clock writes the time that arcinit's reports use, to compare it with the kernel log's. */
+static void note_clock(void)
+{
+	char text[64];
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	snprintf(text, sizeof text, "boottime %lld", now.tv_sec * 1000000000LL + now.tv_nsec);
+	note("/dev/kmsg", text);
+}
+
 int main(void)
 {
 	note("/dev/kmsg", "agent");
+	note_clock();
 	await_networks();
 	note("/dev/kmsg", "networks");
 	settle();
@@ -220,6 +232,8 @@ int main(void)
 	keep("/proc/meminfo", "meminfo");
 	keep_processes();
 	keep("/proc/cmdline", "cmdline");
+	if (access("/run/arcbox/net.json", R_OK) == 0) /* not in the reference's guests */
+		keep("/run/arcbox/net.json", "net.json");
 	if (asked_for_symbols())
 		keep("/proc/kallsyms", "kallsyms");
 	keep("/dev/kmsg", "kmsg");
