@@ -288,6 +288,7 @@ func testRows(t *rows, m *machine) {
 		if !regexp.MustCompile(`^[0-9a-f]{32}\n$`).MatchString(id) {
 			t.Errorf("the machine ID is %q, want 32 hex digits", id)
 		}
+		m.waitReport(t) // the share gets a new machine ID after the agent was started
 		if kept := m.get("etc/machine-id"); kept != id {
 			t.Errorf("the machine ID is %q, the share has %q", id, kept)
 		}

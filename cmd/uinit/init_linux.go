@@ -152,7 +152,8 @@ func (p *initProcess) boot() {
 func repeatSetup(owner int, out io.Writer) error {
 	runner := &plan.Runner{Uptime: uptime, Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 	r := arcsetup.Report{Version: built.Version(), Kernel: kernelRelease(), Role: "repeat", Start: uptime()}
-	runner.Run(arcsetup.Plan(newGuest(owner)))
+	guest := newGuest(owner)
+	runner.Run(append(arcsetup.Plan(guest), plan.Step{Name: "keepid", Run: guest.KeepMachineID, Needs: []string{"machineid"}}))
 	if err := signalOwner(repeatSignal); err != nil {
 		return err
 	}

@@ -38,6 +38,8 @@ func (p *initProcess) plan() []plan.Step {
 	return append(steps,
 		plan.Step{Name: "agent", Run: p.startAgent, Needs: []string{"report"},
 			Doc: "the agent runs and is restarted when it ends"},
+		plan.Step{Name: "keepid", Run: p.guest.KeepMachineID, Needs: []string{"agent"},
+			Doc: "the share keeps a new machine id"},
 		plan.Step{Name: "services", Run: p.startServices, Needs: []string{"agent"},
 			Doc: "optional: the services of arcinit.toml run"},
 		// Loading drivers takes processor time, which the agent gets first.

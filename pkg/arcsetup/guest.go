@@ -44,6 +44,8 @@ type Guest struct {
 
 	// commandLine is set by the step early.
 	commandLine config.CommandLine
+	// newID is set by the step machineid if the share has no machine id.
+	newID bool
 	// loader is set by the step modules; nil if there are no modules.
 	loader *kmod.Loader
 }

@@ -19,11 +19,11 @@ const (
 )
 
 // machineID gives the guest the id on the share, so that k3s and journald see the
-// same machine at each boot. Without an id there, it keeps the guest's own id, or a
-// new one, on the share. A read-only share is no error: the host wants it so.
+// same machine at each boot. Without an id there, the guest gets its own id, or a new
+// one, for KeepMachineID to keep.
 func (g *Guest) machineID() (bool, error) {
 	id, errKept := g.readID(keptMachineID)
-	keep := id == "" && errKept == nil && g.HasShare()
+	g.newID = id == "" && errKept == nil
 	if id == "" {
 		id, _ = g.readID(machineIDPath) // by the image, or by an earlier run
 	}
@@ -33,17 +33,31 @@ func (g *Guest) machineID() (bool, error) {
 			return false, errors.Join(fmt.Errorf("%s gave no machine id", randomUUID), err, errKept)
 		}
 	}
-	if keep {
-		_, errKept = g.writeFile(keptMachineID, id+"\n", 0o444)
-		if errors.Is(errKept, unix.EROFS) || errors.Is(errKept, fs.ErrPermission) {
-			errKept = nil
-		}
-	}
 	if errKept != nil {
 		errKept = plan.Fallback(fmt.Errorf("cannot keep the machine id over this boot: %w", errKept))
 	}
 	changed, err := g.writeFile(machineIDPath, id+"\n", 0o444)
 	return changed, errors.Join(errKept, err)
+}
+
+// KeepMachineID writes a new machine id to the share. It is apart from the step
+// machineid, because nothing in the guest needs to wait for that. A read-only share is
+// no error: the host wants it so.
+func (g *Guest) KeepMachineID() (changed bool, err error) {
+	if !g.newID || !g.HasShare() {
+		return false, nil
+	}
+	id, err := g.readID(machineIDPath)
+	if err == nil {
+		changed, err = g.writeFile(keptMachineID, id+"\n", 0o444)
+	}
+	if errors.Is(err, unix.EROFS) || errors.Is(err, fs.ErrPermission) {
+		return false, nil
+	}
+	if err != nil {
+		err = plan.Fallback(fmt.Errorf("cannot keep the machine id over this boot: %w", err))
+	}
+	return changed, err
 }
 
 // readID reads the machine id in a file: 32 hex digits, by machine-id(5), or a UUID.
