@@ -33,7 +33,7 @@ func (g *Guest) mainShare() (bool, error) {
 	m := virtiofs("arcbox", "/arcbox")
 	changed, err := g.retryShare(func() (bool, error) { return m.Mount(g.Root) })
 	if err != nil {
-		return false, fmt.Errorf("share arcbox not mounted on /arcbox: %w", g.explainNoShare(m.Device, err))
+		return false, fmt.Errorf("share arcbox not mounted on /arcbox: %w", g.explainNoShare(m, err))
 	}
 	return changed, nil
 }
@@ -68,7 +68,7 @@ func (g *Guest) share(tag, path, options string) plan.Func {
 func (g *Guest) optionalShare(m mounts.Point) (bool, error) {
 	changed, err := m.Mount(g.Root)
 	if noShare(err) {
-		err = plan.Absent(g.explainNoShare(m.Device, err))
+		err = plan.Absent(g.explainNoShare(m, err))
 	}
 	return changed, err
 }
@@ -79,8 +79,8 @@ func noShare(err error) bool {
 	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENODEV)
 }
 
-// explainNoShare adds to the error of a failed mount what the kernel knows of it.
-func (g *Guest) explainNoShare(tag string, err error) error {
+// explainNoShare adds to the error of a failed mount what the kernel knows of the share.
+func (g *Guest) explainNoShare(share mounts.Point, err error) error {
 	if !errors.Is(err, unix.EINVAL) {
 		return err
 	}
@@ -92,8 +92,11 @@ func (g *Guest) explainNoShare(tag string, err error) error {
 			tags = append(tags, strings.TrimSpace(string(text)))
 		}
 	}
-	if len(tags) > 0 && !slices.Contains(tags, tag) {
+	if len(tags) > 0 && !slices.Contains(tags, share.Device) {
 		return fmt.Errorf("virtiofs shares here are %s: %w", strings.Join(tags, ", "), err)
 	}
-	return fmt.Errorf("no virtiofs device with this tag, or not with these options (the kernel log says why): %w", err)
+	if share.Data != "" {
+		return fmt.Errorf("no virtiofs device with this tag, or not with %s (the kernel log says why): %w", share.Data, err)
+	}
+	return fmt.Errorf("no virtiofs device with this tag: %w", err)
 }

@@ -141,7 +141,7 @@ func (g *Guest) mountRoot(root config.Root, dir string) (readOnly, err error) {
 		}
 		// The node of a disk is made before the disk is ready, and deleted before it is gone.
 		if share && noShare(err) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENOENT) {
-			return nil, fmt.Errorf("%w: %w", disks.ErrNotThere, g.explainNoShare(device, err))
+			return nil, fmt.Errorf("%w: %w", disks.ErrNotThere, g.explainNoShare(mounts.Point{Device: device, Data: root.Options}, err))
 		}
 		errs = append(errs, err)
 	}
