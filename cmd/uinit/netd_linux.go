@@ -15,7 +15,7 @@ import (
 	"github.com/arcinit/arcinit/internal/guarded"
 	"github.com/arcinit/arcinit/internal/logs"
 	"github.com/arcinit/arcinit/internal/process"
-	"github.com/arcinit/arcinit/pkg/arcsetup"
+	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
 )
 
@@ -37,7 +37,7 @@ func (p *initProcess) startNetwork() (bool, error) {
 	cfg := p.config.Load()
 	hostname, err := os.Hostname() // without a host name, the daemon still starts
 	argument, errJSON := json.Marshal(daemonConfig{Log: cfg.Log, Config: netd.Config{
-		Roles: arcsetup.NICRoles(cfg.Network), SandboxSubnet: p.guest.SandboxSubnet, Hostname: hostname,
+		Roles: nicRoles(cfg.Network), SandboxSubnet: p.guest.SandboxSubnet, Hostname: hostname,
 		ProbeAddress: cfg.ProbeAddress, IPv6Router: cfg.IPv6Router,
 	}})
 	s := service("netd", "/proc/self/exe", "netd", string(argument))
@@ -52,6 +52,15 @@ func (p *initProcess) startNetwork() (bool, error) {
 	}
 	started, errStart := p.services.Start(s)
 	return started, errors.Join(err, errJSON, errStart)
+}
+
+// nicRoles returns the NICs' roles in the form that the network daemon takes.
+func nicRoles(n config.Network) netd.Roles {
+	roles := netd.Roles{Primary: n.Primary, Bridge: n.Bridge}
+	for _, nic := range n.NICs {
+		roles.Further = append(roles.Further, netd.Further{NIC: nic.NIC, Role: netd.Role(nic.Role), Address: nic.Address})
+	}
+	return roles
 }
 
 // netDaemon runs the network daemon with its configuration as the only argument.

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/arcinit/arcinit/pkg/arcsetup/config"
-	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
 	"golang.org/x/sys/unix"
 )
 
@@ -36,13 +34,4 @@ func setLinkUp(name string) (changed bool, err error) {
 	}
 	request.SetUint16(request.Uint16() | unix.IFF_UP)
 	return true, unix.IoctlIfreq(socket, unix.SIOCSIFFLAGS, request)
-}
-
-// NICRoles returns the NICs' roles in the form that the network daemon takes.
-func NICRoles(n config.Network) netd.Roles {
-	roles := netd.Roles{Primary: n.Primary, Bridge: n.Bridge}
-	for _, nic := range n.NICs {
-		roles.Further = append(roles.Further, netd.Further{NIC: nic.NIC, Role: netd.Role(nic.Role), Address: nic.Address})
-	}
-	return roles
 }
