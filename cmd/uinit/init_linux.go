@@ -153,7 +153,7 @@ func repeatSetup(owner int, out io.Writer) error {
 	runner := &plan.Runner{Uptime: uptime, Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 	r := arcsetup.Report{Version: built.Version(), Kernel: kernelRelease(), Role: "repeat", Start: uptime()}
 	guest := newGuest(owner)
-	runner.Run(append(arcsetup.Plan(guest), plan.Step{Name: "keepid", Run: guest.KeepMachineID, Needs: []string{"machineid"}}))
+	runner.Run(append(arcsetup.Plan(guest), keepID(guest, "machineid")))
 	if err := signalOwner(repeatSignal); err != nil {
 		return err
 	}

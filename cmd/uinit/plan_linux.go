@@ -38,8 +38,7 @@ func (p *initProcess) plan() []plan.Step {
 	return append(steps,
 		plan.Step{Name: "agent", Run: p.startAgent, Needs: []string{"report"},
 			Doc: "the agent runs and is restarted when it ends"},
-		plan.Step{Name: "keepid", Run: p.guest.KeepMachineID, Needs: []string{"agent"},
-			Doc: "the share keeps a new machine id"},
+		keepID(p.guest, "agent"),
 		plan.Step{Name: "services", Run: p.startServices, Needs: []string{"agent"},
 			Doc: "optional: the services of arcinit.toml run"},
 		// Loading drivers takes processor time, which the agent gets first.
@@ -54,6 +53,11 @@ func bootPlan() []plan.Step {
 }
 
 func (p *initProcess) saveReport() (bool, error) { return true, p.writeReport(false) }
+
+// keepID is the step that writes a new machine id to the share, after the step need.
+func keepID(g *arcsetup.Guest, need string) plan.Step {
+	return plan.Step{Name: "keepid", Run: g.KeepMachineID, Needs: []string{need}, Doc: "the share keeps a new machine id"}
+}
 
 func (p *initProcess) startLogFiles() (bool, error) {
 	if !p.guest.HasShare() {
