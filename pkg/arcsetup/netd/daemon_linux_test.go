@@ -346,11 +346,7 @@ func TestRenamed(t *testing.T) {
 	if !inNamespace(t) {
 		return
 	}
-	far := newNamespace(t)
-	addNIC(t, far, "eth0", "10.0.2.1/24")
-	addNIC(t, far, "eth1", "192.168.64.1/24")
-	serve(t, far, "eth0", granting(t, "10.0.2.15"))
-	serve(t, far, "eth1", granting(t, "192.168.64.7"))
+	serveBoth(t)
 	type batch struct {
 		add, remove string
 		linkIsUp    bool
@@ -402,11 +398,7 @@ func TestLookAgain(t *testing.T) {
 	if !inNamespace(t) {
 		return
 	}
-	far := newNamespace(t)
-	addNIC(t, far, "eth0", "10.0.2.1/24")
-	addNIC(t, far, "eth1", "192.168.64.1/24")
-	serve(t, far, "eth0", granting(t, "10.0.2.15"))
-	serve(t, far, "eth1", granting(t, "192.168.64.7"))
+	serveBoth(t)
 	lookAgain, applied := make(chan os.Signal), make(chan error, 10)
 	refused := errors.New("refused")
 	r := startDaemon(t, Config{LookAgain: lookAgain}, 10, func(d *daemon) {

@@ -142,6 +142,16 @@ func granting(t *testing.T, address string, options ...dhcpv4.Option) func(*dhcp
 	}
 }
 
+// serveBoth makes a primary and a bridge NIC, each with a server that grants its lease.
+func serveBoth(t *testing.T) {
+	t.Helper()
+	far := newNamespace(t)
+	addNIC(t, far, "eth0", "10.0.2.1/24")
+	addNIC(t, far, "eth1", "192.168.64.1/24")
+	serve(t, far, "eth0", granting(t, "10.0.2.15"))
+	serve(t, far, "eth1", granting(t, "192.168.64.7"))
+}
+
 // serve starts a server on the far end of the NIC name in ns.
 func serve(t *testing.T, ns *namespace, name string, answer func(*dhcpv4.DHCPv4) *dhcpv4.DHCPv4) *server {
 	t.Helper()
