@@ -42,6 +42,8 @@ type daemon struct {
 	firewallErr string          // of the last try to apply the rules
 	hasRival    bool            // another program's default route has been logged
 
+	reportFailed bool // the last write of the report failed, which was logged
+
 	before Report // NICs of the last Run, and NICs that have gone since
 
 	mu      sync.Mutex    // guards the workers' parts of the report
@@ -310,7 +312,9 @@ func (d *daemon) writeReport() {
 	}
 	d.mu.Unlock()
 	r.sort()
-	if err := r.write(d.cfg.ReportPath); err != nil {
+	err := r.write(d.cfg.ReportPath)
+	if err != nil && !d.reportFailed {
 		d.log.Warn("cannot write the network report", "err", err)
 	}
+	d.reportFailed = err != nil
 }

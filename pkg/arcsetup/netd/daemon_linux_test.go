@@ -3,6 +3,7 @@
 package netd
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -338,6 +339,23 @@ func TestNICsComeAndGo(t *testing.T) {
 	}
 	if n := r.logged.count("no NIC has a role"); n != 1 {
 		t.Errorf("logged %d times that there is no NIC, want once", n)
+	}
+}
+
+// TestReportCannotBeWritten logs a report that cannot be written once, until one can.
+func TestReportCannotBeWritten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "net.json")
+	var logged bytes.Buffer
+	d := newDaemon(Config{ReportPath: path}, slog.New(slog.NewTextHandler(&logged, nil)))
+	for i, fails := range []bool{true, true, false, true} {
+		must(t, os.RemoveAll(path))
+		if fails { // by a directory in its place
+			must(t, os.MkdirAll(filepath.Join(path, "full"), 0o755))
+		}
+		d.writeReport()
+		if got, want := strings.Count(logged.String(), "\n"), []int{1, 1, 1, 2}[i]; got != want {
+			t.Errorf("after write %d there are %d lines, want %d:\n%s", i+1, got, want, &logged)
+		}
 	}
 }
 
