@@ -41,7 +41,7 @@ func withDisk(t *testing.T, root string, content []byte, path ...string) {
 func TestFind(t *testing.T) {
 	root := t.TempDir()
 	if got := Describe(root); got != "there is no block device" {
-		t.Errorf("of none it is said: %s", got)
+		t.Errorf("without a device, Describe returned %q", got)
 	}
 	mbr, erofs := make([]byte, 512), make([]byte, 4096)
 	copy(mbr[440:], "\x78\x56\x34\x12")

@@ -4,7 +4,7 @@
 // started again at any time.
 //
 // The package must not know who started it. It never touches /etc/resolv.conf: the
-// Report has the name servers, for whoever forwards to them. The DHCP library logs
+// Report has the name servers, for a program that forwards to them. The DHCP library logs
 // through the standard logger.
 package netd
 

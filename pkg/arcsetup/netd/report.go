@@ -53,7 +53,7 @@ type NIC struct {
 	Addresses []netip.Prefix `json:"addresses,omitempty"`
 	Gateway   netip.Addr     `json:"gateway,omitzero"`
 	Routes    []Route        `json:"routes,omitempty"`
-	// DNS, Domain and Search are for whoever forwards DNS queries. Hostname is the
+	// DNS, Domain and Search are for a program that forwards DNS queries. Hostname is the
 	// server's name for this guest. The daemon itself uses none of them.
 	DNS      []netip.Addr `json:"dns,omitempty"`
 	Domain   string       `json:"domain,omitempty"`
