@@ -28,47 +28,21 @@ func TestRegistration(t *testing.T) {
 	}
 }
 
-// entry is what Linux 6.12 says of rosetta.
-const entry = `enabled
+// TestEntry has what Linux 6.12 says of two handlers.
+func TestEntry(t *testing.T) {
+	const entry = `enabled
 interpreter /media/rosetta/rosetta
 flags: OCF
 offset 0
 magic 7f454c4602010100000000000000000002003e00
 mask fffffffffffefe00fffffffffffffffffeffffff
 `
-
-func TestParseEntry(t *testing.T) {
-	h, enabled, err := ParseEntry("rosetta", entry)
-	if err != nil || !enabled || !h.Same(rosetta()) || !rosetta().Same(h) {
-		t.Errorf("ParseEntry = %+v, %v, %v", h, enabled, err)
+	if got := rosetta().Entry(); got != entry {
+		t.Errorf("Entry() = %s, want %s", got, entry)
 	}
-	if h, enabled, err := ParseEntry("rosetta", strings.Replace(entry, "enabled", "disabled", 1)); err != nil || enabled || !h.Same(rosetta()) {
-		t.Errorf("disabled: %+v, %v, %v", h, enabled, err)
-	}
-	for what, change := range map[string][2]string{
-		"interpreter": {"/media", "/other"},
-		"flags":       {"OCF", "OC"},
-		"more flags":  {"OCF", "POCF"},
-		"offset":      {"offset 0", "offset 1"},
-		"magic":       {"3e00", "b700"},
-		"mask":        {"fffffe", "ffffff"},
-		"no mask":     {"mask ", "note "},
-	} {
-		h, _, err := ParseEntry("rosetta", strings.Replace(entry, change[0], change[1], 1))
-		if err != nil || h.Same(rosetta()) {
-			t.Errorf("%s: %+v is rosetta; %v", what, h, err)
-		}
-	}
-	if h, _, _ := ParseEntry("other", entry); h.Same(rosetta()) {
-		t.Error("an entry of another name is rosetta")
-	}
-	for _, text := range []string{
-		"", "enabled\n", "enabled\ninterpreter /x\nflags: \nextension .x\n",
-		strings.Replace(entry, "offset 0", "offset x", 1), strings.Replace(entry, "7f", "7g", 1),
-	} {
-		if _, _, err := ParseEntry("rosetta", text); err == nil {
-			t.Errorf("ParseEntry(%q) has no error", text)
-		}
+	bare := &Handler{Name: "x", Interpreter: "/x", Magic: []byte(":x"), Offset: 3}
+	if got, want := bare.Entry(), "enabled\ninterpreter /x\nflags: \noffset 3\nmagic 3a78\n"; got != want {
+		t.Errorf("Entry() = %q, want %q", got, want)
 	}
 }
 
@@ -192,22 +166,4 @@ func FuzzCheckStatic(f *testing.F) {
 	f.Add(program(1, ptInterp))
 	f.Add([]byte("#!"))
 	f.Fuzz(func(t *testing.T, file []byte) { _ = CheckStatic(bytes.NewReader(file)) })
-}
-
-// FuzzParseEntry has what was read registered again as it was.
-func FuzzParseEntry(f *testing.F) {
-	f.Add(entry)
-	f.Add("disabled\ninterpreter /x\nflags: P\noffset 2\nmagic 00\n")
-	f.Fuzz(func(t *testing.T, text string) {
-		h, _, err := ParseEntry("x", text)
-		if err != nil {
-			return
-		}
-		parts := strings.Split(h.Registration(), ":")
-		magic, errMagic := Unescape(parts[4])
-		mask, errMask := Unescape(parts[5])
-		if len(parts) != 8 || errMagic != nil || errMask != nil || !bytes.Equal(magic, h.Magic) || !bytes.Equal(mask, h.Mask) {
-			t.Errorf("%+v is registered as %q", h, parts)
-		}
-	})
 }

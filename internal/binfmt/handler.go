@@ -1,11 +1,10 @@
-// Package binfmt formats and parses entries of the kernel's binfmt_misc
+// Package binfmt formats entries of the kernel's binfmt_misc
 // (Documentation/admin-guide/binfmt-misc.rst), and checks which programs can be
 // interpreters. It must not know which handlers there are, and opens no file.
 package binfmt
 
 import (
 	"bytes"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -92,42 +91,19 @@ func Unescape(s string) (b []byte, err error) {
 	return b, nil
 }
 
-// ParseEntry reads the kernel's file of the handler with this name. A handler that
-// matches a file's extension, and not its magic, is an error.
-func ParseEntry(name, text string) (h *Handler, enabled bool, err error) {
-	h = &Handler{Name: name}
-	for line := range strings.Lines(text) {
-		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
-		switch key {
-		case "enabled":
-			enabled = true
-		case "interpreter":
-			h.Interpreter = value
-		case "flags:":
-			h.Flags = value
-		case "offset":
-			h.Offset, err = strconv.Atoi(value)
-		case "magic":
-			h.Magic, err = hex.DecodeString(value)
-		case "mask":
-			h.Mask, err = hex.DecodeString(value)
-		}
-		if err != nil {
-			return h, enabled, fmt.Errorf("%q: %w", line, err)
-		}
-	}
-	return h, enabled, h.Check()
-}
-
-// Same reports whether h and other are the same handler to the kernel.
-func (h *Handler) Same(other *Handler) bool {
+// Entry returns what the kernel's file of h says while h is enabled.
+func (h *Handler) Entry() string {
+	entry := fmt.Sprintf("enabled\ninterpreter %s\nflags: ", h.Interpreter)
 	for _, flag := range []byte(flags) {
-		if h.Has(flag) != other.Has(flag) {
-			return false
+		if h.Has(flag) {
+			entry += string(flag)
 		}
 	}
-	return h.Name == other.Name && h.Interpreter == other.Interpreter && h.Offset == other.Offset &&
-		bytes.Equal(h.Magic, other.Magic) && bytes.Equal(h.Mask, other.Mask)
+	entry += fmt.Sprintf("\noffset %d\nmagic %x\n", h.Offset, h.Magic)
+	if h.Mask != nil {
+		entry += fmt.Sprintf("mask %x\n", h.Mask)
+	}
+	return entry
 }
 
 // Has reports whether h has a flag. C implies O.

@@ -138,14 +138,15 @@ func (g *Guest) writeEntry(h *binfmt.Handler) (bool, error) {
 	if strings.TrimSpace(status) == "disabled" {
 		write("status", "1")
 	}
-	entry, enabled, err := binfmt.ParseEntry(h.Name, text)
-	if err != nil || !entry.Same(h) {
+	switch text {
+	case h.Entry():
+	case strings.Replace(h.Entry(), "enabled", "disabled", 1):
+		write(h.Name, "1")
+	default:
 		if text != "" {
 			write(h.Name, "-1")
 		}
 		write("register", h.Registration())
-	} else if !enabled {
-		write(h.Name, "1")
 	}
 	return r.changed, r.err
 }
