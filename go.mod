@@ -58,10 +58,12 @@ tool (
 
 require (
 	github.com/BurntSushi/toml v1.6.0
+	github.com/cyphar/filepath-securejoin v0.6.1
 	github.com/google/nftables v0.3.0
 	github.com/google/renameio/v2 v2.0.2
 	github.com/hugelgupf/vmtest v0.0.0-20240307030256-5d9f3d34a58d
 	github.com/insomniacslk/dhcp v0.0.0-20260901064844-234b97448fae
+	github.com/maruel/natural v1.3.0
 	github.com/mdlayher/packet v1.1.2
 	github.com/mdlayher/socket v0.5.1
 	github.com/moby/sys/mountinfo v0.7.3

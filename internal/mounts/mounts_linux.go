@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	securejoin "github.com/cyphar/filepath-securejoin"
 	"github.com/u-root/u-root/pkg/mount"
 	"golang.org/x/sys/unix"
 )
@@ -78,33 +79,17 @@ func (m Point) Find(root string) (path string, flags uintptr, mounted bool, err 
 	return path, uintptr(st.Flags) & permissionFlags, int64(st.Type) == m.Magic, nil
 }
 
-// maxLinks is how many links in a path the kernel follows (MAXSYMLINKS, linux/namei.h).
-const maxLinks = 40
-
 // Resolve follows all links in the guest's path, below root, also those that lead to
 // nothing yet: a mount point can be made there.
 func Resolve(root, path string) (string, error) {
 	if st, err := stat(filepath.Join(root, path)); err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		return filepath.Join(root, path), nil
+		return filepath.Join(root, path), nil // the usual case, in one system call
 	}
-	resolved, links := "/", 0
-	for rest := strings.Split(path, "/"); len(rest) > 0; {
-		next := filepath.Join(resolved, rest[0])
-		rest = rest[1:]
-		target, err := os.Readlink(filepath.Join(root, next))
-		if err != nil {
-			resolved = next // not a link
-			continue
-		}
-		if links++; links > maxLinks {
-			return "", &fs.PathError{Op: "follow links", Path: path, Err: unix.ELOOP}
-		}
-		if filepath.IsAbs(target) {
-			resolved = "/"
-		}
-		rest = append(strings.Split(target, "/"), rest...)
+	resolved, err := securejoin.SecureJoin(root, path)
+	if err != nil {
+		return "", fmt.Errorf("follow the links in %s: %w", path, err)
 	}
-	return filepath.Join(root, resolved), nil
+	return resolved, nil
 }
 
 // IsMountPoint reports whether something is mounted on path itself. statx(2) tells

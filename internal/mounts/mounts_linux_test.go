@@ -2,9 +2,9 @@ package mounts
 
 import (
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -37,8 +37,7 @@ func TestResolve(t *testing.T) {
 			t.Errorf("Resolve(%s) = %s, %v, want %s", path, got, err, filepath.Join(root, want))
 		}
 	}
-	var path *fs.PathError
-	if got, err := Resolve(root, "/loop"); !errors.Is(err, unix.ELOOP) || !errors.As(err, &path) || path.Path != "/loop" {
+	if got, err := Resolve(root, "/loop"); !errors.Is(err, unix.ELOOP) || !strings.Contains(err.Error(), "/loop") {
 		t.Errorf("a loop: %s, %v", got, err)
 	}
 }

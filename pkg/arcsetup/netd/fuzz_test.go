@@ -1,7 +1,6 @@
 package netd
 
 import (
-	"cmp"
 	"net"
 	"os"
 	"path/filepath"
@@ -81,21 +80,6 @@ func FuzzRoles(f *testing.F) {
 		}
 		if again, _ := slots.assign(sys); !slices.Equal(again, found) {
 			t.Errorf("of %v: %+v, and then %+v", there, found, again)
-		}
-	})
-}
-
-// FuzzCompareNatural has names ordered, whatever they are.
-func FuzzCompareNatural(f *testing.F) {
-	f.Add("eth2", "eth10", "eth010")
-	f.Add("a1b", "a01", "a")
-	f.Fuzz(func(t *testing.T, a, b, c string) {
-		sign := func(a, b string) int { return cmp.Compare(compareNatural(a, b), 0) }
-		if sign(a, b) != -sign(b, a) || (sign(a, b) == 0) != (a == b) {
-			t.Errorf("%q and %q: %d and %d", a, b, sign(a, b), sign(b, a))
-		}
-		if sign(a, b) <= 0 && sign(b, c) <= 0 && sign(a, c) > 0 {
-			t.Errorf("%q, %q, %q: not in order", a, b, c)
 		}
 	})
 }

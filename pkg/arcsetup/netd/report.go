@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/arcinit/arcinit/internal/wholefile"
+	"github.com/maruel/natural"
 )
 
 // DefaultReport is the Report's file unless the Config names another.
@@ -86,7 +87,7 @@ func (r *Report) sort() {
 	sort.Slice(r.NICs, func(i, j int) bool {
 		a, b := r.NICs[i], r.NICs[j]
 		byRole := slices.Index(roleOrder[:], a.Role) - slices.Index(roleOrder[:], b.Role)
-		return cmp.Or(byRole, compareNatural(a.Name, b.Name)) < 0
+		return cmp.Or(byRole, natural.Compare(a.Name, b.Name)) < 0
 	})
 }
 

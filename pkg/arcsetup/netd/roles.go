@@ -1,7 +1,6 @@
 package netd
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +10,8 @@ import (
 	"slices"
 	"sort"
 	"strings"
+
+	"github.com/maruel/natural"
 )
 
 // Role is what a NIC is for.
@@ -161,27 +162,6 @@ func listNICs(sys string) (nics []nic) {
 	}
 	// sort.Slice has one implementation for all types. slices.SortFunc adds 10 KB
 	// to the image for each type.
-	sort.Slice(nics, func(i, j int) bool { return compareNatural(nics[i].name, nics[j].name) < 0 })
+	sort.Slice(nics, func(i, j int) bool { return natural.Less(nics[i].name, nics[j].name) })
 	return nics
-}
-
-// compareNatural compares names as text, but runs of digits as numbers, so that
-// eth2 is before eth10.
-func compareNatural(a, b string) int {
-	return cmp.Or(strings.Compare(padDigits(a), padDigits(b)), strings.Compare(a, b))
-}
-
-// padDigits pads each run of digits with zeros to more digits than a link name has
-// room for.
-func padDigits(name string) string {
-	var padded strings.Builder
-	for name != "" {
-		digits := len(name) - len(strings.TrimLeft(name, "0123456789"))
-		if digits > 0 {
-			padded.WriteString(strings.Repeat("0", max(0, 32-digits)))
-		}
-		padded.WriteString(name[:max(1, digits)])
-		name = name[max(1, digits):]
-	}
-	return padded.String()
 }

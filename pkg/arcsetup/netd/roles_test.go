@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -194,15 +193,5 @@ func TestRolesAreRestored(t *testing.T) {
 func TestRolesWithoutSysfs(t *testing.T) {
 	if got, err := (Roles{}).slots().assign(t.TempDir()); err != nil || got != nil {
 		t.Errorf("got %+v, %v, want no NICs", got, err)
-	}
-}
-
-func TestCompareNatural(t *testing.T) {
-	want := []string{"enp0s2", "enp0s10", "enp1s1", "eth", "eth0", "eth00", "eth1", "eth2", "eth10", "eth10a", "eth18446744073709551616", "wlan0"}
-	got := slices.Clone(want)
-	slices.Reverse(got)
-	slices.SortFunc(got, compareNatural)
-	if !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
 	}
 }
