@@ -4,11 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"slices"
 	"sort"
 	"strconv"
 	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/arcinit/arcinit/internal/process"
@@ -59,31 +59,14 @@ func (r Report) Count() string {
 	return text
 }
 
-// columns is the width of the table, which fits on serial consoles and README pages.
-const columns = 100
-
-// WriteTable writes the report as text: a line for each step in the order of their
-// start, with a bar on the time axis from /init to the end of the boot, then the
-// steps' errors and the services.
+// WriteTable writes the report as text: a line for each step in the order of their start,
+// with its error, then the services.
 func (r Report) WriteTable(w io.Writer) error {
-	var b strings.Builder
-	wrap(&b, "", fmt.Sprintf("arcinit %s on Linux %s, as %s, started %s ms after the kernel",
-		r.Version, r.Kernel, r.Role, ms(r.Start)))
-	width := len("STEP")
-	for _, s := range r.Steps {
-		width = max(width, len(s.Step))
-	}
-	whole := r.End() - r.Start
-	head := fmt.Sprintf("%9s %9s  %-*s  %-11s  |", "AT ms", "TOOK ms", width, "STEP", "OUTCOME")
-	axis := max(columns-len(head)-1, 10)
-	fmt.Fprintf(&b, "%s0%*s|\n", head, axis-1, ms(whole))
-	var errs strings.Builder
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintf(table, "arcinit %s on Linux %s, as %s, started %s ms after the kernel\n", r.Version, r.Kernel, r.Role, ms(r.Start))
+	_, _ = fmt.Fprintf(table, "%9s\t%9s\tSTEP\tOUTCOME\tERROR\n", "AT ms", "TOOK ms")
 	for _, s := range r.ByStart() {
-		from, to := s.Start-r.Start, s.End-r.Start
-		fmt.Fprintf(&b, "%9s %9s  %-*s  %-11s  |%s|\n", ms(from), ms(to-from), width, s.Step, s.Outcome, bar(from, to, whole, axis))
-		if s.Error != "" {
-			wrap(&errs, fmt.Sprintf("%-*s  ", width, s.Step), strings.ReplaceAll(s.Error, "\n", "; "))
-		}
+		_, _ = fmt.Fprintf(table, "%9s\t%9s\t%s\t%s\t%s\n", ms(s.Start-r.Start), ms(s.End-s.Start), s.Step, s.Outcome, strings.ReplaceAll(s.Error, "\n", "; "))
 	}
 	count := r.Count()
 	switch {
@@ -92,11 +75,21 @@ func (r Report) WriteTable(w io.Writer) error {
 	case r.PlanEnded != 0:
 		count += "; the agent has not started"
 	}
-	wrap(&b, "", count)
-	b.WriteString(errs.String())
-	r.writeServices(&b)
-	_, err := io.WriteString(w, b.String())
-	return err
+	_, _ = fmt.Fprintln(table, count)
+	if len(r.Services) > 0 {
+		_, _ = fmt.Fprintf(table, "\nSERVICE\tPID\tSTARTS\tENDS\t%9s\tLAST END\n", "SINCE ms")
+	}
+	for _, s := range r.Services {
+		pid, since := "-", "-"
+		if s.PID != 0 {
+			pid, since = strconv.Itoa(s.PID), ms(s.Since-r.Start)
+		}
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%9s\t%s\n", s.Name, pid, s.Starts, s.Ends, since, s.LastEnd)
+	}
+	if err := table.Flush(); err != nil {
+		return fmt.Errorf("print the boot report: %w", err)
+	}
+	return nil
 }
 
 // ByStart returns the steps in the order of their start.
@@ -113,49 +106,6 @@ func (r Report) End() time.Duration {
 		end = max(end, s.End)
 	}
 	return end
-}
-
-// bar draws the span between two times on an axis of width characters, which ends at
-// whole. A span of no time is one character long.
-func bar(from, to, whole time.Duration, width int) string {
-	place := func(t time.Duration) float64 {
-		return float64(width) * float64(min(max(t, 0), whole)) / float64(max(whole, 1))
-	}
-	first := min(int(place(from)), width-1)
-	end := max(int(math.Ceil(place(to))), first+1)
-	return strings.Repeat(" ", first) + strings.Repeat("#", end-first) + strings.Repeat(" ", width-end)
-}
-
-// wrap writes head and text in lines as wide as the table, and indents all but the
-// first like the text.
-func wrap(b *strings.Builder, head, text string) {
-	line := head
-	for word := range strings.FieldsSeq(text) {
-		if len(line) > len(head) && len(line)+len(word) > columns {
-			fmt.Fprintln(b, strings.TrimRight(line, " "))
-			line = strings.Repeat(" ", len(head))
-		}
-		line += word + " "
-	}
-	fmt.Fprintln(b, strings.TrimRight(line, " "))
-}
-
-func (r Report) writeServices(b *strings.Builder) {
-	if len(r.Services) == 0 {
-		return
-	}
-	width := len("SERVICE")
-	for _, s := range r.Services {
-		width = max(width, len(s.Name))
-	}
-	fmt.Fprintf(b, "\n%-*s  %7s  %6s  %5s  %10s  %s\n", width, "SERVICE", "PID", "STARTS", "ENDS", "SINCE ms", "LAST END")
-	for _, s := range r.Services {
-		pid, since := "-", "-"
-		if s.PID != 0 {
-			pid, since = strconv.Itoa(s.PID), ms(s.Since-r.Start)
-		}
-		fmt.Fprintf(b, "%-*s  %7s  %6d  %5d  %10s  %s\n", width, s.Name, pid, s.Starts, s.Ends, since, s.LastEnd)
-	}
 }
 
 // ms returns the milliseconds in d.
