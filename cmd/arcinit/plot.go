@@ -18,7 +18,6 @@ const (
 	width     = 1100
 	left      = 110 // names are to the left of it
 	right     = width - 110
-	kernel    = 70 // width of the part before /init where that is not to scale
 	top       = 92
 	rowHeight = 14
 	barHeight = 10
@@ -35,10 +34,10 @@ const style = `<style>
 text{font:11px system-ui,sans-serif;fill:#1f2328}
 .title{font-size:16px;font-weight:600}.lane{font-weight:600}.name{text-anchor:end}.mid{text-anchor:middle}
 .note{fill:#656d76}.grid{stroke:#d0d7de}.need{stroke:#656d76;stroke-width:.6;fill:none;opacity:.55}.mark{stroke:#1f2328;stroke-dasharray:3 2}
-.page{fill:#ffffff}.kernel{fill:#afb8c1}.ok{fill:#1a7f37}.already{fill:#54aeff}.unavailable{fill:#bf8700}.failed{fill:#cf222e}.runs{fill:#8250df}
+.page{fill:#ffffff}.ok{fill:#1a7f37}.already{fill:#54aeff}.unavailable{fill:#bf8700}.failed{fill:#cf222e}.runs{fill:#8250df}
 @media (prefers-color-scheme:dark){
 text{fill:#e6edf3}.note{fill:#9198a1}.grid{stroke:#30363d}.need{stroke:#9198a1}.mark{stroke:#e6edf3}
-.page{fill:#0d1117}.kernel{fill:#484f58}.ok{fill:#3fb950}.already{fill:#388bfd}.unavailable{fill:#d29922}.failed{fill:#f85149}.runs{fill:#a371f7}
+.page{fill:#0d1117}.ok{fill:#3fb950}.already{fill:#388bfd}.unavailable{fill:#d29922}.failed{fill:#f85149}.runs{fill:#a371f7}
 }
 </style>
 `
@@ -61,30 +60,17 @@ type picture struct {
 	strings.Builder
 	y int // the lower edge of the row
 
-	// The time axis. /init starts at begin. The kernel's part before that is to scale
-	// unless it is longer than the rest.
-	start, end time.Duration
-	begin      float64
-	squeezed   bool
+	start, end time.Duration // of the time axis, from /init to the end of the boot
 }
 
 func newPicture(r arcsetup.Report) *picture {
-	p := &picture{y: top, start: max(r.Start, 0)}
-	p.end = max(r.End(), p.start+1)
-	p.begin = left + (right-left)*float64(p.start)/float64(p.end)
-	if p.squeezed = p.start > p.end-p.start; p.squeezed {
-		p.begin = left + kernel
-	}
-	return p
+	start := max(r.Start, 0)
+	return &picture{y: top, start: start, end: max(r.End(), start+1)}
 }
 
 // x is the place of t. A time beyond the axis is at the axis's end.
 func (p *picture) x(t time.Duration) float64 {
-	t = min(max(t, 0), p.end)
-	if t < p.start {
-		return left + (p.begin-left)*float64(t)/float64(p.start)
-	}
-	return p.begin + (right-p.begin)*float64(t-p.start)/float64(p.end-p.start)
+	return left + (right-left)*float64(min(max(t, p.start), p.end)-p.start)/float64(p.end-p.start)
 }
 
 // tick is a round time that divides the axis into at most eight parts.
@@ -124,17 +110,11 @@ func (p *picture) frame(r arcsetup.Report, bottom int) {
 	fmt.Fprintf(&p.Builder, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\">\n", width, height, width, height)
 	fmt.Fprintf(&p.Builder, "%s<rect class=\"page\" width=\"%d\" height=\"%d\"/>\n", style, width, height)
 	p.text("title", 10, 26, "arcinit "+r.Version+" on Linux "+r.Kernel+", as "+r.Role, "")
-	p.rect("kernel", left, top, p.begin-left)
-	p.text("note", 10, top-28, "kernel "+ms(p.start)+" ms", "")
-	if p.squeezed {
-		p.text("note", 10, top-14, "not to scale", "")
-		p.path("page", "M%d %dl6 -14h6l-6 14z", left+kernel/2-6, top+barHeight+2)
-	}
 	step := p.tick()
 	for t := (p.start + step - 1) / step * step; t <= p.end; t += step {
 		p.upright("grid", t, bottom, top-14, fmt.Sprintf("%g ms", float64(t)/1e6))
 	}
-	p.upright("mark", p.start, bottom, top-28, "/init")
+	p.upright("mark", p.start, bottom, top-28, "/init, "+ms(p.start)+" ms after the kernel")
 	summary := r.Count()
 	if r.AgentStarted != 0 {
 		summary += fmt.Sprintf("; agent started %s ms after /init, %s ms after the kernel", ms(r.AgentStarted-r.Start), ms(r.AgentStarted))
@@ -162,27 +142,21 @@ func (p *picture) row(name, tip string) {
 	p.text("name", left-6, p.y-3, name, tip)
 }
 
-func (p *picture) bar(class string, from, to time.Duration) {
-	p.rect(class, p.x(from), p.y-rowHeight+2, max(p.x(to)-p.x(from), 1.5))
-}
-
-// mark draws a diamond at a point in time. Zero stands for never.
-func (p *picture) mark(class string, at time.Duration) {
+// event draws a row with a diamond at a point in time, and the note beside that, on the
+// side that has room. Zero stands for never.
+func (p *picture) event(name, class string, at time.Duration, note string) {
+	p.row(name, note)
 	if at != 0 {
 		p.path(class, "M%.1f %dl5 5l-5 5l-5 -5z", p.x(at), p.y-rowHeight/2-5)
 	}
-}
-
-// note writes text beside a point in time, on the side that has room.
-func (p *picture) note(at time.Duration, text string) {
 	if at > p.end {
-		text = "later: " + text
+		note = "later: " + note
 	}
-	class, x := "note", p.x(at)+8
+	side, x := "note", p.x(at)+8
 	if x > (left+right)/2 {
-		class, x = "note name", x-16
+		side, x = "note name", x-16
 	}
-	p.text(class, x, p.y-3, text, "")
+	p.text(side, x, p.y-3, note, "")
 }
 
 func (p *picture) steps(steps []plan.Result) {
@@ -190,8 +164,9 @@ func (p *picture) steps(steps []plan.Result) {
 	p.needs(steps)
 	for _, s := range steps {
 		p.row(s.Step, fmt.Sprintf("%s: %s, %s to %s ms. %s", s.Doc, s.Outcome, ms(s.Start), ms(s.End), s.Error))
-		p.bar(string(s.Outcome), s.Start, s.End)
-		if end := p.x(s.End); end-p.x(s.Start) > 25 {
+		begin, end := p.x(s.Start), p.x(s.End)
+		p.rect(string(s.Outcome), begin, p.y-rowHeight+2, max(end-begin, 1.5))
+		if end-begin > 25 {
 			p.text("note", end+4, p.y-3, ms(s.End-s.Start)+" ms", "")
 		}
 	}
@@ -227,9 +202,7 @@ func (p *picture) network(r netd.Report) {
 			class = string(plan.Failed)
 			note += ": " + n.Error
 		}
-		p.row(n.Name, note)
-		p.mark(class, at)
-		p.note(at, note)
+		p.event(n.Name, class, at, note)
 	}
 }
 
@@ -240,14 +213,7 @@ func (p *picture) services(r arcsetup.Report) {
 		if s.LastEnd != "" {
 			note += fmt.Sprintf(", %d ends, the last: %s", s.Ends, s.LastEnd)
 		}
-		p.row(s.Name, note)
-		p.mark(running, s.Since)
-		if s.PID != 0 {
-			p.bar(running, s.Since, p.end)
-		}
-		if s.PID == 0 || s.Since > p.end {
-			p.note(s.Since, note)
-		}
+		p.event(s.Name, running, s.Since, note)
 	}
 }
 

@@ -46,14 +46,7 @@ func (g *Guest) sysctls() (bool, error) {
 		r.add(changed, err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(g.Config.Sysctls)) {
-		var changed bool
-		var err error
-		switch name {
-		case "net/ipv4/ip_forward", "net/ipv4/conf/all/forwarding": // two names for the same (net/ipv4/devinet.c)
-			err = fmt.Errorf("sysctl %s: ignored: the step forward sets it", name)
-		default:
-			changed, err = g.setSysctl(name, g.Config.Sysctls[name])
-		}
+		changed, err := g.setSysctl(name, g.Config.Sysctls[name])
 		if err != nil {
 			err = plan.Fallback(fmt.Errorf("arcinit.toml: %w", err))
 		}

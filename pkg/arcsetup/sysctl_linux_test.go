@@ -35,27 +35,3 @@ func TestSysctlsOfALesserKernel(t *testing.T) {
 		t.Errorf("changed %v, error %v", changed, err)
 	}
 }
-
-// TestSysctlsKeepForwarding has the host configure each of the names of IPv4
-// forwarding.
-func TestSysctlsKeepForwarding(t *testing.T) {
-	files := map[string]string{}
-	for name := range raised() {
-		files["/proc/sys/"+name] = "100\n"
-	}
-	names := []string{"net/ipv4/ip_forward", "net/ipv4/conf/all/forwarding"}
-	for _, name := range names {
-		files["/proc/sys/"+name] = "1\n"
-	}
-	g := newGuest(t, files)
-	g.Config.Sysctls = map[string]string{"net/ipv4/ip_forward": "0", "net/ipv4/conf/all/forwarding": "0"}
-	_, err := g.sysctls()
-	for _, name := range names {
-		if err == nil || !strings.Contains(err.Error(), name) {
-			t.Errorf("the error %v does not name %s", err, name)
-		}
-		if got := read(t, g, "/proc/sys/"+name); got != "1\n" {
-			t.Errorf("%s is %q", name, got)
-		}
-	}
-}

@@ -28,30 +28,11 @@ func SandboxRules(subnet netip.Prefix) []Rule {
 	return []Rule{{subnet: subnet.Masked()}, {subnet: subnet.Masked(), to: true}}
 }
 
-// String returns the rule as arguments of iptables, without the chain.
-func (r Rule) String() string {
-	var args string
-	switch {
-	case r.link != "" && r.to:
-		args = "-o " + r.link
-	case r.link != "":
-		args = "-i " + r.link
-	case r.to:
-		args = "-d " + r.subnet.String()
-	default:
-		args = "-s " + r.subnet.String()
-	}
-	if r.established {
-		args += " -m conntrack --ctstate RELATED,ESTABLISHED"
-	}
-	return args + " -j ACCEPT"
-}
-
 // check refuses a rule that would accept every packet, because the link name or the
 // subnet is missing or the subnet is every address, and a subnet that is not IPv4.
 func (r Rule) check() error {
 	if r.link == "" && (!r.subnet.Addr().Is4() || r.subnet.Bits() < 1) {
-		return fmt.Errorf("rule %q: neither a link name nor an IPv4 subnet", r)
+		return fmt.Errorf("rule %+v: neither a link name nor an IPv4 subnet", r)
 	}
 	return nil
 }

@@ -6,6 +6,25 @@ import (
 	"testing"
 )
 
+// String returns the rule as arguments of iptables, without the chain.
+func (r Rule) String() string {
+	var args string
+	switch {
+	case r.link != "" && r.to:
+		args = "-o " + r.link
+	case r.link != "":
+		args = "-i " + r.link
+	case r.to:
+		args = "-d " + r.subnet.String()
+	default:
+		args = "-s " + r.subnet.String()
+	}
+	if r.established {
+		args += " -m conntrack --ctstate RELATED,ESTABLISHED"
+	}
+	return args + " -j ACCEPT"
+}
+
 func TestString(t *testing.T) {
 	var got []string
 	for _, r := range append(BridgeRules("eth1"), SandboxRules(netip.MustParsePrefix("172.20.3.4/16"))...) {
