@@ -73,12 +73,12 @@ func TestDrawLater(t *testing.T) {
 	r.Services[0].Since = 800 * milli
 	got := drawn(t, r, n)
 	for _, want := range []string{">later: ,", ">later: started 800.00 ms<"} {
-		if strings.Count(got, want) != 1 {
-			t.Errorf("%q is not there exactly once in\n%s", want, got)
+		if strings.Count(got, want) != 2 {
+			t.Errorf("%q is not there twice, as a note and its tip, in\n%s", want, got)
 		}
 	}
-	if n := strings.Count(got, "later: "); n != 2 {
-		t.Errorf("%d notes say later, want 2", n)
+	if n := strings.Count(got, "later: "); n != 4 {
+		t.Errorf("later is there %d times, want 4", n)
 	}
 }
 
