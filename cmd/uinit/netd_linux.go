@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -79,7 +80,7 @@ func netDaemon(args []string) error {
 		}
 		end(nil)
 	})
-	if err := parseArgument(args, &cfg); err != nil {
+	if err := json.Unmarshal([]byte(strings.Join(args, " ")), &cfg); err != nil {
 		log.Error("cannot read the network daemon's configuration; using the defaults", "err", err)
 		cfg = daemonConfig{}
 	}
@@ -90,13 +91,6 @@ func netDaemon(args []string) error {
 		log.Error("network daemon ended", "err", err)
 	}
 	return err
-}
-
-func parseArgument(args []string, cfg *daemonConfig) error {
-	if len(args) != 1 {
-		return fmt.Errorf("got %d arguments, want 1", len(args))
-	}
-	return json.Unmarshal([]byte(args[0]), cfg)
 }
 
 // printNetwork prints the network daemon's report.

@@ -54,8 +54,8 @@ func TestReadSuperblock(t *testing.T) {
 		want Superblock
 	}{
 		{"nothing", nil, Superblock{}},
-		{"ext2", ext(0x38, 0x2, 0x3), Superblock{"ext2", "sixteen letters.", idText}},
-		{"ext3", ext(0x3c, 0x2|0x4, 0x3), Superblock{"ext3", "sixteen letters.", idText}},
+		{"ext2", ext(0x38, 0x2, 0x3), Superblock{"ext4", "sixteen letters.", idText}},
+		{"ext3", ext(0x3c, 0x2|0x4, 0x3), Superblock{"ext4", "sixteen letters.", idText}},
 		{"ext4 by extents", ext(0x3c, 0x2|0x40, 0x3), Superblock{"ext4", "sixteen letters.", idText}},
 		{"ext4 by huge_file, without a journal", ext(0x38, 0x2, 0x8), Superblock{"ext4", "sixteen letters.", idText}},
 		{"a journal's device", ext(0x4, 0x8, 0), Superblock{}},

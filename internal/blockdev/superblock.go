@@ -21,6 +21,7 @@ type Superblock struct {
 // ReadSuperblock returns the superblock of the file system on a device, or the
 // zero Superblock if it finds none that it knows. The error is one of reading.
 func ReadSuperblock(r io.ReaderAt) (Superblock, error) {
+	const incompatJournalDev = 0x8
 	for _, fs := range []struct {
 		name                           string
 		offset                         int64 // of the superblock on the device
@@ -29,7 +30,7 @@ func ReadSuperblock(r io.ReaderAt) (Superblock, error) {
 	}{
 		{"xfs", 0, "XFSB", 0, 32, 108, 12},                      // struct xfs_dsb (fs/xfs/libxfs/xfs_format.h)
 		{"squashfs", 0, "hsqs", 0, 0, 0, 0},                     // struct squashfs_super_block (fs/squashfs/squashfs_fs.h)
-		{"ext", 1024, "\x53\xef", 0x38, 0x68, 0x78, 16},         // Documentation/filesystems/ext4/super.rst
+		{"ext4", 1024, "\x53\xef", 0x38, 0x68, 0x78, 16},        // Documentation/filesystems/ext4/super.rst; this driver takes ext2 and ext3, too
 		{"erofs", 1024, "\xe2\xe1\xf5\xe0", 0, 48, 64, 16},      // struct erofs_super_block (fs/erofs/erofs_fs.h)
 		{"btrfs", 64 << 10, "_BHRfS_M", 0x40, 0x20, 0x12b, 256}, // struct btrfs_super_block (include/uapi/linux/btrfs_tree.h)
 	} {
@@ -40,10 +41,7 @@ func ReadSuperblock(r io.ReaderAt) (Superblock, error) {
 		if !bytes.HasPrefix(b[fs.magicAt:], []byte(fs.magic)) {
 			continue
 		}
-		if fs.name == "ext" {
-			fs.name = extVersion(b)
-		}
-		if fs.name == "" {
+		if fs.name == "ext4" && binary.LittleEndian.Uint32(b[0x60:])&incompatJournalDev != 0 {
 			break // the external journal of another device
 		}
 		s := Superblock{Type: fs.name}
@@ -53,28 +51,6 @@ func ReadSuperblock(r io.ReaderAt) (Superblock, error) {
 		return s, nil
 	}
 	return Superblock{}, nil
-}
-
-// extVersion tells ext2, ext3 and ext4 apart by the features in use. It returns
-// nothing for an external journal.
-func extVersion(b []byte) string {
-	const (
-		compatJournal       = 0x4
-		incompatJournalOnly = 0x8
-		incompatBeforeExt4  = 0x2 | 0x4 | 0x10 // filetype, recover, meta_bg
-		readOnlyBeforeExt4  = 0x1 | 0x2 | 0x4  // sparse_super, large_file, btree_dir
-	)
-	le := binary.LittleEndian
-	compat, incompat, readOnly := le.Uint32(b[0x5c:]), le.Uint32(b[0x60:]), le.Uint32(b[0x64:])
-	switch {
-	case incompat&incompatJournalOnly != 0:
-		return ""
-	case incompat&^incompatBeforeExt4 != 0, readOnly&^readOnlyBeforeExt4 != 0:
-		return "ext4"
-	case compat&compatJournal != 0:
-		return "ext3"
-	}
-	return "ext2"
 }
 
 // read reads n bytes at an offset. Bytes behind the end of the device are zeros,

@@ -110,15 +110,6 @@ func (k kernel) setAddress(link netlink.Link, own netip.Prefix, lifetime time.Du
 	return errors.Join(errs...)
 }
 
-// hasAddress reports whether link has the address own.
-func (k kernel) hasAddress(link netlink.Link, own netip.Prefix) (bool, error) {
-	have, err := k.addresses(link)
-	if err != nil {
-		return false, err
-	}
-	return slices.ContainsFunc(have, func(a netlink.Addr) bool { return prefix(a.IPNet) == own }), nil
-}
-
 // removeAddress removes p from link. It is no error if p is gone already: the kernel
 // removes an address at the end of its lifetime.
 func (k kernel) removeAddress(link netlink.Link, p netip.Prefix) error {

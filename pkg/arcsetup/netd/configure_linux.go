@@ -67,7 +67,8 @@ func (w *worker) mend(isExpected bool) {
 	if err != nil || !isUp(link) {
 		return
 	}
-	has, err := w.d.kernel.hasAddress(link, w.current.address)
+	have, err := w.d.kernel.addresses(link)
+	has := slices.ContainsFunc(have, func(a netlink.Addr) bool { return prefix(a.IPNet) == w.current.address })
 	if err == nil && !has {
 		left := w.current.time
 		if left > 0 {

@@ -423,7 +423,7 @@ func TestLookAgain(t *testing.T) {
 		applied <- refused
 		d.applyRules = func(add, remove []firewall.Rule) error {
 			if len(add) == 0 || len(remove) > 0 {
-				t.Errorf("add %s, remove %s", add, remove)
+				t.Errorf("add %v, remove %v", add, remove)
 			}
 			return <-applied
 		}
