@@ -42,8 +42,7 @@ type initProcess struct {
 	// host is nil unless the configuration names an address to notify.
 	host atomic.Pointer[notify.Notifier]
 
-	// reportMu is held while a report is made and written, so that no older one
-	// replaces a newer one.
+	// reportMu is held while a report is made and written, so that no older one replaces a newer one.
 	reportMu      sync.Mutex
 	reportClosed  bool          // the last report is written
 	reportChanged chan struct{} // has one in it while changes are not written
@@ -146,9 +145,8 @@ func (p *initProcess) boot() {
 	}
 }
 
-// repeatSetup runs the guest's steps again in a system that another process runs:
-// what still holds is left alone, the rest is put right. That process has the
-// network daemon do the same.
+// repeatSetup runs the guest's steps again in a system that another process runs: what still holds is
+// left alone, the rest is put right. That process has the network daemon do the same.
 func repeatSetup(owner int, out io.Writer) error {
 	runner := &plan.Runner{Uptime: uptime, Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 	r := arcsetup.Report{Version: built.Version(), Kernel: kernelRelease(), Role: "repeat", Start: uptime()}

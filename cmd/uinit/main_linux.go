@@ -1,7 +1,6 @@
-// Command uinit is the first program of a container VM. As /init of an initramfs,
-// /sbin/init of a disk, or the uinit of u-root's own init, it sets the guest up,
-// starts the agent and supervises it. With a subcommand it reports on the boot,
-// requests a shutdown, or plays one of its other roles.
+// Command uinit is the first program of a container VM. As /init of an initramfs, /sbin/init of a disk,
+// or the uinit of u-root's own init, it sets the guest up, starts the agent and supervises it. With a
+// subcommand it reports on the boot, requests a shutdown, or plays one of its other roles.
 package main
 
 import (
@@ -102,9 +101,8 @@ func report(out io.Writer) error {
 	return printNetwork(out, r.Start)
 }
 
-// modprobe loads a module when the kernel asks for it, as `modprobe -q -- MODULE`,
-// or iptables-legacy, as `modprobe MODULE -q`. The first argument is the script that
-// they run.
+// modprobe loads a module when the kernel asks for it, as `modprobe -q -- MODULE`, or iptables-legacy, as
+// `modprobe MODULE -q`. The first argument is the script that they run.
 func modprobe(args []string) error {
 	args = slices.DeleteFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "-") })
 	if len(args) != 2 {

@@ -9,8 +9,7 @@ import (
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
-// plan is the whole boot: the guest's steps (arcsetup.Plan) and this program's
-// own among them.
+// plan is the whole boot: the guest's steps (arcsetup.Plan) and this program's own among them.
 func (p *initProcess) plan() []plan.Step {
 	steps := arcsetup.Plan(p.guest)
 

@@ -95,8 +95,7 @@ func (p *initProcess) showReport(r arcsetup.Report) {
 	_ = console.Close()
 }
 
-// notifyBooted tells the host the outcome of the boot, with the error number of the
-// first failed step.
+// notifyBooted tells the host the outcome of the boot, with the error number of the first failed step.
 func (p *initProcess) notifyBooted(r arcsetup.Report) {
 	p.host.Load().Status("guest is up: " + r.Count())
 	for _, s := range r.Steps {

@@ -1,7 +1,6 @@
-// Package blockdev identifies what is on a block device: the file system, by its
-// superblock, and the partitions, by their table. It reads a bounded number of
-// bytes from an io.ReaderAt and checks every number in them. It must not know how
-// devices are named or listed, and never mounts one.
+// Package blockdev identifies what is on a block device: the file system, by its superblock, and the
+// partitions, by their table. It reads a bounded number of bytes from an io.ReaderAt and checks every
+// number in them. It must not know how devices are named or listed, and never mounts one.
 package blockdev
 
 import (
@@ -63,8 +62,7 @@ func read(r io.ReaderAt, offset int64, n int) ([]byte, error) {
 	return b, nil
 }
 
-// uuid formats the first 16 bytes of b as in RFC 9562 section 4; all zeros mean
-// that there is no UUID.
+// uuid formats the first 16 bytes of b as in RFC 9562 section 4; all zeros mean that there is no UUID.
 func uuid(b []byte) string {
 	if allZero(b[:16]) {
 		return ""

@@ -27,9 +27,8 @@ type Table struct {
 // entries of 128 bytes or more, and partitioning programs make 128 of them.
 const minEntrySize, maxEntrySize, maxEntries = 128, 4096, 512
 
-// ReadTable reads the partition table of a disk, whose logical blocks have
-// blockSize bytes. A disk without a table is no error, but has no partitions. A
-// damaged GPT is an error.
+// ReadTable reads the partition table of a disk, whose logical blocks have blockSize bytes. A disk
+// without a table is no error, but has no partitions. A damaged GPT is an error.
 func ReadTable(r io.ReaderAt, blockSize int) (Table, error) {
 	const (
 		signature      = 440
@@ -111,8 +110,7 @@ func readGPT(r io.ReaderAt, blockSize int) (map[int]Partition, error) {
 	return partitions, nil
 }
 
-// guid formats a UUID whose first three numbers are little-endian (UEFI
-// specification, appendix A).
+// guid formats a UUID whose first three numbers are little-endian (UEFI specification, appendix A).
 func guid(b []byte) string {
 	le := binary.LittleEndian
 	return fmt.Sprintf("%08x-%04x-%04x-%x-%x", le.Uint32(b), le.Uint16(b[4:]), le.Uint16(b[6:]), b[8:10], b[10:16])

@@ -1,6 +1,5 @@
-// Package built tells which version of the sources this program was built from,
-// and when these last changed. It does not tell the time of the build, so that the
-// same sources always give the same program.
+// Package built tells which version of the sources this program was built from, and when these last
+// changed. It does not tell the time of the build, so that the same sources always give the same program.
 package built
 
 import (

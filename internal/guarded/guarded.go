@@ -1,6 +1,5 @@
-// Package guarded starts goroutines that may panic. A panic that leaves any
-// goroutine of PID 1 panics the kernel, so no other package starts one itself.
-// The package must not know what it runs.
+// Package guarded starts goroutines that may panic. A panic that leaves any goroutine of PID 1 panics the
+// kernel, so no other package starts one itself. The package must not know what it runs.
 package guarded
 
 import (
@@ -17,8 +16,7 @@ const (
 	maxDelay = 10 * time.Second
 )
 
-// Go runs f on a new goroutine. A panic in f ends only that goroutine, and is
-// logged with its stack.
+// Go runs f on a new goroutine. A panic in f ends only that goroutine, and is logged with its stack.
 func Go(log *slog.Logger, name string, f func()) {
 	go func() {
 		growStack()
@@ -44,8 +42,7 @@ func RestartOnPanic(log *slog.Logger, name string, after func(time.Duration) <-c
 	}()
 }
 
-// Call runs f and turns a panic into an error that has the stack. Tests make f
-// panic by its name (Fault).
+// Call runs f and turns a panic into an error that has the stack. Tests make f panic by its name (Fault).
 func Call(name string, f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -1,9 +1,8 @@
 // Package kmod loads kernel modules by name or by a device's alias, from the index
 // that depmod(8) makes. It must not know what the modules are for.
 //
-// u-root's kmodule does the same, but decompresses modules itself: its packages
-// are 0.75 MB and take 1.7 ms to initialize in every process of this program.
-// Here the kernel decompresses.
+// u-root's kmodule does the same, but decompresses modules itself: its packages are 0.75 MB and take 1.7
+// ms to initialize in every process of this program. Here the kernel decompresses.
 package kmod
 
 import (
@@ -46,8 +45,7 @@ func (l *Loader) addAlias(line string) {
 	}
 }
 
-// resolve returns the modules that have name as an alias, or else the module of
-// that name.
+// resolve returns the modules that have name as an alias, or else the module of that name.
 func (l *Loader) resolve(name string) []string {
 	var modules []string
 	for _, a := range l.aliases {

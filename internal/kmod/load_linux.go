@@ -55,9 +55,8 @@ func (l *Loader) readLines(name string, each func(line string)) error {
 	return nil
 }
 
-// Load loads every module that has name as an alias, or else the module of that
-// name, and the modules that these need. It reports whether it loaded any. The
-// error is ErrNone if there is no such module.
+// Load loads every module that has name as an alias, or else the module of that name, and the modules
+// that these need. It reports whether it loaded any. The error is ErrNone if there is no such module.
 func (l *Loader) Load(name string) (changed bool, err error) {
 	modules := l.resolve(name)
 	if len(modules) == 0 {

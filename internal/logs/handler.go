@@ -10,9 +10,8 @@ import (
 	"unicode"
 )
 
-// LevelNotice is for the few lines that belong on the console even where it is
-// told to be quiet. It lies between slog's Info and Warn, as the kernel's notice
-// does.
+// LevelNotice is for the few lines that belong on the console even where it is told to be quiet. It lies
+// between slog's Info and Warn, as the kernel's notice does.
 const LevelNotice = slog.Level(2)
 
 // Sink takes finished log lines without a newline. Emit must not block for long
@@ -82,9 +81,8 @@ func replaceAttr(groups []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// oneLine joins the lines of a text, such as joined errors or a stack, and
-// replaces other control characters, which the terminal that shows the log
-// could obey.
+// oneLine joins the lines of a text, such as joined errors or a stack, and replaces other control
+// characters, which the terminal that shows the log could obey.
 func oneLine(s string) string {
 	s = strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ")
 	return strings.Map(func(r rune) rune {

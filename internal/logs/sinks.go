@@ -15,8 +15,7 @@ const maxRecord = 960
 // maxPending bounds the lines that wait for /dev/kmsg to appear.
 const maxPending = 256
 
-// KernelLog writes lines to the kernel log. It keeps lines until the device can
-// be opened.
+// KernelLog writes lines to the kernel log. It keeps lines until the device can be opened.
 type KernelLog struct {
 	// Open opens /dev/kmsg.
 	Open func() (io.Writer, error)

@@ -18,8 +18,7 @@ import (
 
 // Point is a mount that the guest needs.
 type Point struct {
-	// Device, FSType, Flags and Data are arguments of mount(2), Path is the mount
-	// point in the guest.
+	// Device, FSType, Flags and Data are arguments of mount(2), Path is the mount point in the guest.
 	Device, Path, FSType, Data string
 	Flags                      uintptr
 	// Magic is the file system's type in statfs(2), which tells an existing mount.

@@ -1,7 +1,6 @@
-// Package notify tells the host the guest's state in the assignments of
-// sd_notify(3): READY=1, STATUS=, ERRNO=, STOPPING=1. A VMM that supports
-// systemd's credential vmm.notify_socket understands them. The package never
-// blocks its caller, and must not know what a guest is.
+// Package notify tells the host the guest's state in the assignments of sd_notify(3): READY=1, STATUS=,
+// ERRNO=, STOPPING=1. A VMM that supports systemd's credential vmm.notify_socket understands them. The
+// package never blocks its caller, and must not know what a guest is.
 package notify
 
 import (
@@ -25,8 +24,7 @@ const (
 	networkVirtioPort = "virtio-port"
 )
 
-// maxUnixPath is the length of the longest path in a sockaddr_un with its final
-// NUL (unix(7)).
+// maxUnixPath is the length of the longest path in a sockaddr_un with its final NUL (unix(7)).
 const maxUnixPath = 107
 
 // Parse reads an address:

@@ -14,20 +14,17 @@ import (
 )
 
 const (
-	// Retries come after minBackoff, doubling up to maxBackoff: the host may
-	// begin to listen later.
+	// Retries come after minBackoff, doubling up to maxBackoff: the host may begin to listen later.
 	minBackoff = 100 * time.Millisecond
 	maxBackoff = 5 * time.Second
 	// attemptTime bounds one attempt: the host may not read.
 	attemptTime = 2 * time.Second
-	// maxStatus, in bytes, keeps a message below the 4096 bytes (PIPE_BUF) that
-	// systemd reads of one.
+	// maxStatus, in bytes, keeps a message below the 4096 bytes (PIPE_BUF) that systemd reads of one.
 	maxStatus = 1024
 )
 
-// Notifier sends assignments to one address, in the order of the calls. While the
-// host cannot be reached, the newest value of each name waits. A nil Notifier
-// sends nothing.
+// Notifier sends assignments to one address, in the order of the calls. While the host cannot be reached,
+// the newest value of each name waits. A nil Notifier sends nothing.
 type Notifier struct {
 	address Address
 	log     *slog.Logger
@@ -113,8 +110,7 @@ func (n *Notifier) Flush(ctx context.Context) error {
 	}
 }
 
-// run sends all that is queued as one message, again and again, until everything is
-// sent.
+// run sends all that is queued as one message, again and again, until everything is sent.
 func (n *Notifier) run() {
 	var backoff time.Duration
 	for {

@@ -35,9 +35,8 @@ func send(a Address, message []byte, timeout time.Duration) error {
 	return sendPort("/", a.name, message, deadline)
 }
 
-// sendSocket sends a message as a datagram, or as a stream of its own. It waits
-// for the host to close a stream: a reset means that the host did not read all of
-// the message.
+// sendSocket sends a message as a datagram, or as a stream of its own. It waits for the host to close a
+// stream: a reset means that the host did not read all of the message.
 func sendSocket(domain, kind int, to unix.Sockaddr, message []byte, deadline time.Time) error {
 	// Package net's dialers would bring a resolver into the program.
 	s, err := socket.Socket(domain, kind, 0, "notify", nil)

@@ -14,9 +14,8 @@ import (
 // the service's name it fits into a record of the kernel log.
 const maxOutput = 800
 
-// capture makes the pipe that all processes of a service write to, and copies its
-// lines to the logs. This process keeps both ends open, because children that a
-// service leaves behind may go on writing.
+// capture makes the pipe that all processes of a service write to, and copies its lines to the logs. This
+// process keeps both ends open, because children that a service leaves behind may go on writing.
 func (s *Supervisor) capture(v *supervised) error {
 	read, write, err := os.Pipe()
 	if err != nil {
@@ -57,8 +56,7 @@ func (v *supervised) copyLines(pipe *os.File) {
 	}
 }
 
-// finishOutput waits until the output of all services, which have ended, is in
-// the logs.
+// finishOutput waits until the output of all services, which have ended, is in the logs.
 func (s *Supervisor) finishOutput() {
 	for _, v := range s.services() {
 		if v.output != nil {

@@ -52,17 +52,15 @@ func (b *PowerButton) Watch(ctx context.Context) error {
 	})
 }
 
-// add starts to read the device with this link in /sys, if it has a power key. The
-// directory that the link names has a number that the kernel never uses again
-// (input7/event3), unlike the device's name.
+// add starts to read the device with this link in /sys, if it has a power key. The directory that the
+// link names has a number that the kernel never uses again (input7/event3), unlike the device's name.
 func (b *PowerButton) add(ctx context.Context, link string) {
 	dir, errDir := os.Readlink(link)
 	keys, errKeys := os.ReadFile(filepath.Join(link, "device/capabilities/key"))
 	if errDir != nil || errKeys != nil || !hasKey(string(keys), keyPower) || slices.Contains(b.watched, dir) {
 		return
 	}
-	// Package os polls character devices: a read takes no thread while it waits,
-	// and Close ends it.
+	// Package os polls character devices: a read takes no thread while it waits, and Close ends it.
 	device, err := os.Open(filepath.Join(b.Root, "dev/input", filepath.Base(link)))
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) {
 		return // gone again, or its event is still to come
@@ -113,9 +111,8 @@ func powerPresses(events []byte) (count int) {
 	return count
 }
 
-// hasKey reports whether a bitmap from /sys has the key's bit. The bitmap is in
-// hexadecimal words, the highest first (input_print_bitmap,
-// drivers/input/input.c).
+// hasKey reports whether a bitmap from /sys has the key's bit. The bitmap is in hexadecimal words, the
+// highest first (input_print_bitmap, drivers/input/input.c).
 func hasKey(bitmap string, key int) bool {
 	words := strings.Fields(bitmap)
 	i := len(words) - 1 - key/bits.UintSize

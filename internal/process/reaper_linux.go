@@ -46,9 +46,8 @@ type Command struct {
 	Terminal string
 }
 
-// Start starts a program as the leader of a new session. Without a terminal, out
-// is its standard output and error; nil discards both. exit receives how the
-// program ended.
+// Start starts a program as the leader of a new session. Without a terminal, out is its standard output
+// and error; nil discards both. exit receives how the program ended.
 func (r *Reaper) Start(cmd Command, out *os.File) (pid int, exit <-chan syscall.WaitStatus, err error) {
 	stdin, err := os.OpenFile(cmp.Or(cmd.Terminal, os.DevNull), os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
@@ -74,10 +73,9 @@ func (r *Reaper) Start(cmd Command, out *os.File) (pid int, exit <-chan syscall.
 	return pid, exit, nil
 }
 
-// awaitFile waits until the file system of a program answers. A share whose host
-// is gone blocks only the caller here. In ForkExec it would block the whole
-// process: until exec the child shares the parent's memory (CLONE_VFORK,
-// clone(2)), and the Go runtime waits for that at its next garbage collection.
+// awaitFile waits until the file system of a program answers. A share whose host is gone blocks only the
+// caller here. In ForkExec it would block the whole process: until exec the child shares the parent's
+// memory (CLONE_VFORK, clone(2)), and the Go runtime waits for that at its next garbage collection.
 func awaitFile(path string) error {
 	// O_NONBLOCK: opening a FIFO would wait for a writer.
 	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
@@ -97,8 +95,7 @@ const (
 	protectedScore = "-999"
 )
 
-// Protect protects this process, but not its children, from the out-of-memory
-// killer.
+// Protect protects this process, but not its children, from the out-of-memory killer.
 func (r *Reaper) Protect() (changed bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -115,9 +112,8 @@ func (r *Reaper) setScore() error {
 	return os.WriteFile(r.scoreFile, []byte(score), 0)
 }
 
-// begin prepares for a new child, which inherits this process's score. PID 1
-// needs no protection meanwhile, because the kernel never kills it
-// (oom_unkillable_task, mm/oom_kill.c).
+// begin prepares for a new child, which inherits this process's score. PID 1 needs no protection
+// meanwhile, because the kernel never kills it (oom_unkillable_task, mm/oom_kill.c).
 func (r *Reaper) begin() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -125,8 +121,7 @@ func (r *Reaper) begin() {
 	_ = r.setScore()
 }
 
-// started registers a child, unless it failed to start. The child may have ended
-// already.
+// started registers a child, unless it failed to start. The child may have ended already.
 func (r *Reaper) started(pid int, err error) <-chan syscall.WaitStatus {
 	r.mu.Lock()
 	defer r.mu.Unlock()

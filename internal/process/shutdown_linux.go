@@ -31,9 +31,8 @@ func (a Action) String() string {
 	return map[Action]string{PowerOff: "power off", Reboot: "reboot", Halt: "halt"}[a]
 }
 
-// ActionFor returns the action that a signal to PID 1 asks for, zero for none.
-// It knows the signals of busybox's init (USR1, USR2, TERM, INT) and of systemd
-// (SIGRTMIN+3 to +5; SIGRTMIN is 34, signal(7)).
+// ActionFor returns the action that a signal to PID 1 asks for, zero for none. It knows the signals of
+// busybox's init (USR1, USR2, TERM, INT) and of systemd (SIGRTMIN+3 to +5; SIGRTMIN is 34, signal(7)).
 func ActionFor(sig os.Signal) Action {
 	switch sig {
 	case syscall.SIGUSR2, syscall.SIGPWR, syscall.Signal(34 + 4):
@@ -63,8 +62,7 @@ type Shutdown struct {
 	// WithoutPowerOff returns what to do where the kernel cannot power off:
 	// Reboot, for a host that takes it as the end of the VM, or Halt.
 	WithoutPowerOff func() Action
-	// Begun is called when the shutdown begins, Flush when files can be written
-	// for the last time.
+	// Begun is called when the shutdown begins, Flush when files can be written for the last time.
 	Begun func(Action)
 	Flush func()
 	Log   *slog.Logger
@@ -137,9 +135,8 @@ func (s *Shutdown) within(limit time.Duration, what string, f func()) {
 	}
 }
 
-// unmountAll unmounts the file systems that keep data, the last mounted first. One
-// in use, such as the root, becomes read-only, which writes all of it. If that
-// fails it is detached.
+// unmountAll unmounts the file systems that keep data, the last mounted first. One in use, such as the
+// root, becomes read-only, which writes all of it. If that fails it is detached.
 func (s *Shutdown) unmountAll() {
 	volatile := []string{ // they lose their content at power-off anyway
 		"proc", "sysfs", "devtmpfs", "devpts", "tmpfs", "ramfs", "rootfs", "cgroup", "cgroup2", "mqueue", "bpf",
@@ -182,9 +179,8 @@ func (s *Shutdown) end(a Action) {
 	}
 }
 
-// canPowerOff guesses whether the kernel can cut the power, which it does not
-// say. It needs ACPI's S5, or on arm64 PSCI's SYSTEM_OFF (Arm DEN0022), which the
-// device tree names where there is no ACPI.
+// canPowerOff guesses whether the kernel can cut the power, which it does not say. It needs ACPI's S5, or
+// on arm64 PSCI's SYSTEM_OFF (Arm DEN0022), which the device tree names where there is no ACPI.
 func canPowerOff(sys string) bool {
 	_, errACPI := os.Stat(sys + "/firmware/acpi/tables")
 	_, errPSCI := os.Stat(sys + "/firmware/devicetree/base/psci")

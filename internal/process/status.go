@@ -1,6 +1,5 @@
-// Package process starts programs, reaps all children and orphans, restarts
-// services, and shuts the system down. It must not know how the guest is set up
-// or which services it has.
+// Package process starts programs, reaps all children and orphans, restarts services, and shuts the
+// system down. It must not know how the guest is set up or which services it has.
 package process
 
 import "time"

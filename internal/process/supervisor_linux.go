@@ -39,14 +39,11 @@ type Service struct {
 	Name    string
 	Restart Restart
 	Command
-	// Nice is the scheduling priority (setpriority(2)). Values below 0 are
-	// preferred to the usual 0.
+	// Nice is the scheduling priority (setpriority(2)). Values below 0 are preferred to the usual 0.
 	Nice int
-	// EndSignal chooses the signal that asks the service to end; nil stands for
-	// SIGTERM.
+	// EndSignal chooses the signal that asks the service to end; nil stands for SIGTERM.
 	EndSignal func() syscall.Signal
-	// Sinks are the logs that its output goes to; nil stands for
-	// Supervisor.Output.
+	// Sinks are the logs that its output goes to; nil stands for Supervisor.Output.
 	Sinks []logs.Sink
 }
 
@@ -86,9 +83,8 @@ type supervised struct {
 // errStopped is the error of Start during a shutdown.
 var errStopped = errors.New("the system is shutting down")
 
-// Start starts a service and supervises it until Stop. A service whose name is
-// already there is left alone. The error is that of the first attempt; the
-// supervisor keeps trying.
+// Start starts a service and supervises it until Stop. A service whose name is already there is left
+// alone. The error is that of the first attempt; the supervisor keeps trying.
 func (s *Supervisor) Start(service Service) (changed bool, err error) {
 	v := &supervised{Service: service, again: make(chan struct{}, 1), ended: make(chan struct{})}
 	v.status.Store(&ServiceStatus{Name: service.Name})
@@ -137,8 +133,7 @@ func (s *Supervisor) Status() (all []ServiceStatus) {
 	return all
 }
 
-// Again ends the named service's process, or the delay before the next, and
-// starts the service at once.
+// Again ends the named service's process, or the delay before the next, and starts the service at once.
 func (s *Supervisor) Again(name string) {
 	for _, v := range s.services() {
 		if v.Name == name {

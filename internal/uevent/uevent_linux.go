@@ -28,11 +28,10 @@ const fromKernel = 1
 // (UEVENT_BUFFER_SIZE in linux/kobject.h).
 const maxMessage = 8 << 10
 
-// Watch calls scan, which looks at the devices that are there, and from then on
-// calls each for every event. It subscribes before scan looks: it misses no device,
-// but may report one twice. If events came faster than each handled them, some are
-// lost, and it calls scan again. Watch returns nil when ctx ends, or the reason why
-// it cannot listen.
+// Watch calls scan, which looks at the devices that are there, and from then on calls each for every
+// event. It subscribes before scan looks: it misses no device, but may report one twice. If events came
+// faster than each handled them, some are lost, and it calls scan again. Watch returns nil when ctx ends,
+// or the reason why it cannot listen.
 func Watch(ctx context.Context, scan func(), each func(Event)) error {
 	for {
 		err := watch(ctx, scan, each)

@@ -73,8 +73,7 @@ func (g *Guest) machine() binfmt.Machine {
 	return machines[cmp.Or(g.Arch, runtime.GOARCH)]
 }
 
-// binfmtPath returns the path of a file of binfmt_misc: register, status, or the name
-// of a handler.
+// binfmtPath returns the path of a file of binfmt_misc: register, status, or the name of a handler.
 func binfmtPath(file string) string { return "/proc/sys/fs/binfmt_misc/" + file }
 
 // register makes the kernel use a handler, after a check of its interpreter.

@@ -36,8 +36,7 @@ func (g *Guest) cache() (bool, error) {
 
 type attribute struct{ name, value string }
 
-// missingAttributes returns values for the attributes that the cache with this
-// directory lacks.
+// missingAttributes returns values for the attributes that the cache with this directory lacks.
 func missingAttributes(dir string) (missing []attribute) {
 	size, sets := "8192K", "8192"
 	switch filepath.Base(dir) {

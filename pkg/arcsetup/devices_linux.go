@@ -7,8 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// early mounts what every other step reads and writes, and reads the kernel
-// command line.
+// early mounts what every other step reads and writes, and reads the kernel command line.
 func (g *Guest) early() (bool, error) {
 	var r result
 	// mkuimage's images have a / with mode 0700. A read-only root keeps its mode.

@@ -58,8 +58,7 @@ func (g *Guest) operatorDaemon() (operator object, err error) {
 	return operator, json.Unmarshal(text, &operator)
 }
 
-// imageDaemon reads the image's daemon.json. It renames an invalid file, for the
-// author to find.
+// imageDaemon reads the image's daemon.json. It renames an invalid file, for the author to find.
 func (g *Guest) imageDaemon() (image object, err error) {
 	text, err := g.readFile(daemonJSON)
 	if err != nil {

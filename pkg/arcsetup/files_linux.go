@@ -12,8 +12,7 @@ import (
 	"github.com/arcinit/arcinit/internal/wholefile"
 )
 
-// result joins the results of a step's parts: each part runs, even if one before
-// it failed.
+// result joins the results of a step's parts: each part runs, even if one before it failed.
 type result struct {
 	changed bool
 	err     error

@@ -37,8 +37,7 @@ type Guest struct {
 	// RootChanged, if not nil, is called when / has become another file system.
 	RootChanged func()
 
-	// Config and SandboxSubnet are complete after the step config. Steps that use
-	// them need that step.
+	// Config and SandboxSubnet are complete after the step config. Steps that use them need that step.
 	Config        config.Config
 	SandboxSubnet netip.Prefix
 
@@ -50,15 +49,13 @@ type Guest struct {
 	loader *kmod.Loader
 }
 
-// RootExpected reports whether the kernel command line names a root that the step
-// switchroot is to mount.
+// RootExpected reports whether the kernel command line names a root that the step switchroot is to mount.
 func (g *Guest) RootExpected() bool {
 	root, _ := g.commandLine.Root()
 	return root.Device != "" && g.OwnRoot
 }
 
-// HasModules reports whether there are modules for this kernel. It is valid after
-// the step switchroot.
+// HasModules reports whether there are modules for this kernel. It is valid after the step switchroot.
 func (g *Guest) HasModules() bool { return g.loader != nil }
 
 // path returns the path of the guest's file p.

@@ -82,9 +82,8 @@ func (g *Guest) layers() (bool, error) {
 	return r.changed, r.err
 }
 
-// copyEtc copies the image's /etc into a tmpfs, and returns the function that mounts
-// the tmpfs there. So /etc is never seen empty, and in between another layer may cover
-// the place that a link /etc leads to.
+// copyEtc copies the image's /etc into a tmpfs, and returns the function that mounts the tmpfs there. So
+// /etc is never seen empty, and in between another layer may cover the place that a link /etc leads to.
 func (g *Guest) copyEtc() plan.Func {
 	m := tmpfs("/etc", 0o755)
 	from, _, mounted, err := m.Find(g.Root)

@@ -18,9 +18,8 @@ const (
 	randomUUID = "/proc/sys/kernel/random/uuid"
 )
 
-// machineID gives the guest the id on the share, so that k3s and journald see the
-// same machine at each boot. Without an id there, the guest gets its own id, or a new
-// one, for KeepMachineID to keep.
+// machineID gives the guest the id on the share, so that k3s and journald see the same machine at each
+// boot. Without an id there, the guest gets its own id, or a new one, for KeepMachineID to keep.
 func (g *Guest) machineID() (bool, error) {
 	id, errKept := g.readID(keptMachineID)
 	g.newID = id == "" && errKept == nil
@@ -40,9 +39,8 @@ func (g *Guest) machineID() (bool, error) {
 	return changed, errors.Join(errKept, err)
 }
 
-// KeepMachineID writes a new machine id to the share. It is apart from the step
-// machineid, because nothing in the guest needs to wait for that. A read-only share is
-// no error: the host wants it so.
+// KeepMachineID writes a new machine id to the share. It is apart from the step machineid, because
+// nothing in the guest needs to wait for that. A read-only share is no error: the host wants it so.
 func (g *Guest) KeepMachineID() (changed bool, err error) {
 	if !g.newID || !g.HasShare() {
 		return false, nil

@@ -20,8 +20,7 @@ import (
 type Report struct {
 	Version string `json:"version"` // of arcinit
 	Kernel  string `json:"kernel"`  // release and architecture
-	// Role is "init" as PID 1, "uinit" under another init, "repeat" for a set-up that
-	// was run again.
+	// Role is "init" as PID 1, "uinit" under another init, "repeat" for a set-up that was run again.
 	Role string `json:"role"`
 	// Start is when the program began. PlanEnded is when its last step had ended,
 	// AgentStarted when the agent was first started; both are zero until then.

@@ -18,9 +18,8 @@ type Param struct {
 	Flag       bool
 }
 
-// ParseCommandLine splits a command line as the kernel does: at blanks outside
-// double quotes. The quotes may be around the value or the whole parameter
-// (Documentation/admin-guide/kernel-parameters.rst).
+// ParseCommandLine splits a command line as the kernel does: at blanks outside double quotes. The quotes
+// may be around the value or the whole parameter (Documentation/admin-guide/kernel-parameters.rst).
 func ParseCommandLine(s string) CommandLine {
 	var params CommandLine
 	for s = strings.TrimLeft(s, blanks); s != ""; s = strings.TrimLeft(s, blanks) {
@@ -43,8 +42,7 @@ func ParseCommandLine(s string) CommandLine {
 
 const blanks = " \t\n\v\f\r"
 
-// unquote removes one pair of double quotes around s. Like the kernel, it keeps
-// inner ones.
+// unquote removes one pair of double quotes around s. Like the kernel, it keeps inner ones.
 func unquote(s string) string {
 	if !strings.HasPrefix(s, `"`) {
 		return s

@@ -1,10 +1,8 @@
-// Package config reads what the host configures: the kernel command line,
-// arcinit.toml, and the sandbox subnet in the VMM's own file. It parses and
-// validates. It must not know what the values are used for.
+// Package config reads what the host configures: the kernel command line, arcinit.toml, and the sandbox
+// subnet in the VMM's own file. It parses and validates. It must not know what the values are used for.
 //
-// No error here is fatal. Each function returns a usable value, and an error for
-// each value that it refused: where that value is, what was expected, and what
-// is used instead.
+// No error here is fatal. Each function returns a usable value, and an error for each value that it
+// refused: where that value is, what was expected, and what is used instead.
 package config
 
 import (
@@ -55,10 +53,9 @@ func Default() Config {
 	}
 }
 
-// Load returns the configuration: the defaults, then the file that the command
-// line names (else DefaultFile, which may be absent), then the command line.
-// readFile reads a file of the guest (os.ReadFile). The Config is usable whatever
-// the error, which joins one error for each refused value.
+// Load returns the configuration: the defaults, then the file that the command line names (else
+// DefaultFile, which may be absent), then the command line. readFile reads a file of the guest
+// (os.ReadFile). The Config is usable whatever the error, which joins one error for each refused value.
 func Load(cmdline CommandLine, readFile func(string) ([]byte, error)) (Config, error) {
 	c := Default()
 	named := cmdline.Config().file

@@ -71,15 +71,13 @@ func (c *Config) mergeFile(path, text string) error {
 	return errors.Join(refused.errs...)
 }
 
-// CheckFile returns the errors that Load would return for the configuration file
-// path with this text.
+// CheckFile returns the errors that Load would return for the configuration file path with this text.
 func CheckFile(path string, text []byte) error {
 	c := Default()
 	return c.mergeFile(path, string(text))
 }
 
-// addHandler adds the handler h with this magic and mask, unless it is invalid or
-// its name is taken.
+// addHandler adds the handler h with this magic and mask, unless it is invalid or its name is taken.
 func (c *Config) addHandler(h binfmt.Handler, magic, mask string) (err error) {
 	if h.Magic, err = binfmt.Unescape(magic); err != nil {
 		return err

@@ -10,8 +10,7 @@ import (
 
 // Network is what the host configures of the network.
 type Network struct {
-	// Primary and Bridge name a NIC by link name or MAC address. If empty, the
-	// order of the NICs decides.
+	// Primary and Bridge name a NIC by link name or MAC address. If empty, the order of the NICs decides.
 	Primary, Bridge   string `toml:"-"`
 	NICs              []NIC  `toml:"-"`                   // further NICs with a role
 	ProbeAddress      bool   `toml:"probe_address"`       // check that no other host uses an address before taking it

@@ -10,9 +10,8 @@ import (
 	"strings"
 )
 
-// setSysctls adds the kernel parameters of a table of arcinit.toml: [sysctl], or a
-// table in it for the parameters below prefix. To TOML, vm.swappiness is a key in a
-// table vm.
+// setSysctls adds the kernel parameters of a table of arcinit.toml: [sysctl], or a table in it for the
+// parameters below prefix. To TOML, vm.swappiness is a key in a table vm.
 func (c *Config) setSysctls(prefix string, table map[string]any, refused *refusals) {
 	for _, key := range slices.Sorted(maps.Keys(table)) {
 		path := prefix + sysctlPath(key)

@@ -9,8 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// endOfTime is a time in seconds since 1970 that just fits into the kernel's 64 bits
-// of nanoseconds.
+// endOfTime is a time in seconds since 1970 that just fits into the kernel's 64 bits of nanoseconds.
 const endOfTime = 1 << 33
 
 // watchClock signals set each time the wall clock is set, until ctx ends. That is how

@@ -39,8 +39,7 @@ func openSubscription() (*nl.NetlinkSocket, error) {
 	return nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE)
 }
 
-// forward passes messages from socket on, until the socket fails or ctx ends, and
-// closes the socket.
+// forward passes messages from socket on, until the socket fails or ctx ends, and closes the socket.
 func forward(ctx context.Context, socket *nl.NetlinkSocket, events chan<- []syscall.NetlinkMessage) error {
 	defer socket.Close()
 	defer context.AfterFunc(ctx, socket.Close)()

@@ -54,9 +54,8 @@ var errNAK = errors.New("the server refused the address (DHCPNAK)")
 // dhclient.SendRequests adds 250 KB of DHCPv6, and cannot ask for an earlier address.
 type dhcpClient struct{ hostname string }
 
-// exchange runs ask with a client that talks with server, or with any server if server
-// is nil. Each message is sent as often as fits into wait; ask waits for that many
-// answers.
+// exchange runs ask with a client that talks with server, or with any server if server is nil. Each
+// message is sent as often as fits into wait; ask waits for that many answers.
 func (c dhcpClient) exchange(ctx context.Context, link netlink.Link, server net.IP, wait time.Duration, answers int,
 	ask func(context.Context, *nclient4.Client) (*dhcpv4.DHCPv4, error),
 ) (*dhcpv4.DHCPv4, error) {
@@ -70,8 +69,7 @@ func (c dhcpClient) exchange(ctx context.Context, link netlink.Link, server net.
 		return nil, errors.Join(err, conn.Close())
 	}
 	defer client.Close() //nolint:errcheck // nothing is left in it
-	// The client waits anew after each message of the transaction, so it needs a
-	// limit of its own.
+	// The client waits anew after each message of the transaction, so it needs a limit of its own.
 	ctx, cancel := context.WithTimeoutCause(ctx, time.Duration(answers)*wait+time.Second, nclient4.ErrNoResponse)
 	defer cancel()
 	answer, err := ask(ctx, client)

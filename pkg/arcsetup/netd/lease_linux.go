@@ -38,9 +38,8 @@ func (w *worker) keepLease() {
 // silent is the number of tries without an answer after which acquire logs that.
 const silent = 3
 
-// acquire brings the link up and configures the NIC with a lease. It returns the link
-// as it was then, or nil if the worker has to end. If the link goes down, acquire
-// starts over.
+// acquire brings the link up and configures the NIC with a lease. It returns the link as it was then, or
+// nil if the worker has to end. If the link goes down, acquire starts over.
 func (w *worker) acquire() *linkState {
 	for link := w.bringUp(); link != nil; link = w.bringUp() {
 		w.report(func(n *NIC) { n.State = StateDiscovering })
@@ -97,8 +96,7 @@ func (w *worker) try(link *linkState, isFirst bool, d discovery) error {
 // errInUse is the error for a leased address that another host has.
 var errInUse = errors.New("another host has the leased address")
 
-// afterDecline is how long a client waits before it starts over (RFC 2131 section
-// 3.1, point 5).
+// afterDecline is how long a client waits before it starts over (RFC 2131 section 3.1, point 5).
 const afterDecline = 10 * time.Second
 
 // use configures the NIC with a new lease, unless another host has the address.
@@ -122,9 +120,8 @@ func (w *worker) use(link *linkState, ack *dhcpv4.DHCPv4) error {
 // errExpired ends a lease that was not renewed in time.
 var errExpired = errors.New("the lease expired")
 
-// hold keeps the current lease. It renews the lease in time, and verifies it when the
-// link comes back or the wall clock jumped. Link is the link when the lease came. hold
-// returns why the lease is lost.
+// hold keeps the current lease. It renews the lease in time, and verifies it when the link comes back or
+// the wall clock jumped. Link is the link when the lease came. hold returns why the lease is lost.
 func (w *worker) hold(link *linkState) error {
 	clock := w.d.cfg
 	next := w.current.renew
@@ -147,8 +144,7 @@ func (w *worker) hold(link *linkState) error {
 			disturbed = w.disturbed
 			continue
 		case <-w.clockSet:
-			// jumped only counts with clockSet: the clock may be set before its event
-			// comes.
+			// jumped only counts with clockSet: the clock may be set before its event comes.
 			if !w.jumped() || link.up.Err() != nil {
 				continue
 			}

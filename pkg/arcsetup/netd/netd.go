@@ -1,11 +1,9 @@
-// Package netd is the network daemon: NIC roles, the firewall's rules, DHCP leases,
-// addresses, routes and MTU. It should be a process of its own, because it parses
-// messages from the network. At worst a hostile packet ends the daemon, which can be
-// started again at any time.
+// Package netd is the network daemon: NIC roles, the firewall's rules, DHCP leases, addresses, routes and
+// MTU. It should be a process of its own, because it parses messages from the network. At worst a hostile
+// packet ends the daemon, which can be started again at any time.
 //
-// The package must not know who started it. It never touches /etc/resolv.conf: the
-// Report has the name servers, for a program that forwards to them. The DHCP library logs
-// through the standard logger.
+// The package must not know who started it. It never touches /etc/resolv.conf: the Report has the name
+// servers, for a program that forwards to them. The DHCP library logs through the standard logger.
 package netd
 
 import (
@@ -28,8 +26,7 @@ type Config struct {
 	// ProbeAddress makes the daemon probe the link for an address before it uses
 	// the address, which takes a second (RFC 5227 section 2.1.1).
 	ProbeAddress bool `json:"probe_address,omitempty"`
-	// IPv6Router makes the guest forward IPv6, and still accept router
-	// advertisements on the primary NIC.
+	// IPv6Router makes the guest forward IPv6, and still accept router advertisements on the primary NIC.
 	IPv6Router bool `json:"ipv6_router,omitempty"`
 
 	// Sys is where sysfs is mounted: /sys if empty.

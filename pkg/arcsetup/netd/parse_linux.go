@@ -130,9 +130,8 @@ func (p *parser) names(code dhcpv4.OptionCode, names ...string) (valid []string)
 	return valid[:min(len(valid), maxSearch)]
 }
 
-// isDomain reports whether name is a domain name of letters, digits, hyphens and
-// underscores, with the lengths of RFC 1035 section 2.3.4. Other characters have a
-// meaning to resolvers, terminals or shells.
+// isDomain reports whether name is a domain name of letters, digits, hyphens and underscores, with the
+// lengths of RFC 1035 section 2.3.4. Other characters have a meaning to resolvers, terminals or shells.
 func isDomain(name string) bool {
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 	if len(name) > 253 {
@@ -156,8 +155,7 @@ func (p *parser) defaultRoute(own netip.Addr) []Route {
 	return nil
 }
 
-// routes returns the usable routes of option 121. The first one for a destination
-// counts.
+// routes returns the usable routes of option 121. The first one for a destination counts.
 func (p *parser) routes(own netip.Addr) (usable []Route) {
 	all := p.ClasslessStaticRoute()
 	p.malformed(dhcpv4.OptionClasslessStaticRoute, len(all) == 0)

@@ -57,8 +57,7 @@ func (w *worker) probe(link *linkState, address netip.Addr) (net.HardwareAddr, e
 	return nil, nil
 }
 
-// An ARP packet for IPv4 on Ethernet (RFC 826): its constant start, and the offsets
-// of its fields.
+// An ARP packet for IPv4 on Ethernet (RFC 826): its constant start, and the offsets of its fields.
 var arpStart = []byte{0, 1, 8, 0, 6, 4, 0}
 
 const (
@@ -68,8 +67,7 @@ const (
 	arpLength    = 28
 )
 
-// arpProbe asks who has address. Its sender address is 0.0.0.0, so that no host
-// changes its ARP cache.
+// arpProbe asks who has address. Its sender address is 0.0.0.0, so that no host changes its ARP cache.
 func arpProbe(own net.HardwareAddr, address netip.Addr) []byte {
 	const request = 1
 	return slices.Concat(arpStart, []byte{request}, own, make([]byte, arpTarget-arpSender), address.AsSlice())

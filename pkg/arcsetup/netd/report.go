@@ -72,15 +72,13 @@ type NIC struct {
 	ConfiguredNS int64 `json:"configured_boottime_ns,omitempty"`
 }
 
-// Route is an IPv4 route over a NIC. Without a gateway, the destination is on the
-// link.
+// Route is an IPv4 route over a NIC. Without a gateway, the destination is on the link.
 type Route struct {
 	Dst     netip.Prefix `json:"dst"`
 	Gateway netip.Addr   `json:"gateway,omitzero"`
 }
 
-// roleOrder is the order of the NICs in a Report. NICs with the same role are in order
-// of their names.
+// roleOrder is the order of the NICs in a Report. NICs with the same role are in order of their names.
 var roleOrder = [...]Role{RolePrimary, RoleBridge, RoleDHCP, RoleDHCPNoRoute, RoleStatic, RoleOff}
 
 func (r *Report) sort() {
@@ -119,8 +117,7 @@ func (r *Report) withRole(role Role) NIC {
 	return NIC{}
 }
 
-// ReadReport reads the Report in the file path. If there is no file, the error wraps
-// fs.ErrNotExist.
+// ReadReport reads the Report in the file path. If there is no file, the error wraps fs.ErrNotExist.
 func ReadReport(path string) (Report, error) {
 	var r Report
 	b, err := os.ReadFile(path)

@@ -55,8 +55,7 @@ type assignment struct {
 	Address netip.Prefix // of RoleStatic
 }
 
-// slot is a role for one NIC. The NIC that has had the role keeps it, even while
-// the NIC is gone.
+// slot is a role for one NIC. The NIC that has had the role keeps it, even while the NIC is gone.
 type slot struct {
 	role    Role
 	address netip.Prefix // of RoleStatic

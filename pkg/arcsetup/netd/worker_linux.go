@@ -56,9 +56,8 @@ type linkState struct {
 // errLinkDown ends exchanges over a link that went down.
 var errLinkDown = errors.New("the link went down")
 
-// linkChanged records a link message and does not block. Messages lag behind what the
-// worker has already seen, so only an up-to-down transition between two messages
-// counts as a loss of link.
+// linkChanged records a link message and does not block. Messages lag behind what the worker has already
+// seen, so only an up-to-down transition between two messages counts as a loss of link.
 func (w *worker) linkChanged(link netlink.Link) {
 	before := w.link.Load()
 	state := &linkState{netlink.Device{LinkAttrs: *link.Attrs()}, before.up, before.lost}
@@ -163,8 +162,7 @@ func (w *worker) keepOff() {
 	w.failed(err)
 }
 
-// failed puts err into the report, and logs it unless it was logged before. Nil is
-// no failure.
+// failed puts err into the report, and logs it unless it was logged before. Nil is no failure.
 func (w *worker) failed(err error) {
 	if err == nil {
 		return

@@ -1,7 +1,6 @@
-// Package plan runs a set-up that is written down as data: a list of named
-// steps, each with a function and the names of the steps that it needs. The
-// package orders, runs, times and reports the steps. It must not know what they
-// do.
+// Package plan runs a set-up that is written down as data: a list of named steps, each with a function
+// and the names of the steps that it needs. The package orders, runs, times and reports the steps. It
+// must not know what they do.
 package plan
 
 import (
@@ -20,10 +19,9 @@ const (
 	Failed      Outcome = "failed"      // some of it does not hold
 )
 
-// Func does the work of a step and reports whether it changed anything. It does
-// all that it can before it returns the errors, joined (errors.Join). An error
-// ends the step as failed, unless Absent or Fallback marks it. Func must be
-// idempotent: a second call changes nothing and returns false.
+// Func does the work of a step and reports whether it changed anything. It does all that it can before it
+// returns the errors, joined (errors.Join). An error ends the step as failed, unless Absent or Fallback
+// marks it. Func must be idempotent: a second call changes nothing and returns false.
 type Func func() (changed bool, err error)
 
 // Step is one entry of a plan.
@@ -107,8 +105,7 @@ func Insert(steps []Step, before string, more ...Step) []Step {
 	return slices.Insert(slices.Clone(steps), at, more...)
 }
 
-// AddNeed returns the plan with one more need of the named step. A plan without
-// that step stays as it is.
+// AddNeed returns the plan with one more need of the named step. A plan without that step stays as it is.
 func AddNeed(steps []Step, name, need string) []Step {
 	steps = slices.Clone(steps)
 	for i, s := range steps {

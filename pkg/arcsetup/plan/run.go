@@ -27,19 +27,17 @@ type Result struct {
 // Runner runs plans and keeps the results.
 type Runner struct {
 	Uptime func() time.Duration // returns the time since the kernel's boot
-	// Log gets a line for each step that ends, or for each of its errors: a
-	// failure at error level, a fallback as a warning, a change at info level,
-	// the rest at debug level.
+	// Log gets a line for each step that ends, or for each of its errors: a failure at error level, a
+	// fallback as a warning, a change at info level, the rest at debug level.
 	Log *slog.Logger
 
 	mu      sync.Mutex // guards results, and the run in progress
 	results []Result
 }
 
-// Run runs the steps and returns when all have ended. Each begins as soon as the
-// steps that it needs have ended, however those ended. Of the steps that can begin
-// at the same time, the first in the plan begins first. A need that is not an
-// earlier step is ignored with a warning, so that a wrong plan still boots.
+// Run runs the steps and returns when all have ended. Each begins as soon as the steps that it needs have
+// ended, however those ended. Of the steps that can begin at the same time, the first in the plan begins
+// first. A need that is not an earlier step is ignored with a warning, so that a wrong plan still boots.
 func (r *Runner) Run(steps []Step) {
 	run := run{Runner: r, steps: steps, waits: make([]int, len(steps)), followers: make([][]int, len(steps))}
 	index := make(map[string]int, len(steps))
@@ -67,9 +65,8 @@ type run struct {
 	steps     []Step
 	waits     []int   // how many of the steps that each step needs have not ended
 	followers [][]int // the steps that need each step
-	// ready are the steps that can begin, in order. Each has a goroutine that is
-	// about to take a step: always the first, since the scheduler may run those
-	// goroutines in any order.
+	// ready are the steps that can begin, in order. Each has a goroutine that is about to take a step:
+	// always the first, since the scheduler may run those goroutines in any order.
 	ready   []int
 	running sync.WaitGroup
 }
@@ -83,8 +80,7 @@ func (r *run) start(n int) {
 			i := r.next()
 			res := r.step(r.steps[i])
 			r.start(r.end(i, res))
-			// Steps go first: on one processor, writing a log line takes as long
-			// as a short step.
+			// Steps go first: on one processor, writing a log line takes as long as a short step.
 			runtime.Gosched()
 			r.log(res)
 		})
@@ -160,8 +156,7 @@ func (r *Runner) log(res Result) {
 	}
 }
 
-// Results returns the results of the steps that have ended so far, in the order
-// in which they ended.
+// Results returns the results of the steps that have ended so far, in the order in which they ended.
 func (r *Runner) Results() []Result {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -9,11 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Apply puts the rules of add into the chains FORWARD and DOCKER-USER of the
-// table `ip filter` and takes the rules of remove out, in one atomic batch. It
-// creates a missing table or chain, and inserts missing rules at the top of a chain,
-// in the order given. All other rules stay as they are, and so does FORWARD's policy.
-// Only one process may call Apply at a time.
+// Apply puts the rules of add into the chains FORWARD and DOCKER-USER of the table `ip filter` and takes
+// the rules of remove out, in one atomic batch. It creates a missing table or chain, and inserts missing
+// rules at the top of a chain, in the order given. All other rules stay as they are, and so does
+// FORWARD's policy. Only one process may call Apply at a time.
 //
 // If the kernel has no conntrack match, a second batch leaves out the rules that
 // need the match. An error names the kernel symbols that are missing.
@@ -40,8 +39,7 @@ func Apply(add, remove []Rule) error {
 
 // applyBatch is Apply with one batch. It reports whether anything had to be changed.
 func applyBatch(add, remove []Rule) (changed bool, err error) {
-	// The library seeds a random generator for each socket, so use one socket for
-	// all requests.
+	// The library seeds a random generator for each socket, so use one socket for all requests.
 	conn, err := nftables.New(nftables.AsLasting())
 	if err != nil {
 		return false, fmt.Errorf("open a netfilter socket: %w", explainList(err))
@@ -95,8 +93,7 @@ func applyBatch(add, remove []Rule) (changed bool, err error) {
 	return true, nil
 }
 
-// filterChains returns the chains that hold the rules, as iptables-nft creates
-// them.
+// filterChains returns the chains that hold the rules, as iptables-nft creates them.
 func filterChains() []*nftables.Chain {
 	table := &nftables.Table{Name: "filter", Family: nftables.TableFamilyIPv4}
 	return []*nftables.Chain{{

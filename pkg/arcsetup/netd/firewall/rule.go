@@ -1,7 +1,6 @@
-// Package firewall puts accept rules for forwarded IPv4 packets into the kernel's
-// nf_tables. It writes the rules as iptables-nft does, so that iptables and
-// container engines can list, check and delete them. It talks netlink and runs no
-// program. It must not know which role a link has, or who chose a subnet.
+// Package firewall puts accept rules for forwarded IPv4 packets into the kernel's nf_tables. It writes
+// the rules as iptables-nft does, so that iptables and container engines can list, check and delete them.
+// It talks netlink and runs no program. It must not know which role a link has, or who chose a subnet.
 package firewall
 
 import (
@@ -17,8 +16,7 @@ type Rule struct {
 	established bool // only packets in conntrack state RELATED or ESTABLISHED
 }
 
-// BridgeRules accept packets that come in from link, and packets of known
-// connections that go out to it.
+// BridgeRules accept packets that come in from link, and packets of known connections that go out to it.
 func BridgeRules(link string) []Rule {
 	return []Rule{{link: link}, {link: link, to: true, established: true}}
 }
