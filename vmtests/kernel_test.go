@@ -58,7 +58,7 @@ func testFeatures(t *testing.T, m *machine) {
 	} {
 		r := must[probe.Result](t, m, "Run", probe.Command{Argv: command, Env: iptablesEnv})
 		if r.Code != 0 {
-			t.Errorf("%s: %s", strings.Join(command[4:], " "), r.Stderr)
+			t.Errorf("%s: code %d: %s", strings.Join(command[4:], " "), r.Code, r.Stderr)
 		}
 	}
 }

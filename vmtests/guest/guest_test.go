@@ -27,7 +27,7 @@ func TestArguments(t *testing.T) {
 		"counted":        {config: Config{Arch: "amd64"}, accel: Counted, want: []string{"-accel tcg,thread=single", "-cpu max -icount"}},
 		"two processors": {config: Config{Arch: "amd64", CPUs: 2}, accel: TCG, want: []string{"-smp 2", "-accel tcg,thread=single", "-cpu max,-cx16"}},
 		"KVM":            {config: Config{Arch: "amd64"}, accel: KVM, want: []string{"-accel kvm", "-cpu host"}},
-		"arm64":          {config: Config{Arch: "arm64"}, accel: TCG, want: []string{"-machine virt", "-cpu max,pauth-impdef=on"}},
+		"arm64":          {config: Config{Arch: "arm64"}, accel: TCG, want: []string{"-machine virt", "-cpu cortex-a72"}},
 		"a virtio console": {
 			config: Config{Arch: "arm64", VirtioConsole: true},
 			accel:  TCG,
