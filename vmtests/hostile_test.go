@@ -345,14 +345,12 @@ func testHostile(t *testing.T, m *machine, peers []*dhcppeer.Peer, bad int) (har
 	}
 	t.Run("10,000 offers while bound", v.testFloodWhileBound)
 	pings.enough(t, 20)
+	eventually(t, func() string { return fewer(v.other.Renewals()-renewals, 1) }) // of the other NIC
 	cancel()
 	pings.done.Wait()
 	pings.noneLost(t, time.Now())
 	if n := v.other.Count(dhcppeer.Discover) - discovers; n > 0 {
 		t.Errorf("%s lost its lease %d times", v.otherNIC, n)
-	}
-	if n := v.other.Renewals() - renewals; n < 1 {
-		t.Errorf("%s did not renew its lease", v.otherNIC)
 	}
 	return v.harmed
 }
