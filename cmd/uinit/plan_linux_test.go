@@ -15,26 +15,11 @@ func before(steps []plan.Step, other, name string) bool {
 	})
 }
 
-// checkPlan checks that every step has a name of its own and a function, and needs only
-// steps that are before it.
-func checkPlan(t *testing.T, steps []plan.Step) {
-	t.Helper()
-	for i, s := range steps {
-		earlier := plan.Names(steps[:i])
-		if slices.Contains(earlier, s.Name) || s.Run == nil {
-			t.Errorf("step %s has the name of another step, or no function", s.Name)
-		}
-		for _, need := range s.Needs {
-			if !slices.Contains(earlier, need) {
-				t.Errorf("step %s needs %s, which is not an earlier step", s.Name, need)
-			}
-		}
-	}
-}
-
 func TestBootPlan(t *testing.T) {
 	steps := bootPlan()
-	checkPlan(t, steps)
+	if err := plan.Check(steps); err != nil {
+		t.Fatal(err)
+	}
 	for _, want := range [][2]string{
 		{"console", "switchroot"}, // no path is resolved while the root changes
 		{"forward", "network"},

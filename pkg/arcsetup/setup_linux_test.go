@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,31 +58,18 @@ func outcome(step plan.Func) plan.Result {
 	return r.Results()[0]
 }
 
-// checkPlan checks that every step has a name of its own and a function, and needs only
-// steps that are before it.
-func checkPlan(t *testing.T, steps []plan.Step) {
-	t.Helper()
-	for i, s := range steps {
-		earlier := plan.Names(steps[:i])
-		if slices.Contains(earlier, s.Name) || s.Run == nil {
-			t.Errorf("step %s has the name of another step, or no function", s.Name)
-		}
-		for _, need := range s.Needs {
-			if !slices.Contains(earlier, need) {
-				t.Errorf("step %s needs %s, which is not an earlier step", s.Name, need)
-			}
-		}
-	}
-}
-
 func TestPlanIsOne(t *testing.T) {
 	steps := Plan(newGuest(t, nil))
-	checkPlan(t, steps)
+	if err := plan.Check(steps); err != nil {
+		t.Error(err)
+	}
 	for _, s := range steps {
 		if s.Doc == "" {
 			t.Errorf("step %s says nothing of itself", s.Name)
 		}
-		checkPlan(t, plan.Without(steps, s.Name))
+		if err := plan.Check(plan.Without(steps, s.Name)); err != nil {
+			t.Errorf("without %s: %v", s.Name, err)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ package plan
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 )
 
@@ -28,7 +29,7 @@ type Func func() (changed bool, err error)
 type Step struct {
 	Name  string   // unique in the plan
 	Doc   string   // one line: what holds when the step has ended
-	Needs []string // names of earlier steps, which must have ended first: no plan has a cycle
+	Needs []string // names of earlier steps, which must have ended first
 	Run   Func
 }
 
@@ -84,6 +85,26 @@ func severityOf(err error) (worst severity) {
 		worst = max(worst, part.severity)
 	}
 	return worst
+}
+
+// Check reports what is wrong with the plan: a name used twice, a missing function, or a need that is not an
+// earlier step. Needs only point back, so a plan reads from top to bottom and has no cycles.
+func Check(steps []Step) (err error) {
+	for i, s := range steps {
+		earlier := Names(steps[:i])
+		if slices.Contains(earlier, s.Name) {
+			err = errors.Join(err, fmt.Errorf("two steps have the name %q", s.Name))
+		}
+		if s.Run == nil {
+			err = errors.Join(err, fmt.Errorf("step %q has no function", s.Name))
+		}
+		for _, need := range s.Needs {
+			if !slices.Contains(earlier, need) {
+				err = errors.Join(err, fmt.Errorf("step %q needs %q, which is not an earlier step", s.Name, need))
+			}
+		}
+	}
+	return err
 }
 
 // Names returns the names of the steps, in order.

@@ -150,6 +150,28 @@ func TestClockPanics(t *testing.T) {
 	}
 }
 
+func TestCheck(t *testing.T) {
+	nop := does(false, nil)
+	for _, tt := range []struct {
+		name   string
+		steps  []Step
+		errors int
+	}{
+		{"good", []Step{{Name: "a", Run: nop}, {Name: "b", Needs: []string{"a"}, Run: nop}}, 0},
+		{"same name twice", []Step{{Name: "a", Run: nop}, {Name: "a", Run: nop}}, 1},
+		{"need is later", []Step{{Name: "a", Needs: []string{"b"}, Run: nop}, {Name: "b", Run: nop}}, 1},
+		{"need is the step itself", []Step{{Name: "a", Needs: []string{"a"}, Run: nop}}, 1},
+		{"no function", []Step{{Name: "a"}}, 1},
+		{"all at once", []Step{{Name: "a"}, {Name: "a", Needs: []string{"b"}}}, 4},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := split(Check(tt.steps)); len(got) != tt.errors {
+				t.Errorf("Check = %v, want %d errors", got, tt.errors)
+			}
+		})
+	}
+}
+
 func TestInsert(t *testing.T) {
 	steps := []Step{{Name: "a"}, {Name: "b", Needs: []string{"a"}}}
 	for before, want := range map[string]string{"a": "x y a b", "b": "a x y b", "nowhere": "a b x y"} {
@@ -218,6 +240,9 @@ func TestWithoutPassesNeedsOn(t *testing.T) {
 		{Name: "c", Needs: []string{"b"}, Run: nop},
 		{Name: "d", Needs: []string{"b", "c"}, Run: nop},
 	}, "b", "c")
+	if err := Check(steps); err != nil {
+		t.Errorf("the rest is no plan: %v", err)
+	}
 	if len(steps) != 2 || !slices.Equal(steps[1].Needs, []string{"a"}) {
 		t.Errorf("Without = %+v, want a, and d needing a", steps)
 	}
