@@ -80,7 +80,7 @@ func netDaemon(args []string) error {
 		}
 		end(nil)
 	})
-	if err := json.Unmarshal([]byte(strings.Join(args, " ")), &cfg); err != nil {
+	if err := parseArgument(args, &cfg); err != nil {
 		log.Error("cannot read the network daemon's configuration; using the defaults", "err", err)
 		cfg = daemonConfig{}
 	}
@@ -91,6 +91,10 @@ func netDaemon(args []string) error {
 		log.Error("network daemon ended", "err", err)
 	}
 	return err
+}
+
+func parseArgument(args []string, cfg *daemonConfig) error {
+	return json.Unmarshal([]byte(strings.Join(args, " ")), cfg)
 }
 
 // printNetwork prints the network daemon's report.

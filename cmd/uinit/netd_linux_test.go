@@ -27,8 +27,13 @@ func TestDaemonConfig(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got daemonConfig
-		if err := json.Unmarshal(argument, &got); err != nil || !reflect.DeepEqual(got, want) {
+		if err := parseArgument([]string{string(argument)}, &got); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s is read as %+v, %v, want %+v", argument, got, err, want)
+		}
+	}
+	for _, args := range [][]string{{}, {"{}", "{}"}, {"primary=eth0"}, {`{"log": "loud"}`}, {`{"sandbox_subnet": "1.2.3"}`}} {
+		if err := parseArgument(args, new(daemonConfig)); err == nil {
+			t.Errorf("%q are accepted", args)
 		}
 	}
 }

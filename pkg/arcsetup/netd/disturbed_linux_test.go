@@ -249,7 +249,7 @@ func TestChangesMeanwhile(t *testing.T) {
 		}
 		must(t, k.setAddress(link, netip.MustParsePrefix("10.0.2.15/24"), 0, netip.Prefix{}))
 		have, err := k.addresses(link)
-		if err != nil || !slices.ContainsFunc(have, func(a netlink.Addr) bool { return a.IP.String() == "10.0.2.15" }) {
+		if err != nil || !slices.ContainsFunc(have, func(a netlink.Addr) bool { return prefix(a.IPNet) == netip.MustParsePrefix("10.0.2.15/24") }) {
 			t.Fatalf("the addresses are %v, %v", have, err)
 		}
 	}

@@ -4,8 +4,11 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/maruel/natural"
 )
 
 // fakeSys makes a sysfs with links by name. The value is the MAC address, or "virtual"
@@ -193,5 +196,15 @@ func TestRolesAreRestored(t *testing.T) {
 func TestRolesWithoutSysfs(t *testing.T) {
 	if got, err := (Roles{}).slots().assign(t.TempDir()); err != nil || got != nil {
 		t.Errorf("got %+v, %v, want no NICs", got, err)
+	}
+}
+
+func TestNaturalOrder(t *testing.T) {
+	want := []string{"enp0s2", "enp0s10", "enp1s1", "eth", "eth0", "eth00", "eth1", "eth2", "eth10", "eth10a", "eth18446744073709551616", "wlan0"}
+	got := slices.Clone(want)
+	slices.Reverse(got)
+	slices.SortFunc(got, natural.Compare)
+	if !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
