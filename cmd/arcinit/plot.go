@@ -21,9 +21,7 @@ var plotTemplate string
 // The places of the time axis and of the first lane in the picture, in pixels.
 const left, right, top = 110.0, 990.0, 92
 
-// running is the class of a service that was started and of a NIC that works; the classes of
-// steps are their outcomes.
-const running = "runs"
+const running = "runs" // the class of services, and of NICs that work; a step's class is its outcome
 
 // picture is what plot.svg.tmpl draws.
 type picture struct {
@@ -34,10 +32,9 @@ type picture struct {
 	end time.Duration // of the time axis, which begins with /init
 }
 
-// lane is a group of rows, with the place of its name.
+// lane is a group of rows.
 type lane struct {
 	Name string
-	Y    int
 	Rows []*row
 }
 
@@ -45,7 +42,7 @@ type lane struct {
 type row struct {
 	Name, Tip, Class, Note string
 	Start, End             time.Duration
-	IsStep                 bool
+	Width                  float64 // of a step's bar, in pixels
 	Y                      int
 }
 
@@ -56,16 +53,12 @@ func draw(w io.Writer, r arcsetup.Report, network netd.Report) error {
 	p.addLane("steps", p.steps())
 	p.addLane("network", networkRows(network))
 	p.addLane("services", serviceRows(r))
-	t, err := template.New("plot").Funcs(template.FuncMap{
+	t := template.Must(template.New("plot").Funcs(template.FuncMap{
 		"xml": escape, "ms": ms,
 		"round": func(t time.Duration) string { return fmt.Sprintf("%g", float64(t)/1e6) },
 		"since": func(a, b time.Duration) time.Duration { return a - b },
 		"add":   func(a, b int) int { return a + b },
-		"mul":   func(a, b int) int { return a * b },
-	}).Parse(plotTemplate)
-	if err != nil {
-		return fmt.Errorf("parse the picture's template: %w", err)
-	}
+	}).Parse(plotTemplate))
 	return t.Execute(w, p)
 }
 
@@ -75,7 +68,7 @@ func (p *picture) addLane(name string, rows []*row) {
 		return
 	}
 	p.Bottom += 28
-	p.Lanes = append(p.Lanes, lane{name, p.Bottom - 10, rows})
+	p.Lanes = append(p.Lanes, lane{name, rows})
 	for _, r := range rows {
 		if r.End > p.end {
 			r.Note = "later: " + r.Note
@@ -87,9 +80,10 @@ func (p *picture) addLane(name string, rows []*row) {
 
 func (p *picture) steps() (rows []*row) {
 	for _, s := range p.ByStart() {
-		r := &row{Name: s.Step, Class: string(s.Outcome), Start: s.Start, End: s.End, IsStep: true}
+		r := &row{Name: s.Step, Class: string(s.Outcome), Start: s.Start, End: s.End}
+		r.Width = max(p.place(s.End)-p.place(s.Start), 1.5)
 		r.Tip = fmt.Sprintf("%s: %s, %s to %s ms. %s", s.Doc, s.Outcome, ms(s.Start), ms(s.End), s.Error)
-		if p.place(s.End)-p.place(s.Start) > 25 {
+		if r.Width > 25 {
 			r.Note = ms(s.End-s.Start) + " ms"
 		}
 		rows = append(rows, r)
@@ -165,18 +159,8 @@ func (p *picture) place(t time.Duration) float64 {
 // X is place for the template.
 func (p *picture) X(t time.Duration) string { return fmt.Sprintf("%.1f", p.place(t)) }
 
-// Width is the width of a step's bar.
-func (p *picture) Width(r *row) string {
-	return fmt.Sprintf("%.1f", max(p.place(r.End)-p.place(r.Start), 1.5))
-}
-
 // IsLate reports whether the note of an event has room on the left only.
-func (p *picture) IsLate(r *row) bool { return !r.IsStep && p.place(r.End) > (left+right)/2 }
-
-// Classes are the kinds of rows in the legend.
-func (p *picture) Classes() []string {
-	return []string{string(plan.OK), string(plan.Already), string(plan.Unavailable), string(plan.Failed), running}
-}
+func (p *picture) IsLate(r *row) bool { return r.Width == 0 && p.place(r.End) > (left+right)/2 }
 
 func ms(d time.Duration) string { return fmt.Sprintf("%.2f", float64(d)/1e6) }
 
