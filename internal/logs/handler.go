@@ -10,8 +10,8 @@ import (
 	"unicode"
 )
 
-// LevelNotice is for the few lines that belong on the console even where it is told to be quiet. It lies
-// between slog's Info and Warn, as the kernel's notice does.
+// LevelNotice is the level of the few lines that the console shows even if the kernel is told to be quiet. As
+// the kernel's notice, it lies between slog's Info and Warn.
 const LevelNotice = slog.Level(2)
 
 // Sink takes finished log lines without a newline. Emit must not block for long

@@ -58,8 +58,7 @@ func (r Report) Count() string {
 	return text
 }
 
-// WriteTable writes the report as text: a line for each step in the order of their start,
-// with its error, then the services.
+// WriteTable writes the report as text: a line for each step, in the order of their start, and each service.
 func (r Report) WriteTable(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintf(table, "arcinit %s on Linux %s, as %s, started %s ms after the kernel\n", r.Version, r.Kernel, r.Role, ms(r.Start))
