@@ -3,10 +3,89 @@
 package vmtests
 
 import (
+	"bytes"
+	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
+
+	"github.com/arcinit/arcinit/vmtests/probe"
 )
+
+// gate is a reader of the console that stops reading while it is locked.
+type gate struct{ sync.Mutex }
+
+func (g *gate) Write(p []byte) (int, error) {
+	g.Lock()
+	defer g.Unlock()
+	return len(p), nil
+}
+
+// TestConsoleDoesNotDrain stops the console of a guest whose kernel is quiet, so that PID 1 writes its
+// lines there itself: by XOFF, and by a VMM that stops reading. The agent is still restarted when it
+// ends, and the guest powers off.
+func TestConsoleDoesNotDrain(t *testing.T) {
+	for name, test := range map[string]struct {
+		stop     func(*testing.T, *machine, *gate) (resume func())
+		powerOff func(*testing.T, *machine)
+	}{
+		"XOFF": {
+			func(t *testing.T, m *machine, _ *gate) func() {
+				if err := m.Type("\x13"); err != nil {
+					t.Fatal(err)
+				}
+				return func() {}
+			},
+			func(_ *testing.T, m *machine) { m.tell("Kill", probe.Signal{PID: 1, Number: 12}) },
+		},
+		"VMM": {
+			func(t *testing.T, m *machine, g *gate) func() {
+				g.Lock()
+				// The write fills all buffers between the guest and the VMM, and waits.
+				m.tell("WriteFile", struct {
+					Path string
+					Data []byte
+				}{"/dev/console", bytes.Repeat([]byte("filling\n"), 1<<17)})
+				return g.Unlock
+			},
+			func(t *testing.T, m *machine) {
+				if err := m.PowerButton(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var g gate
+			m := boot(t, image{cmdline: []string{quiet}, reader: &g})
+			m.waitReport(t)
+			waitButton(t, m, 1)
+			resume := sync.OnceFunc(test.stop(t, m, &g))
+			defer resume()
+			for range 3 {
+				before := hostStatus(t, m, "agent").Starts
+				m.tell("Exit", 1)
+				eventually(t, func() string {
+					if now := hostStatus(t, m, "agent"); now.Starts == before || now.PID == 0 {
+						return fmt.Sprintf("the agent ended and is not started again: %+v", now)
+					}
+					return ""
+				})
+			}
+			test.powerOff(t, m)
+			eventually(t, func() string {
+				if now := hostStatus(t, m, "agent"); now.PID != 0 {
+					return fmt.Sprintf("the guest does not power off: the agent is %+v", now)
+				}
+				return ""
+			})
+			resume() // the VMM's end is only seen when the console has been read
+			m.waitEnd(t, "guest-shutdown")
+		})
+	}
+}
 
 // TestVirtioConsole boots a guest that has virtio devices alone. Its log reaches the
 // host without a serial port, until the shutdown.

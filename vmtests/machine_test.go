@@ -73,12 +73,14 @@ type image struct {
 	tags    []string
 	// virtioConsole makes the console a virtio device, not a serial port.
 	virtioConsole bool
-	nics          []guest.NIC
-	disks         []guest.Disk
-	qemu          []string // extra arguments
-	ports         []guest.Port
-	cmdline       []string
-	cpus, memory  int // by default 1, and 512 MiB
+	// reader, if not nil, gets what the console shows. While its Write blocks, the VMM reads nothing.
+	reader       io.Writer
+	nics         []guest.NIC
+	disks        []guest.Disk
+	qemu         []string // extra arguments
+	ports        []guest.Port
+	cmdline      []string
+	cpus, memory int // by default 1, and 512 MiB
 	// timeout is how long the guest may run, by default 3 minutes.
 	timeout time.Duration
 	// tools puts the real iptables and ip on the share.
@@ -134,7 +136,7 @@ func boot(t *testing.T, im image) *machine {
 			}
 		}
 	}
-	if *console {
+	if config.Console = im.reader; *console && im.reader == nil {
 		config.Console = os.Stderr
 	}
 	in, lines := io.Pipe()

@@ -96,6 +96,7 @@ func newInitProcess(role string, log *logging, signals signals) *initProcess {
 			return process.Reboot
 		},
 		Begun: p.notifyStopping,
+		Last:  func() { log.console.Flush(consoleLimit) },
 	}
 	p.guest = newGuest(os.Getpid())
 	p.guest.OwnRoot = role == "init"

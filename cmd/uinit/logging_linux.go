@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/arcinit/arcinit/internal/logs"
-	"golang.org/x/sys/unix"
+	"github.com/arcinit/arcinit/internal/process"
 )
 
 // logging is where PID 1 logs: the kernel log, the console, and files on the share.
@@ -24,18 +24,22 @@ type logging struct {
 	output *logs.FileLog
 }
 
+// consoleLimit is how long a shutdown waits for a console that may not take the last lines.
+const consoleLimit = 500 * time.Millisecond
+
 // newLogging returns a logging that keeps the lines for the files until the step log
 // starts to write them.
 func newLogging(tag string) *logging {
 	l := &logging{
 		kernel: &logs.KernelLog{Open: func() (io.Writer, error) { return os.OpenFile("/dev/kmsg", os.O_WRONLY, 0) }},
-		console: &logs.Console{Loglevel: consoleLoglevel, Open: func() (io.WriteCloser, error) {
-			return os.OpenFile("/dev/console", os.O_WRONLY|unix.O_NOCTTY, 0)
+		console: &logs.Console{Loglevel: consoleLoglevel, After: time.After, Open: func() (io.WriteCloser, error) {
+			return process.OpenTerminal("/dev/console", os.O_WRONLY)
 		}},
 		file:   &logs.FileLog{After: time.After},
 		output: &logs.FileLog{After: time.After},
 	}
 	l.Logger = slog.New(logs.NewHandler(tag, &l.level, l.sinks()...))
+	l.console.Log = l.Logger
 	return l
 }
 

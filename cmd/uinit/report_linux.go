@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 	"time"
 
@@ -85,14 +86,9 @@ func (p *initProcess) servicesChanged() {
 
 // showReport prints the report on the console, where a shell may already run.
 func (p *initProcess) showReport(r arcsetup.Report) {
-	console, err := p.log.console.Open()
-	if err != nil {
-		p.log.Warn("cannot show the boot report on the console", "err", err)
-		return
-	}
-	_ = r.WriteTable(console)
-	_, _ = fmt.Fprintln(console, "\nA root shell is on this console: press enter.")
-	_ = console.Close()
+	var table strings.Builder
+	_ = r.WriteTable(&table) // a Builder takes everything
+	p.log.console.Print(table.String() + "\nA root shell is on this console: press enter.\n")
 }
 
 // notifyBooted tells the host the outcome of the boot, with the error number of the first failed step.

@@ -49,24 +49,3 @@ func (k *KernelLog) Emit(_ time.Time, level slog.Level, line string) {
 	}
 	k.pending = nil
 }
-
-// Console shows lines of LevelNotice and above that a quiet kernel keeps in its
-// log without printing them.
-type Console struct {
-	// Loglevel returns the kernel's console_loglevel: the kernel prints lines
-	// whose severity is a lower number.
-	Loglevel func() int
-	// Open opens /dev/console for one line.
-	Open func() (io.WriteCloser, error)
-}
-
-// Emit implements Sink.
-func (c *Console) Emit(_ time.Time, level slog.Level, line string) {
-	if level < LevelNotice || severity(level) < c.Loglevel() {
-		return
-	}
-	if console, err := c.Open(); err == nil {
-		_, _ = fmt.Fprintln(console, line)
-		_ = console.Close()
-	}
-}

@@ -10,10 +10,6 @@ import (
 	"time"
 )
 
-type nopCloser struct{ io.Writer }
-
-func (nopCloser) Close() error { return nil }
-
 func TestKernelLogKeepsEarlyLines(t *testing.T) {
 	var device bytes.Buffer
 	ready := false
@@ -39,29 +35,5 @@ func TestKernelLogCutsLongRecords(t *testing.T) {
 	slog.New(NewHandler("arcinit", slog.LevelDebug, k)).Info(strings.Repeat("x", 5000))
 	if device.Len() > maxRecord+1 || !strings.HasSuffix(device.String(), "...\n") {
 		t.Errorf("record of %d bytes ends %q", device.Len(), device.String()[device.Len()-5:])
-	}
-}
-
-func TestConsoleShowsWhatTheKernelDoesNot(t *testing.T) {
-	for _, tt := range []struct {
-		loglevel int
-		level    slog.Level
-		want     bool
-	}{
-		{7, slog.LevelError, false}, // the kernel prints it
-		{7, slog.LevelDebug, false},
-		{4, slog.LevelInfo, false},
-		{4, slog.LevelError, false},
-		{4, slog.LevelWarn, true},
-		{4, LevelNotice, true},
-		{1, slog.LevelError, true},
-	} {
-		var console bytes.Buffer
-		c := &Console{Loglevel: func() int { return tt.loglevel },
-			Open: func() (io.WriteCloser, error) { return nopCloser{&console}, nil }}
-		slog.New(NewHandler("arcinit", slog.LevelDebug, c)).Log(t.Context(), tt.level, "line")
-		if got := console.Len() > 0; got != tt.want {
-			t.Errorf("loglevel %d, level %v: shown %v, want %v", tt.loglevel, tt.level, got, tt.want)
-		}
 	}
 }

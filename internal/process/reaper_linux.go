@@ -49,7 +49,7 @@ type Command struct {
 // Start starts a program as the leader of a new session. Without a terminal, out is its standard output
 // and error; nil discards both. exit receives how the program ended.
 func (r *Reaper) Start(cmd Command, out *os.File) (pid int, exit <-chan syscall.WaitStatus, err error) {
-	stdin, err := os.OpenFile(cmp.Or(cmd.Terminal, os.DevNull), os.O_RDWR|unix.O_NOCTTY, 0)
+	stdin, err := OpenTerminal(cmp.Or(cmd.Terminal, os.DevNull), os.O_RDWR)
 	if err != nil {
 		return 0, nil, err
 	}

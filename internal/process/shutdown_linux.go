@@ -65,7 +65,9 @@ type Shutdown struct {
 	// Begun is called when the shutdown begins, Flush when files can be written for the last time.
 	Begun func(Action)
 	Flush func()
-	Log   *slog.Logger
+	// Last is called when all is unmounted and said, just before the kernel ends the system.
+	Last func()
+	Log  *slog.Logger
 
 	mu     sync.Mutex
 	action Action             // zero until the first request
@@ -169,6 +171,7 @@ func (s *Shutdown) end(a Action) {
 		a = s.WithoutPowerOff()
 		s.Log.Warn("this kernel cannot power off", "instead", a.String())
 	}
+	s.Last()
 	commands := map[Action]int{
 		PowerOff: unix.LINUX_REBOOT_CMD_POWER_OFF, Reboot: unix.LINUX_REBOOT_CMD_RESTART, Halt: unix.LINUX_REBOOT_CMD_HALT,
 	}
