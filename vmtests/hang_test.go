@@ -8,11 +8,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/arcinit/arcinit/pkg/arcsetup"
 	"github.com/arcinit/arcinit/vmtests/guest"
@@ -73,6 +75,61 @@ func TestShareHangs(t *testing.T) {
 		return ""
 	})
 	resume() // QEMU does not end while the share's host is stopped
+	m.waitEnd(t, "guest-shutdown")
+}
+
+// TestShareStopsDuringBoot stops the host of the share arcbox while the guest waits for a root that never
+// comes. The networks come up during that wait. Then the guest goes on in the initramfs without the share's
+// answers, and says which steps wait for which share. When the host is back the boot is put right.
+func TestShareStopsDuringBoot(t *testing.T) {
+	t.Parallel()
+	host := &hostPort{}
+	nics, peers := dhcpPeers(t, time.Hour)
+	m := boot(t, image{
+		nics: nics, ports: []guest.Port{host.port("host")},
+		cmdline: []string{quiet, "arcbox.notify=virtio-port:host", "root=/dev/nowhere"},
+	})
+	for i, p := range peers {
+		answers(t, &p.Host, leased[i])
+	}
+	if strings.Contains(m.ConsoleText(), "step=switchroot") {
+		t.Error("the networks came up after the root was given up")
+	}
+	m.waitMatch(t, regexp.MustCompile(`for="?root=/dev/nowhere`)) // the guest waits for long
+	resume := stopShare(t, m.dirs["arcbox"])
+	for _, step := range []string{"config", "machineid", "agent"} {
+		m.waitMatch(t, regexp.MustCompile("step="+step+"[^\n]* outcome=failed[^\n]* the share "))
+	}
+	if said := host.heard(); slices.Contains(said, "READY=1") {
+		t.Errorf("the agent is on a share that does not answer, and the host heard %q", said)
+	}
+	resume()
+	eventually(t, func() string {
+		if said := host.heard(); !slices.Contains(said, "READY=1") {
+			return fmt.Sprintf("the share answers again; the host heard %q", said)
+		}
+		return ""
+	})
+	eventually(t, func() string {
+		results := steps(t, []byte(m.read(t, arcsetup.ReportPath)))
+		for _, step := range []string{"config", "machineid", "agent"} {
+			if r := results[step]; r.Outcome == "failed" || r.Error != "" {
+				return fmt.Sprintf("the share answers again, and step %s is %+v", step, r)
+			}
+		}
+		return ""
+	})
+	testPowerOff(t, m)
+}
+
+// TestButtonWhileRootIsAwaited presses the power button of a guest that waits for its root for ever.
+func TestButtonWhileRootIsAwaited(t *testing.T) {
+	t.Parallel()
+	m := boot(t, image{cmdline: []string{quiet, "root=/dev/nowhere", "rootwait"}})
+	m.waitMatch(t, regexp.MustCompile(`for="?root=/dev/nowhere`))
+	if err := m.PowerButton(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	m.waitEnd(t, "guest-shutdown")
 }
 

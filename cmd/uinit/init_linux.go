@@ -81,7 +81,10 @@ func runInit(role string, out io.Writer) error {
 func newInitProcess(role string, log *logging, signals signals) *initProcess {
 	p := &initProcess{role: role, start: uptime(), log: log, signals: signals, reportChanged: make(chan struct{}, 1)}
 	p.configure(config.Default())
-	p.runner = &plan.Runner{Uptime: uptime, Log: log.Logger}
+	p.runner = &plan.Runner{
+		Uptime: uptime, Log: log.Logger, Late: p.changeReport,
+		AfterFunc: func(d time.Duration, f func()) func() bool { return time.AfterFunc(d, f).Stop },
+	}
 	p.services = &process.Supervisor{
 		Reaper: process.NewReaper(), Log: log.Logger, Output: []logs.Sink{log.kernel, log.output},
 		Uptime: uptime, After: time.After, Changed: p.servicesChanged,
@@ -104,8 +107,11 @@ func newInitProcess(role string, log *logging, signals signals) *initProcess {
 	p.guest.Waiting = func(what string, taken time.Duration, there string) {
 		log.Warn("still waiting", "for", what, "taken", taken, "there", there)
 	}
-	// The shell on the console runs on the initramfs, which is gone now.
-	p.guest.RootChanged = func() { p.services.Again("console") }
+	// What already runs does so on the initramfs, which is gone now.
+	p.guest.RootChanged = func() {
+		p.services.Again("console")
+		p.services.Again("netd")
+	}
 	return p
 }
 
@@ -125,6 +131,9 @@ func (p *initProcess) configure(c config.Config) {
 	// (Documentation/admin-guide/sysctl/kernel.rst, printk_devkmsg). The write fails
 	// while /proc is not mounted, and if the kernel command line fixes the limit.
 	_ = os.WriteFile("/proc/sys/kernel/printk_devkmsg", []byte("on\n"), 0)
+	if p.services != nil {
+		p.services.Again("netd") // which runs already if the configuration comes late
+	}
 	if c.Notify != (notify.Address{}) && p.host.Load() == nil {
 		p.host.Store(notify.New(c.Notify, time.After, p.log.Logger))
 		p.host.Load().Status("setting up")

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -33,16 +32,11 @@ type daemonConfig struct {
 	Log slog.Level `json:"log"`
 }
 
-// startNetwork starts the network daemon: this program with another role.
+// startNetwork starts the network daemon: this program with another role. Each time that the daemon starts, it
+// gets the configuration as it is then.
 func (p *initProcess) startNetwork() (bool, error) {
-	cfg := p.config.Load()
-	hostname, err := os.Hostname() // without a host name, the daemon still starts
-	argument, errJSON := json.Marshal(daemonConfig{Log: cfg.Log, Config: netd.Config{
-		Roles: nicRoles(cfg.Network), SandboxSubnet: p.guest.SandboxSubnet, Hostname: hostname,
-		ProbeAddress: cfg.ProbeAddress, IPv6Router: cfg.IPv6Router,
-	}})
-	s := service("netd", "/proc/self/exe", "netd", string(argument))
-	s.Args[0] = "uinit"
+	s := service("netd", "/proc/self/exe")
+	s.Prepare = func(c *process.Command) { c.Args = []string{"uinit", "netd", p.daemonArgument()} }
 	s.Sinks = p.log.sinks()
 	s.Nice = -20 // the daemon needs little processor time, but at once: leases expire
 	s.EndSignal = func() syscall.Signal {
@@ -51,8 +45,21 @@ func (p *initProcess) startNetwork() (bool, error) {
 		}
 		return syscall.SIGTERM
 	}
-	started, errStart := p.services.Start(s)
-	return started, errors.Join(err, errJSON, errStart)
+	return p.services.Start(s)
+}
+
+// daemonArgument is the network daemon's configuration.
+func (p *initProcess) daemonArgument() string {
+	cfg := p.config.Load()
+	hostname, _ := os.Hostname() // the daemon does without
+	argument, err := json.Marshal(daemonConfig{Log: cfg.Log, Config: netd.Config{
+		Roles: nicRoles(cfg.Network), SandboxSubnet: cfg.SandboxSubnet, Hostname: hostname,
+		ProbeAddress: cfg.ProbeAddress, IPv6Router: cfg.IPv6Router,
+	}})
+	if err != nil {
+		p.log.Error("cannot pass the configuration to the network daemon", "err", err)
+	}
+	return string(argument)
 }
 
 // nicRoles returns the NICs' roles in the form that the network daemon takes.

@@ -17,28 +17,28 @@ func (p *initProcess) plan() []plan.Step {
 	steps = plan.Insert(steps, "switchroot", plan.Step{Name: "console", Run: p.startConsole, Needs: []string{"nofile"},
 		Doc: "optional: a root shell on the console (arcbox.debug_console)"})
 	steps = plan.AddNeed(steps, "switchroot", "console")
+	steps = plan.Insert(steps, "switchroot", plan.Step{Name: "powerbutton", Run: p.watchPowerButton, Needs: []string{"modules"},
+		Doc: "the power button powers the guest off"})
 
 	steps = plan.Insert(steps, "devlinks", []plan.Step{
-		{Name: "network", Run: p.startNetwork, Needs: []string{"forward", "hostname", "netfilter", "rcu"},
+		{Name: "network", Run: p.startNetwork, Needs: []string{"forward", "hostname", "netfilter", "rcu"}, Patience: plan.DefaultLimit,
 			Doc: "the network daemon runs; it owns NICs, leases, routes and the firewall's rules"},
-		{Name: "log", Run: p.startLogFiles, Needs: []string{"share"},
+		{Name: "log", Run: p.startLogFiles, Needs: []string{"share"}, On: "the share arcbox",
 			Doc: "the log is also written to the share"},
 		{Name: "oom", Run: p.services.Reaper.Protect, Needs: []string{"switchroot"},
 			Doc: "the OOM killer spares PID 1, but not its children"},
 		// Only other processes send signals, and the agent is the first that may.
 		{Name: "signals", Run: catchAllSignals, Needs: []string{"network"},
 			Doc: "no signal ends PID 1"},
-		{Name: "powerbutton", Run: p.watchPowerButton, Needs: []string{"switchroot"},
-			Doc: "the power button powers the guest off"},
 	}...)
 
 	steps = append(steps, plan.Step{Name: "report", Run: p.saveReport, Needs: plan.Names(steps),
 		Doc: "the report is in " + arcsetup.ReportPath + ", and soon on the share"})
 	return append(steps,
-		plan.Step{Name: "agent", Run: p.startAgent, Needs: []string{"report"},
+		plan.Step{Name: "agent", Run: p.startAgent, Needs: []string{"report"}, On: "the share with the agent's program",
 			Doc: "the agent runs and is restarted when it ends"},
 		keepID(p.guest, "agent"),
-		plan.Step{Name: "services", Run: p.startServices, Needs: []string{"agent"},
+		plan.Step{Name: "services", Run: p.startServices, Needs: []string{"agent"}, On: "the file system of a service's program",
 			Doc: "optional: the services of arcinit.toml run"},
 		// Loading drivers takes processor time, which the agent gets first.
 		plan.Step{Name: "hotplug", Run: p.watchDevices, Needs: []string{"agent"},
@@ -55,7 +55,8 @@ func (p *initProcess) saveReport() (bool, error) { return true, p.writeReport(fa
 
 // keepID is the step that writes a new machine id to the share, after the step need.
 func keepID(g *arcsetup.Guest, need string) plan.Step {
-	return plan.Step{Name: "keepid", Run: g.KeepMachineID, Needs: []string{need}, Doc: "the share keeps a new machine id"}
+	return plan.Step{Name: "keepid", Run: g.KeepMachineID, Needs: []string{need}, On: "the share arcbox",
+		Doc: "the share keeps a new machine id"}
 }
 
 func (p *initProcess) startLogFiles() (bool, error) {

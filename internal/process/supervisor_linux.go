@@ -39,6 +39,8 @@ type Service struct {
 	Name    string
 	Restart Restart
 	Command
+	// Prepare, if not nil, completes the Command before each start.
+	Prepare func(*Command)
 	// Nice is the scheduling priority (setpriority(2)). Values below 0 are preferred to the usual 0.
 	Nice int
 	// EndSignal chooses the signal that asks the service to end; nil stands for SIGTERM.
@@ -174,8 +176,11 @@ func (s *Supervisor) supervise(v *supervised) {
 // start makes one attempt to start the service.
 func (s *Supervisor) start(v *supervised) (err error) {
 	var pid int
-	since := s.Uptime()
-	if pid, v.exit, err = s.Reaper.Start(v.Command, v.output); err != nil {
+	since, cmd := s.Uptime(), v.Command
+	if v.Prepare != nil {
+		v.Prepare(&cmd)
+	}
+	if pid, v.exit, err = s.Reaper.Start(cmd, v.output); err != nil {
 		v.backoff = max(v.backoff, minBackoff) // the next attempt would fail at once, too
 		s.set(v, func(st *ServiceStatus) { st.LastEnd = err.Error() })
 		return err

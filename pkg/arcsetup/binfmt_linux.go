@@ -53,7 +53,7 @@ func (g *Guest) rosetta() (changed bool, err error) {
 // binfmt registers FEX, if it is there and Rosetta is not, then arcinit.toml's handlers.
 // Of two handlers that match a program, the kernel takes the last that was registered.
 func (g *Guest) binfmt() (bool, error) {
-	handlers := g.Config.Handlers
+	handlers := g.Config().Handlers
 	if fex := fexHandler(); g.machine() == binfmt.AArch64 && g.exists(fex.Interpreter) && !g.exists(binfmtPath("rosetta")) {
 		handlers = append([]*binfmt.Handler{fex}, handlers...)
 	}

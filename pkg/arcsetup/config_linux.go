@@ -21,7 +21,7 @@ func (g *Guest) readCommandLine() error {
 }
 
 func (g *Guest) setConfig(c config.Config) {
-	g.Config = c
+	g.config.Store(&c)
 	if g.Configured != nil {
 		g.Configured(c)
 	}
@@ -49,9 +49,9 @@ func readAtMost(path string, limit int64) ([]byte, error) {
 func (g *Guest) configure() (bool, error) {
 	readFile := func(path string) ([]byte, error) { return readAtMost(g.path(path), maxConfig) }
 	c, errConfig := config.Load(g.commandLine, readFile)
-	g.setConfig(c)
 	var errSubnet error
-	g.SandboxSubnet, errSubnet = config.SandboxSubnet(g.vmmConfig(), readFile)
+	c.SandboxSubnet, errSubnet = config.SandboxSubnet(g.vmmConfig(), readFile)
+	g.setConfig(c)
 	if err := errors.Join(errConfig, errSubnet); err != nil {
 		return false, plan.Fallback(err)
 	}

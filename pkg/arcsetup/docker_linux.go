@@ -51,7 +51,7 @@ func (g *Guest) dockerDaemon() (bool, error) {
 
 // operatorDaemon returns [docker.daemon] of arcinit.toml as JSON has it.
 func (g *Guest) operatorDaemon() (operator object, err error) {
-	text, err := json.Marshal(g.Config.DockerDaemon)
+	text, err := json.Marshal(g.Config().DockerDaemon)
 	if err != nil { // such as nan, which JSON has no number for
 		return nil, plan.Fallback(fmt.Errorf("arcinit.toml: docker.daemon: ignored: %w", err))
 	}

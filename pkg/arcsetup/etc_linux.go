@@ -17,7 +17,7 @@ import (
 // leases: no lease changes this file.
 func (g *Guest) resolvConf() (bool, error) {
 	var text strings.Builder
-	for _, addr := range g.Config.Nameservers {
+	for _, addr := range g.Config().Nameservers {
 		fmt.Fprintf(&text, "nameserver %s\n", addr)
 	}
 	return g.writeFile("/etc/resolv.conf", text.String(), 0o644)
@@ -29,7 +29,7 @@ func (g *Guest) hostname() (changed bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("read the host name: %w", err)
 	}
-	name := cmp.Or(g.Config.Hostname, now)
+	name := cmp.Or(g.Config().Hostname, now)
 	// "(none)", the kernel's name at boot (include/linux/uts.h), is not valid.
 	if config.CheckHostname(name) != nil {
 		name = config.FallbackHostname

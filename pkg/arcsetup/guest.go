@@ -1,8 +1,8 @@
 package arcsetup
 
 import (
-	"net/netip"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/arcinit/arcinit/internal/kmod"
@@ -37,16 +37,21 @@ type Guest struct {
 	// RootChanged, if not nil, is called when / has become another file system.
 	RootChanged func()
 
-	// Config and SandboxSubnet are complete after the step config. Steps that use them need that step.
-	Config        config.Config
-	SandboxSubnet netip.Prefix
-
-	// commandLine is set by the step early.
+	// What steps hand on to others. A step may end when others have long gone on without it, so all but
+	// commandLine, which the step early reads from the kernel, is atomic.
 	commandLine config.CommandLine
-	// newID is set by the step machineid if the share has no machine id.
-	newID bool
-	// loader is set by the step modules; nil if there are no modules.
-	loader *kmod.Loader
+	config      atomic.Pointer[config.Config] // complete after the step config
+	newID       atomic.Bool                   // set by the step machineid if the share has no machine id
+	loader      atomic.Pointer[kmod.Loader]   // set by the step modules; nil if there are no modules
+	rootStage   atomic.Int32                  // of the step switchroot
+}
+
+// Config returns the configuration as far as it has been read. It is complete after the step config.
+func (g *Guest) Config() config.Config {
+	if c := g.config.Load(); c != nil {
+		return *c
+	}
+	return config.Default()
 }
 
 // RootExpected reports whether the kernel command line names a root that the step switchroot is to mount.
@@ -56,7 +61,7 @@ func (g *Guest) RootExpected() bool {
 }
 
 // HasModules reports whether there are modules for this kernel. It is valid after the step switchroot.
-func (g *Guest) HasModules() bool { return g.loader != nil }
+func (g *Guest) HasModules() bool { return g.loader.Load() != nil }
 
 // path returns the path of the guest's file p.
 func (g *Guest) path(p string) string { return filepath.Join(g.Root, p) }

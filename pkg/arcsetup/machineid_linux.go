@@ -22,7 +22,7 @@ const (
 // boot. Without an id there, the guest gets its own id, or a new one, for KeepMachineID to keep.
 func (g *Guest) machineID() (bool, error) {
 	id, errKept := g.readID(keptMachineID)
-	g.newID = id == "" && errKept == nil
+	g.newID.Store(id == "" && errKept == nil)
 	if id == "" {
 		id, _ = g.readID(machineIDPath) // by the image, or by an earlier run
 	}
@@ -42,7 +42,7 @@ func (g *Guest) machineID() (bool, error) {
 // KeepMachineID writes a new machine id to the share. It is apart from the step machineid, because
 // nothing in the guest needs to wait for that. A read-only share is no error: the host wants it so.
 func (g *Guest) KeepMachineID() (changed bool, err error) {
-	if !g.newID || !g.HasShare() {
+	if !g.newID.Load() || !g.HasShare() {
 		return false, nil
 	}
 	id, err := g.readID(machineIDPath)

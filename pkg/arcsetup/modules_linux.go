@@ -20,14 +20,22 @@ const modprobePath = "/run/arcbox/modprobe"
 // modules loads the drivers that the boot waits for. The kernel itself asks for
 // modules that are needed later, such as file systems.
 func (g *Guest) modules() (bool, error) {
-	var err error
-	if g.loader, err = openModules(g.Root); err != nil {
+	loader, err := openModules(g.Root)
+	if err != nil {
 		return false, plan.Absent(err)
 	}
+	g.loader.Store(loader)
 	var r result
 	r.add(g.answerModprobe())
 	r.add(g.loadBootDrivers())
+	r.add(g.loadDrivers(powerButtons()...))
 	return r.changed, r.err
+}
+
+// powerButtons are the devices of a power button: ACPI's (section 4.8.2.2.1 of its specification), and the
+// input devices that their drivers make. Platform devices have the other kind, gpio-keys.
+func powerButtons() []string {
+	return []string{"/sys/bus/acpi/devices/LNXPWRBN:*", "/sys/bus/acpi/devices/PNP0C0C:*", "/sys/class/input/input*"}
 }
 
 // loadBootDrivers loads what the boot waits for: the drivers of virtio devices, which
@@ -39,7 +47,7 @@ func (g *Guest) loadBootDrivers() (bool, error) {
 // loadDrivers loads the drivers of the devices whose directories match the patterns,
 // one pattern after the other.
 func (g *Guest) loadDrivers(patterns ...string) (bool, error) {
-	if g.loader == nil {
+	if g.loader.Load() == nil {
 		return false, nil
 	}
 	var r result
@@ -61,7 +69,7 @@ func (g *Guest) loadDrivers(patterns ...string) (bool, error) {
 // loadDriver loads the driver of a device by its alias. A driver that is not among
 // the modules may be built in, so it is no error.
 func (g *Guest) loadDriver(alias string) (changed bool, err error) {
-	changed, err = g.loader.Load(alias)
+	changed, err = g.loader.Load().Load(alias)
 	if errors.Is(err, kmod.ErrNone) {
 		err = nil
 	}
@@ -90,12 +98,12 @@ func (g *Guest) LoadDrivers(ctx context.Context, report func(error)) {
 // netfilter loads the modules of the firewall's rules before the kernel asks for each by
 // a process of its own. The network daemon reports a missing module.
 func (g *Guest) netfilter() (bool, error) {
-	if g.loader == nil {
+	if g.loader.Load() == nil {
 		return false, plan.Absent(errors.New("no modules for this kernel"))
 	}
 	var r result
 	for _, module := range []string{"nf_tables", "nft_compat", "xt_conntrack"} {
-		changed, err := g.loader.Load(module)
+		changed, err := g.loader.Load().Load(module)
 		if err != nil {
 			err = plan.Absent(err)
 		}

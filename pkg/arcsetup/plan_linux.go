@@ -1,6 +1,10 @@
 package arcsetup
 
-import "github.com/arcinit/arcinit/pkg/arcsetup/plan"
+import (
+	"time"
+
+	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
+)
 
 // Plan lists the steps that set the guest up, in the order of the boot. Steps that
 // do not need each other run side by side. The program that runs the plan adds its
@@ -23,12 +27,13 @@ func Plan(g *Guest) []plan.Step {
 			Doc: "RCU grace periods are short; container starts wait for them"},
 		{Name: "run", Run: g.run, Needs: []string{"early"},
 			Doc: "tmpfs on /run, where later steps keep state; this program is " + ProgramPath},
-		{Name: "modules", Run: g.modules, Needs: []string{"run"},
+		{Name: "modules", Run: g.modules, Needs: []string{"run"}, On: "the file system with the modules",
 			Doc: "drivers that the boot waits for are loaded; the kernel's requests for modules are answered"},
 	}
 	// switchroot is a barrier: no step may resolve a path while the root changes, so
 	// it needs every step above and every step below needs it.
 	steps = append(steps, plan.Step{Name: "switchroot", Run: g.switchRoot, Needs: plan.Names(steps),
+		Limit: g.rootLimit, GiveUp: g.giveUpRoot, On: "the root file system",
 		Doc: "with root= on the kernel command line: that root is mounted on / and the initramfs freed"})
 
 	steps = append(steps, []plan.Step{
@@ -37,31 +42,31 @@ func Plan(g *Guest) []plan.Step {
 			Doc: "IPv4 is forwarded, lo is up"},
 		{Name: "netfilter", Run: g.netfilter, Needs: []string{"switchroot"},
 			Doc: "the modules that the firewall's rules need are loaded"},
-		{Name: "share", Run: g.mainShare, Needs: []string{"switchroot"},
+		{Name: "share", Run: g.mainShare, Needs: []string{"switchroot"}, Limit: plan.Within(10 * time.Second), On: "the share arcbox",
 			Doc: "/arcbox is the virtiofs share arcbox"},
 		// /private may hold the VMM's configuration.
-		{Name: "private", Run: g.share("private", "/private", ""), Needs: []string{"switchroot"},
+		{Name: "private", Run: g.share("private", "/private", ""), Needs: []string{"switchroot"}, On: "the share private",
 			Doc: "optional: the virtiofs share private is on /private"},
-		{Name: "config", Run: g.configure, Needs: []string{"share", "private"},
+		{Name: "config", Run: g.configure, Needs: []string{"share", "private"}, On: "the share arcbox, with arcinit.toml, or private",
 			Doc: "arcinit.toml and the VMM's configuration have been read"},
 		{Name: "hostname", Run: g.hostname, Needs: []string{"config"},
 			Doc: "the guest has a host name"},
 
 		{Name: "devlinks", Run: g.devLinks, Needs: []string{"switchroot"},
 			Doc: "/dev/fd, stdin, stdout and stderr link into /proc/self/fd"},
-		{Name: "users", Run: g.share("users", "/Users", ""), Needs: []string{"switchroot"},
+		{Name: "users", Run: g.share("users", "/Users", ""), Needs: []string{"switchroot"}, On: "the share users",
 			Doc: "optional: the virtiofs share users is on /Users"},
 		// This share exists to exercise DAX. With any other option, such as cache=,
 		// virtiofs refuses the mount.
-		{Name: "dax", Run: g.share("arcbox-dax", "/run/arcbox-dax", "dax=always"), Needs: []string{"switchroot"},
+		{Name: "dax", Run: g.share("arcbox-dax", "/run/arcbox-dax", "dax=always"), Needs: []string{"switchroot"}, On: "the share arcbox-dax",
 			Doc: "optional: the virtiofs share arcbox-dax is on /run/arcbox-dax, with dax=always"},
-		{Name: "rosetta", Run: g.rosetta, Needs: []string{"switchroot"},
+		{Name: "rosetta", Run: g.rosetta, Needs: []string{"switchroot"}, On: "the share rosetta",
 			Doc: "optional: the virtiofs share rosetta is on /media/rosetta and runs x86-64 programs on arm64"},
 
 		// The layers cover a root that may be read-only. They need private, because its
 		// mount point may be made on a root in which /etc and /tmp are links into
 		// /private; and config, because /etc covers the image's own files.
-		{Name: "layers", Run: g.layers, Needs: []string{"private", "config"},
+		{Name: "layers", Run: g.layers, Needs: []string{"private", "config"}, On: "/etc of the root",
 			Doc: "tmpfs on /tmp, /var and /etc; the image's own /etc is copied in"},
 		{Name: "jailer", Run: g.jailer, Needs: []string{"layers"},
 			Doc: "tmpfs that allows device nodes on /var/lib/arcbox/jailer and /var/jail"},
@@ -74,11 +79,11 @@ func Plan(g *Guest) []plan.Step {
 			Doc: "/etc/resolv.conf names the local server"},
 		{Name: "accounts", Run: g.accounts, Needs: []string{"layers"},
 			Doc: "/etc/passwd has root and nobody; /etc/group has root, tty and nobody"},
-		{Name: "machineid", Run: g.machineID, Needs: []string{"layers", "share"},
+		{Name: "machineid", Run: g.machineID, Needs: []string{"layers", "share"}, On: "the share arcbox",
 			Doc: "/etc/machine-id is the one that the share keeps"},
 		{Name: "docker", Run: g.dockerDaemon, Needs: []string{"layers"},
 			Doc: "/etc/docker/daemon.json has what containers need"},
-		{Name: "ca", Run: g.certificates, Needs: []string{"layers"},
+		{Name: "ca", Run: g.certificates, Needs: []string{"layers"}, On: "/cacerts of the root",
 			Doc: "optional: TLS programs find the certificates in the image's /cacerts"},
 
 		{Name: "cgroup", Run: g.cgroup, Needs: []string{"switchroot"},
@@ -92,7 +97,7 @@ func Plan(g *Guest) []plan.Step {
 			Doc: "kernel parameters suit container engines"},
 		{Name: "cache", Run: g.cache, Needs: []string{"switchroot"},
 			Doc: "sysfs has all attributes of the first CPU's caches"},
-		{Name: "binfmt", Run: g.binfmt, Needs: []string{"rosetta", "share", "config"},
+		{Name: "binfmt", Run: g.binfmt, Needs: []string{"rosetta", "share", "config"}, On: "the share with an interpreter",
 			Doc: "optional: FEX, and the interpreters of arcinit.toml, run other machines' programs"},
 	}...)
 	return append(steps, plan.Step{Name: "propagation", Run: g.shareMounts, Needs: plan.Names(steps),

@@ -17,7 +17,7 @@ import (
 // newGuest is a guest whose files are in a directory.
 func newGuest(t *testing.T, files map[string]string) *Guest {
 	t.Helper()
-	g := &Guest{Root: t.TempDir(), Config: config.Default()}
+	g := &Guest{Root: t.TempDir()}
 	for path, text := range files {
 		path = g.path(path)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -28,6 +28,13 @@ func newGuest(t *testing.T, files map[string]string) *Guest {
 		}
 	}
 	return g
+}
+
+// configure changes the guest's configuration.
+func configure(g *Guest, change func(*config.Config)) {
+	c := g.Config()
+	change(&c)
+	g.setConfig(c)
 }
 
 func read(t *testing.T, g *Guest, path string) string {
@@ -142,10 +149,12 @@ func daemon(t *testing.T, g *Guest) map[string]any {
 
 func TestDockerDaemonMerges(t *testing.T) {
 	g := newGuest(t, map[string]string{daemonJSON: `{"debug": true, "mtu": 1300, "features": {"cdi": true}, "default-ulimits": {"nofile": {"Soft": 1048576}}}`})
-	g.Config.DockerDaemon = map[string]any{
-		"features": map[string]any{"buildkit": false, "containerd-snapshotter": true},
-		"mtu":      int64(1400),
-	}
+	configure(g, func(c *config.Config) {
+		c.DockerDaemon = map[string]any{
+			"features": map[string]any{"buildkit": false, "containerd-snapshotter": true},
+			"mtu":      int64(1400),
+		}
+	})
 	twice(t, g.dockerDaemon)
 	d := daemon(t, g)
 	features := d["features"].(map[string]any)
@@ -160,10 +169,12 @@ func TestDockerDaemonMerges(t *testing.T) {
 // with.
 func TestDockerDaemonHolds(t *testing.T) {
 	g := newGuest(t, map[string]string{daemonJSON: `{"dns": ["1.1.1.1"]}`})
-	g.Config.DockerDaemon = map[string]any{
-		"features":        map[string]any{"containerd-snapshotter": false, "cdi": true},
-		"default-ulimits": "none",
-	}
+	configure(g, func(c *config.Config) {
+		c.DockerDaemon = map[string]any{
+			"features":        map[string]any{"containerd-snapshotter": false, "cdi": true},
+			"default-ulimits": "none",
+		}
+	})
 	_, err := g.dockerDaemon()
 	for _, want := range []string{"dns = [1.1.1.1]", "features.containerd-snapshotter = false", "default-ulimits = none"} {
 		if err == nil || !strings.Contains(err.Error(), "docker.daemon: "+want) {
@@ -176,7 +187,7 @@ func TestDockerDaemonHolds(t *testing.T) {
 		d["default-ulimits"].(map[string]any)["nofile"] == nil {
 		t.Errorf("daemon.json is %v", d)
 	}
-	if g.Config.DockerDaemon["features"].(map[string]any)["containerd-snapshotter"] != false {
+	if g.Config().DockerDaemon["features"].(map[string]any)["containerd-snapshotter"] != false {
 		t.Error("the configuration was changed")
 	}
 }
@@ -199,12 +210,12 @@ func TestDockerDaemonRefusesBrokenJSON(t *testing.T) {
 func TestDockerDaemonRefusesWhatJSONCannotSay(t *testing.T) {
 	g := newGuest(t, nil)
 	cfg := map[string]string{"/arcinit.toml": "[docker.daemon]\nx = nan\n"}
-	var err error
-	g.Config, err = config.Load(config.ParseCommandLine("arcbox.config=/arcinit.toml"),
+	c, err := config.Load(config.ParseCommandLine("arcbox.config=/arcinit.toml"),
 		func(p string) ([]byte, error) { return []byte(cfg[p]), nil })
 	if err != nil {
 		t.Fatal(err)
 	}
+	g.setConfig(c)
 	if _, err := g.dockerDaemon(); err == nil || !strings.Contains(err.Error(), "docker.daemon") {
 		t.Errorf("error = %v", err)
 	}

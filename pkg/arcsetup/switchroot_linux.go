@@ -50,12 +50,36 @@ func (g *Guest) switchRoot() (changed bool, err error) {
 	if errFree != nil { // which costs only memory
 		errFree = plan.Fallback(fmt.Errorf("free the initramfs: %w", errFree))
 	}
-	g.loader, _ = openModules(g.Root)
+	loader, _ := openModules(g.Root)
+	g.loader.Store(loader)
 	if g.RootChanged != nil {
 		g.RootChanged()
 	}
 	return true, errors.Join(errRoot, readOnly, errFree)
 }
+
+// Stages of the step switchroot, in Guest.rootStage.
+const (
+	rootAwaited = iota
+	rootEntered // the root becomes /, and other steps wait for that
+	rootGivenUp // other steps run on the initramfs
+)
+
+// rootLimit is the limit of the step switchroot: the time that the command line grants the root to appear,
+// and as long as any step for the rest.
+func (g *Guest) rootLimit() time.Duration {
+	root, _ := g.commandLine.Root()
+	if root.Wait == config.WaitForever {
+		return -1
+	}
+	return root.Wait + plan.DefaultLimit
+}
+
+// giveUpRoot makes the guest stay on the initramfs, unless its root is becoming / just now.
+func (g *Guest) giveUpRoot() bool { return g.rootStage.CompareAndSwap(rootAwaited, rootGivenUp) }
+
+// errGivenUp is the error of a root that came too late.
+var errGivenUp = errors.New("the root came when the boot had gone on without it")
 
 // changeRoot mounts the root and makes it /. On an error it undoes all of that.
 // readOnly is why a root that should be writable is not.
@@ -162,18 +186,12 @@ func mountAsRoot(device, dir, fsType string, root config.Root) (readOnly, err er
 	return readOnly, err
 }
 
-// enterRoot makes what is mounted on dir the root of this process, and moves the
-// mounts of the first steps there. On an error it moves them back.
+// enterRoot makes what is mounted on dir the root of this process, and moves the mounts of the first steps
+// there. On an error it moves them back. All that may wait for the root's disk or host comes first, because
+// nobody may give the root up later.
 func (g *Guest) enterRoot(dir string) (err error) {
 	type move struct{ from, to string }
-	var moved []move
-	defer func() {
-		if err != nil {
-			for _, m := range moved {
-				err = errors.Join(err, mount.MoveMount(m.to, m.from))
-			}
-		}
-	}()
+	var moves []move
 	for _, path := range []string{"/dev", "/proc", "/sys", "/run"} {
 		from, err := mounts.Resolve(g.Root, path)
 		if err != nil || !mounts.IsMountPoint(from) {
@@ -187,12 +205,27 @@ func (g *Guest) enterRoot(dir string) (err error) {
 		if st, err := os.Lstat(to); err != nil || !st.IsDir() {
 			return fmt.Errorf("not a root: its %s is not a directory", path)
 		}
-		if err := mount.MoveMount(from, to); err != nil {
-			return fmt.Errorf("move the mount %s to %s: %w", from, to, err)
-		}
-		moved = append(moved, move{from, to})
+		moves = append(moves, move{from, to})
 	}
-	return becomeRoot(dir)
+	if !g.rootStage.CompareAndSwap(rootAwaited, rootEntered) {
+		return errGivenUp
+	}
+	for i, m := range moves {
+		if err = mount.MoveMount(m.from, m.to); err != nil {
+			err = fmt.Errorf("move the mount %s to %s: %w", m.from, m.to, err)
+			moves = moves[:i]
+			break
+		}
+	}
+	if err == nil {
+		err = becomeRoot(dir)
+	}
+	if err != nil {
+		for _, m := range moves {
+			err = errors.Join(err, mount.MoveMount(m.to, m.from))
+		}
+	}
+	return err
 }
 
 // keptInitramfs is where the initramfs is while another root takes its place. Its

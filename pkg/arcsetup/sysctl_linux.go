@@ -34,9 +34,9 @@ func raised() map[string]uint64 {
 // raises the others of the table.
 func (g *Guest) sysctls() (bool, error) {
 	var r result
-	table := raised()
+	table, configured := raised(), g.Config().Sysctls
 	for _, name := range slices.Sorted(maps.Keys(table)) {
-		if _, configured := g.Config.Sysctls[name]; configured {
+		if _, ok := configured[name]; ok {
 			continue
 		}
 		changed, err := g.raiseSysctl(name, table[name])
@@ -45,8 +45,8 @@ func (g *Guest) sysctls() (bool, error) {
 		}
 		r.add(changed, err)
 	}
-	for _, name := range slices.Sorted(maps.Keys(g.Config.Sysctls)) {
-		changed, err := g.setSysctl(name, g.Config.Sysctls[name])
+	for _, name := range slices.Sorted(maps.Keys(configured)) {
+		changed, err := g.setSysctl(name, configured[name])
 		if err != nil {
 			err = plan.Fallback(fmt.Errorf("arcinit.toml: %w", err))
 		}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 )
 
 func TestSysctls(t *testing.T) {
@@ -13,7 +15,9 @@ func TestSysctls(t *testing.T) {
 	}
 	files["/proc/sys/net/core/rmem_max"] = "16000000\n"
 	g := newGuest(t, files)
-	g.Config.Sysctls = map[string]string{"vm/max_map_count": "70000", "vm/swappiness": "10"}
+	configure(g, func(c *config.Config) {
+		c.Sysctls = map[string]string{"vm/max_map_count": "70000", "vm/swappiness": "10"}
+	})
 	twice(t, g.sysctls)
 	for name, value := range map[string]string{
 		"fs/inotify/max_user_instances": "8192", "kernel/pid_max": fmt.Sprint(1 << 22),
@@ -29,7 +33,7 @@ func TestSysctls(t *testing.T) {
 
 func TestSysctlsOfALesserKernel(t *testing.T) {
 	g := newGuest(t, map[string]string{"/proc/sys/kernel/pid_max": "32768\n"})
-	g.Config.Sysctls = map[string]string{"net/no/such": "1"}
+	configure(g, func(c *config.Config) { c.Sysctls = map[string]string{"net/no/such": "1"} })
 	changed, err := g.sysctls()
 	if !changed || err == nil || !strings.Contains(err.Error(), "arcinit.toml: sysctl net/no/such") || !strings.Contains(err.Error(), "kernel/keys/maxkeys") {
 		t.Errorf("changed %v, error %v", changed, err)

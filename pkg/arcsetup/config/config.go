@@ -28,6 +28,7 @@ type Config struct {
 	DebugConsole bool         // asks for a root shell on the console
 	Nameservers  []netip.Addr // the servers in /etc/resolv.conf
 	Network
+	SandboxSubnet   netip.Prefix      // the IPv4 subnet of the VMM's sandboxes
 	DockerDaemon    map[string]any    // merged into /etc/docker/daemon.json
 	Sysctls         map[string]string // kernel parameters to set, by path below /proc/sys
 	Grace           time.Duration     // how long services have to end at shutdown
@@ -43,11 +44,12 @@ const DefaultFile = "/arcbox/etc/arcinit.toml"
 // Default returns the configuration of a host that configures nothing.
 func Default() Config {
 	return Config{
-		Log:         slog.LevelInfo,
-		Agent:       "/arcbox/bin/arcbox-agent",
-		Nameservers: []netip.Addr{netip.MustParseAddr("127.0.0.1")},
-		Sysctls:     map[string]string{},
-		Grace:       25 * time.Second,
+		Log:           slog.LevelInfo,
+		Agent:         "/arcbox/bin/arcbox-agent",
+		Nameservers:   []netip.Addr{netip.MustParseAddr("127.0.0.1")},
+		Sysctls:       map[string]string{},
+		SandboxSubnet: netip.MustParsePrefix(defaultSandboxSubnet),
+		Grace:         25 * time.Second,
 		// Most VMMs end at a guest's reboot, and do not notice a halt.
 		WithoutPowerOff: "reboot",
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Outcome is how a step ended.
@@ -31,6 +32,27 @@ type Step struct {
 	Doc   string   // one line: what holds when the step has ended
 	Needs []string // names of earlier steps, which must have ended first
 	Run   Func
+
+	// Limit is how long Run may take before the steps that need it go on, as after a failure. Nil stands
+	// for DefaultLimit, a result below zero for no limit.
+	Limit func() time.Duration
+	// On names what Run may have to wait for, such as a share. The error of a step that takes too long
+	// has it.
+	On string
+	// GiveUp, if not nil, is called at the limit. If it returns false, the steps that need this one wait
+	// for its end after all.
+	GiveUp func() bool
+	// Patience, unless it is zero, is how long after the plan's start the step begins at the latest,
+	// whatever has become of the steps that it needs.
+	Patience time.Duration
+}
+
+// DefaultLimit is the limit of a step that names none.
+const DefaultLimit = 5 * time.Second
+
+// Within returns a Step's Limit that is always the same.
+func Within(limit time.Duration) func() time.Duration {
+	return func() time.Duration { return limit }
 }
 
 // severity is how bad an error of a step is, mildest first. 0 is no error.

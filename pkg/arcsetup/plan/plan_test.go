@@ -258,3 +258,115 @@ func TestEachReasonIsALine(t *testing.T) {
 		t.Errorf("logged %q", logged.String())
 	}
 }
+
+// timers is the clock of a Runner whose limits pass when a test says so.
+type timers struct {
+	mu  sync.Mutex
+	all []func()
+}
+
+func (t *timers) after(_ time.Duration, f func()) (stop func() bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i := len(t.all)
+	t.all = append(t.all, f)
+	return func() bool {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.all[i] = nil
+		return true
+	}
+}
+
+// pass passes the limits of all that still runs.
+func (t *timers) pass() {
+	t.mu.Lock()
+	all := slices.Clone(t.all)
+	t.mu.Unlock()
+	for _, f := range all {
+		if f != nil {
+			f()
+		}
+	}
+}
+
+// limited is a Runner with timers, and the channel that gets an entry for each late step.
+func limited() (*Runner, *timers, chan bool) {
+	r, clock, late := runner(), &timers{}, make(chan bool, 10)
+	r.AfterFunc, r.Late = clock.after, func() { late <- true }
+	return r, clock, late
+}
+
+// TestLimit has a step that hangs. The step that needs it goes on, and Run ends. When the step ends after
+// all, its result takes the place of the other.
+func TestLimit(t *testing.T) {
+	r, clock, late := limited()
+	hangs, release := make(chan bool), make(chan bool)
+	ended := make(chan bool)
+	go func() {
+		r.Run([]Step{
+			{Name: "hangs", On: "the share x", Run: func() (bool, error) { close(hangs); <-release; return true, nil }},
+			{Name: "next", Needs: []string{"hangs"}, Run: does(true, nil)},
+		})
+		close(ended)
+	}()
+	<-hangs
+	clock.pass()
+	<-ended
+	if got := r.Results(); len(got) != 2 || got[0].Outcome != Failed || !strings.Contains(got[0].Error, "the share x") || got[1].Outcome != OK {
+		t.Errorf("after the limit: %+v", got)
+	}
+	close(release)
+	<-late
+	clock.pass() // too late
+	if got := r.Results(); len(got) != 2 || got[0].Step != "hangs" || got[0].Outcome != OK || got[0].Error != "" {
+		t.Errorf("after the end: %+v", got)
+	}
+}
+
+// TestGiveUpRefused has a step that must not be given up.
+func TestGiveUpRefused(t *testing.T) {
+	r, clock, late := limited()
+	hangs, release, asked := make(chan bool), make(chan bool), make(chan bool, 1)
+	ended := make(chan bool)
+	go func() {
+		r.Run([]Step{
+			{Name: "hangs", Run: func() (bool, error) { close(hangs); <-release; return true, nil }, GiveUp: func() bool { asked <- true; return false }},
+			{Name: "next", Needs: []string{"hangs"}, Run: does(true, nil)},
+		})
+		close(ended)
+	}()
+	<-hangs
+	clock.pass()
+	<-asked
+	if got := r.Results(); len(got) != 0 {
+		t.Errorf("at the limit: %+v", got)
+	}
+	close(release)
+	<-ended
+	if got := r.Results(); len(got) != 2 || got[0].Step != "hangs" || len(late) > 0 {
+		t.Errorf("at the end: %+v", got)
+	}
+}
+
+// TestPatience has a step that begins although one that it needs hangs.
+func TestPatience(t *testing.T) {
+	r, clock, _ := limited()
+	hangs, release, began := make(chan bool), make(chan bool), make(chan bool, 2)
+	ended := make(chan bool)
+	go func() {
+		r.Run([]Step{
+			{Name: "hangs", Limit: Within(-1), Run: func() (bool, error) { close(hangs); <-release; return true, nil }},
+			{Name: "eager", Needs: []string{"hangs"}, Patience: time.Second, Run: func() (bool, error) { began <- true; return true, nil }},
+		})
+		close(ended)
+	}()
+	<-hangs
+	clock.pass()
+	<-began
+	close(release)
+	<-ended
+	if got := outcomes(r); len(got) != 2 || len(began) > 0 {
+		t.Errorf("outcomes %v, and the eager step ran %d times more", got, len(began))
+	}
+}

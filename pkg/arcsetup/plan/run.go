@@ -2,6 +2,7 @@ package plan
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"runtime"
 	"slices"
@@ -30,61 +31,109 @@ type Runner struct {
 	// Log gets a line for each step that ends, or for each of its errors: a failure at error level, a
 	// fallback as a warning, a change at info level, the rest at debug level.
 	Log *slog.Logger
+	// AfterFunc calls f on a goroutine of its own after d, unless stop is called before (time.AfterFunc).
+	// If it is nil, steps have no limits.
+	AfterFunc func(d time.Duration, f func()) (stop func() bool)
+	// Late, if not nil, is called when a step has ended after its limit: its result is another now.
+	Late func()
 
 	mu      sync.Mutex // guards results, and the run in progress
 	results []Result
 }
 
-// Run runs the steps and returns when all have ended. Each begins as soon as the steps that it needs have
-// ended, however those ended. Of the steps that can begin at the same time, the first in the plan begins
-// first. A need that is not an earlier step is ignored with a warning, so that a wrong plan still boots.
+// Run runs the steps and returns when all have ended, or have been given up at their limits. Each begins as
+// soon as the steps that it needs have ended, however those ended. Of the steps that can begin at the same
+// time, the first in the plan begins first. A need that is not an earlier step is ignored with a warning, so
+// that a wrong plan still boots.
 func (r *Runner) Run(steps []Step) {
-	run := run{Runner: r, steps: steps, waits: make([]int, len(steps)), followers: make([][]int, len(steps))}
+	run := run{Runner: r, steps: steps, states: make([]state, len(steps))}
 	index := make(map[string]int, len(steps))
 	for i, s := range steps {
 		for _, need := range s.Needs {
 			if needed, ok := index[need]; ok {
-				run.followers[needed] = append(run.followers[needed], i)
-				run.waits[i]++
+				run.states[needed].followers = append(run.states[needed].followers, i)
+				run.states[i].waits++
 			} else {
 				r.Log.Warn("ignored a need that is not an earlier step", "step", s.Name, "need", need)
 			}
 		}
 		index[s.Name] = i
-		if run.waits[i] == 0 {
-			run.ready = append(run.ready, i)
+	}
+	for i, s := range steps {
+		if s.Patience > 0 {
+			defer run.after(s.Patience, func() { run.start(run.begin(i)) })()
 		}
 	}
-	run.start(len(run.ready))
+	n := 0
+	for i := range steps {
+		if run.states[i].waits == 0 {
+			n += run.begin(i)
+		}
+	}
+	run.start(n)
 	run.running.Wait()
 }
 
-// run is one run of a plan. It knows steps by their index in the plan.
+// run is one run of a plan. It knows steps by their index in the plan. Runner.mu guards states and ready.
 type run struct {
 	*Runner
-	steps     []Step
-	waits     []int   // how many of the steps that each step needs have not ended
-	followers [][]int // the steps that need each step
+	steps  []Step
+	states []state
 	// ready are the steps that can begin, in order. Each has a goroutine that is about to take a step:
 	// always the first, since the scheduler may run those goroutines in any order.
 	ready   []int
 	running sync.WaitGroup
 }
 
+// state is what has become of a step.
+type state struct {
+	waits     int   // how many of the steps that it needs have not ended
+	followers []int // the steps that need it
+	begun     bool
+	result    int // its place in Runner.results, counted from 1; 0 until it has ended or was given up
+}
+
+// begin makes step i ready, unless it has begun. It returns how many steps it has made ready.
+func (r *run) begin(i int) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.beginLocked(i)
+}
+
+func (r *run) beginLocked(i int) int {
+	if r.states[i].begun {
+		return 0
+	}
+	r.states[i].begun = true
+	r.running.Add(1)
+	r.ready = append(r.ready, i)
+	slices.Sort(r.ready)
+	return 1
+}
+
 // start starts a goroutine for each of n steps that became ready.
 func (r *run) start(n int) {
-	r.running.Add(n)
 	for range n {
 		guarded.Go(r.Log, "step", func() {
-			defer r.running.Done()
 			i := r.next()
+			limit := DefaultLimit
+			if r.steps[i].Limit != nil {
+				limit = r.steps[i].Limit()
+			}
+			stop := r.after(limit, func() { r.giveUp(i, limit) })
 			res := r.step(r.steps[i])
-			r.start(r.end(i, res))
-			// Steps go first: on one processor, writing a log line takes as long as a short step.
-			runtime.Gosched()
-			r.log(res)
+			stop()
+			r.end(i, res, false)
 		})
 	}
+}
+
+// after is AfterFunc for a limit, which may be none.
+func (r *run) after(limit time.Duration, f func()) (stop func() bool) {
+	if r.AfterFunc == nil || limit < 0 {
+		return func() bool { return true }
+	}
+	return r.AfterFunc(limit, func() { guarded.Go(r.Log, "limit of a step", f) })
 }
 
 // next takes the first of the ready steps.
@@ -96,19 +145,62 @@ func (r *run) next() int {
 	return first
 }
 
-// end keeps the result of step i and returns how many steps it has made ready.
-func (r *run) end(i int, res Result) (n int) {
+// end keeps the result of step i, starts the steps that it has made ready, and logs the result. A step that
+// was given up ends a second time. It is not given up when it has ended already.
+func (r *run) end(i int, res Result, givenUp bool) {
+	n, before, isKept := r.keep(i, res, givenUp)
+	if !isKept {
+		return
+	}
+	r.start(n)
+	// Steps go first: on one processor, writing a log line takes as long as a short step.
+	runtime.Gosched()
+	r.log(res)
+	if !before {
+		r.running.Done()
+		return
+	}
+	r.Log.Warn("step ended after its limit", "step", res.Step, "outcome", res.Outcome)
+	if r.Late != nil {
+		r.Late()
+	}
+}
+
+// giveUp ends step i, which is still running at its limit, for the steps that need it.
+func (r *run) giveUp(i int, limit time.Duration) {
+	s := r.steps[i]
+	err := fmt.Errorf("still running after %v", limit)
+	if s.On != "" {
+		err = fmt.Errorf("%w: %s does not answer", err, s.On)
+	}
+	if s.GiveUp != nil && !s.GiveUp() {
+		r.Log.Warn("steps wait for a step", "step", s.Name, "err", err)
+		return
+	}
+	now := r.Uptime()
+	r.end(i, Result{Step: s.Name, Doc: s.Doc, Needs: s.Needs, Outcome: Failed, Start: now - limit, End: now, Error: err.Error(), Err: err}, true)
+}
+
+// keep keeps the result of step i. It returns how many steps the step's end has made ready, and whether the
+// step has ended or was given up before.
+func (r *run) keep(i int, res Result, givenUp bool) (n int, before, isKept bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	state := &r.states[i]
+	if state.result != 0 {
+		if !givenUp {
+			r.results[state.result-1] = res
+		}
+		return 0, true, !givenUp
+	}
 	r.results = append(r.results, res)
-	for _, f := range r.followers[i] {
-		if r.waits[f]--; r.waits[f] == 0 {
-			r.ready = append(r.ready, f)
-			n++
+	state.result = len(r.results)
+	for _, f := range state.followers {
+		if r.states[f].waits--; r.states[f].waits == 0 {
+			n += r.beginLocked(f)
 		}
 	}
-	slices.Sort(r.ready)
-	return n
+	return n, false, true
 }
 
 // step runs one step. A panic, in the step or in the clock, is a failure.
