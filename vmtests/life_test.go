@@ -447,7 +447,7 @@ func TestRequests(t *testing.T) {
 		{"ctrl-alt-del then uinit reboot under another init", ctrlAltDel, reboot, "guest-reset"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			im := image{cmdline: []string{quiet}, shared: map[string]string{"etc/arcinit.toml": "[shutdown]\ngrace = \"1h\"\n"}}
+			im := image{cmdline: []string{quiet}, shared: map[string]string{"etc/arcinit.toml": "[shutdown]\ngrace = \"1h\"\nlimit = \"2h\"\n"}}
 			if strings.HasSuffix(test.name, "another init") {
 				im.initrd = "initramfs-uinit.cpio"
 			}

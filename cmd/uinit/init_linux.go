@@ -42,8 +42,10 @@ type initProcess struct {
 	// host is nil unless the configuration names an address to notify.
 	host atomic.Pointer[notify.Notifier]
 
-	// reportMu is held while a report is made and written, so that no older one replaces a newer one.
+	// reportMu is held while a report is made and written into the guest, shareMu while one is written to the
+	// share, too, so that no older one replaces a newer one.
 	reportMu      sync.Mutex
+	shareMu       sync.Mutex
 	reportClosed  bool          // the last report is written
 	reportChanged chan struct{} // has one in it while changes are not written
 
@@ -91,7 +93,7 @@ func newInitProcess(role string, log *logging, signals signals) *initProcess {
 	}
 	p.shutdown = &process.Shutdown{
 		Services: p.services, Log: log.Logger, Flush: p.flush,
-		Grace: func() time.Duration { return p.config.Load().Grace },
+		Limit: func() time.Duration { return p.config.Load().Limit },
 		WithoutPowerOff: func() process.Action {
 			if p.config.Load().WithoutPowerOff == "halt" {
 				return process.Halt

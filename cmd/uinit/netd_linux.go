@@ -38,6 +38,7 @@ func (p *initProcess) startNetwork() (bool, error) {
 	s := service("netd", "/proc/self/exe")
 	s.Prepare = func(c *process.Command) { c.Args = []string{"uinit", "netd", p.daemonArgument()} }
 	s.Sinks = p.log.sinks()
+	s.Last, s.Grace = true, 5*time.Second
 	s.Nice = -20 // the daemon needs little processor time, but at once: leases expire
 	s.EndSignal = func() syscall.Signal {
 		if p.config.Load().ReleaseOnPowerOff && p.shutdown.Action() == process.PowerOff {

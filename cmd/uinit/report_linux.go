@@ -26,29 +26,30 @@ func (p *initProcess) currentReport() arcsetup.Report {
 	}
 }
 
-// writeReport writes the current report into the guest and, where that is
-// mounted and onShare asks for it, onto the share.
-func (p *initProcess) writeReport(onShare bool) error {
+// writeReport writes the current report into the guest, and returns it. It returns nothing after the last report.
+func (p *initProcess) writeReport() ([]byte, error) {
 	p.reportMu.Lock()
 	defer p.reportMu.Unlock()
 	if p.reportClosed {
-		return nil
+		return nil, nil
 	}
 	data, err := json.Marshal(p.currentReport())
 	if err != nil {
-		return fmt.Errorf("boot report: %w", err)
+		return nil, fmt.Errorf("boot report: %w", err)
 	}
 	data = append(data, '\n')
-	err = wholefile.Write(arcsetup.ReportPath, data, 0o644)
-	if onShare && p.guest.HasShare() {
-		err = errors.Join(err, wholefile.Write(arcsetup.HostReportPath, data, 0o644))
-	}
-	return err
+	return data, wholefile.Write(arcsetup.ReportPath, data, 0o644)
 }
 
-// updateReport writes the report wherever it is kept.
+// updateReport writes the report wherever it is kept. It may wait for the share's host.
 func (p *initProcess) updateReport() {
-	if err := p.writeReport(true); err != nil {
+	p.shareMu.Lock()
+	defer p.shareMu.Unlock()
+	data, err := p.writeReport()
+	if data != nil && p.guest.HasShare() {
+		err = errors.Join(err, wholefile.Write(arcsetup.HostReportPath, data, 0o644))
+	}
+	if err != nil {
 		p.log.Error("cannot write the boot report", "err", err)
 	}
 }
@@ -124,11 +125,11 @@ func (p *initProcess) flushNotifier() {
 // flush writes out the report, host notifications and logs. It is called when no
 // service runs any more and before file systems are unmounted.
 func (p *initProcess) flush() {
+	p.flushNotifier()
 	p.updateReport()
 	p.reportMu.Lock()
 	p.reportClosed = true
 	p.reportMu.Unlock()
-	p.flushNotifier()
 	p.log.file.Flush()
 	p.log.output.Flush()
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/arcinit/arcinit/internal/process"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
@@ -31,7 +32,10 @@ func service(name, path string, args ...string) process.Service {
 }
 
 func (p *initProcess) startAgent() (bool, error) {
-	started, err := p.services.Start(service("agent", p.config.Load().Agent))
+	cfg := p.config.Load()
+	s := service("agent", cfg.Agent)
+	s.Grace, s.KillSession = cfg.AgentGrace, cfg.AgentKill == "session"
+	started, err := p.services.Start(s)
 	if err != nil {
 		return false, fmt.Errorf("start the agent (arcinit keeps trying): %w", err)
 	}
@@ -39,13 +43,14 @@ func (p *initProcess) startAgent() (bool, error) {
 }
 
 func (p *initProcess) startServices() (changed bool, err error) {
-	services := p.config.Load().Services
-	if len(services) == 0 {
+	cfg := p.config.Load()
+	if len(cfg.Services) == 0 {
 		return false, plan.Absent(errors.New("none configured"))
 	}
-	for _, configured := range services {
+	for _, configured := range cfg.Services {
 		s := service(configured.Name, configured.Argv[0], configured.Argv[1:]...)
-		s.Restart = process.Restart(configured.Restart)
+		s.Restart, s.After = process.Restart(configured.Restart), configured.After
+		s.Grace, s.KillSession = configured.Grace, configured.Kill == "session"
 		started, e := p.services.Start(s)
 		if e != nil {
 			err = errors.Join(err, fmt.Errorf("service %s: %w", s.Name, e))
@@ -63,6 +68,7 @@ func (p *initProcess) startConsole() (bool, error) {
 	}
 	s := service("console", "/bin/sh")
 	s.Terminal = "/dev/console"
+	s.Grace = 2 * time.Second // a shell ends at once, or does not hear
 	started, err := p.services.Start(s)
 	if err != nil && p.guest.RootExpected() {
 		err = plan.Fallback(err)

@@ -19,6 +19,8 @@ type Reaper struct {
 
 	mu    sync.Mutex
 	exits map[int]chan<- syscall.WaitStatus // by process id
+	// changed is closed and replaced when a child has ended.
+	changed chan struct{}
 	// Starting a program takes as long as its file system does. Meanwhile the
 	// ends of unknown children are kept, because one may be the new child's.
 	starting  int
@@ -31,6 +33,7 @@ func NewReaper() *Reaper {
 	return &Reaper{
 		scoreFile: "/proc/self/oom_score_adj",
 		exits:     map[int]chan<- syscall.WaitStatus{},
+		changed:   make(chan struct{}),
 		unknown:   map[int]syscall.WaitStatus{},
 	}
 }
@@ -161,9 +164,18 @@ func (r *Reaper) reapAll() {
 	}
 }
 
+// Changed returns a channel that is closed when the next child, which may be an orphan, has ended.
+func (r *Reaper) Changed() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.changed
+}
+
 func (r *Reaper) ended(pid int, status syscall.WaitStatus) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	close(r.changed)
+	r.changed = make(chan struct{})
 	if exit, ok := r.exits[pid]; ok {
 		exit <- status
 		delete(r.exits, pid)

@@ -1,9 +1,11 @@
 package process
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -45,20 +47,32 @@ func ActionFor(sig os.Signal) Action {
 	return 0
 }
 
+// What parts of the limit of a shutdown have passed, in percent, when it goes on to the next stage, whatever
+// hangs. Usually each stage ends long before.
 const (
-	// afterTerm is how long the processes that are not services have to end after
-	// SIGTERM, and again after SIGKILL.
+	untilServices = 68
+	untilTerm     = 76 // the processes that are not services, after SIGTERM
+	untilKill     = 84 // and after SIGKILL
+	untilLogs     = 88
+	untilDisks    = 96
+	untilShares   = 98
+)
+
+const (
+	// afterTerm is how long the processes that are not services have to end after SIGTERM, and again after
+	// SIGKILL.
 	afterTerm = 2 * time.Second
-	// afterSync is how long writing to disks and shares, or unmounting them, may
-	// take: their host may not answer.
-	afterSync = 30 * time.Second
+	// afterUnmount is how long a file system may take before the next one's turn comes. It goes on meanwhile.
+	afterUnmount = 500 * time.Millisecond
+	// afterReboot is how long the kernel has to end the system.
+	afterReboot = 2 * time.Second
 )
 
 // Shutdown ends the system on request.
 type Shutdown struct {
 	Services *Supervisor
-	// Grace is how long services have to end.
-	Grace func() time.Duration
+	// Limit is how long a shutdown may take.
+	Limit func() time.Duration
 	// WithoutPowerOff returns what to do where the kernel cannot power off:
 	// Reboot, for a host that takes it as the end of the VM, or Halt.
 	WithoutPowerOff func() Action
@@ -98,24 +112,30 @@ func (s *Shutdown) Action() Action {
 	return s.action
 }
 
-// run ends all processes, writes everything to the disks, unmounts them, and
-// asks the kernel to end the system. It returns only if the kernel refuses.
+// run ends all processes, writes everything to the disks, unmounts them, and asks the kernel to end the system.
+// It returns only if the kernel refuses.
 func (s *Shutdown) run(ctx context.Context) {
-	grace := s.Grace()
-	s.Log.Log(ctx, logs.LevelNotice, "shutting down", "to", s.Action().String(), "grace", grace)
+	limit, begin := s.Limit(), s.Services.Uptime()
+	// left is the time until a part of the limit has passed.
+	left := func(percent time.Duration) time.Duration {
+		return max(begin+limit*percent/100-s.Services.Uptime(), 0)
+	}
+	s.Log.Log(ctx, logs.LevelNotice, "shutting down", "to", s.Action().String(), "limit", limit)
 	s.Begun(s.Action())
-	ctx, cancel := context.WithTimeout(ctx, grace)
+	ctx, cancel := context.WithTimeout(ctx, left(untilServices))
 	defer cancel()
-	s.Services.Stop(ctx)
+	s.within(left(untilTerm), "services to end", func() { s.Services.Stop(ctx) })
 	// All other processes are children of PID 1 once their parents have ended.
 	_ = unix.Kill(-1, unix.SIGTERM)
-	s.within(afterTerm, "processes to end after SIGTERM", s.Services.Reaper.reapAll)
+	s.within(min(left(untilTerm), afterTerm), "processes to end after SIGTERM", s.Services.Reaper.reapAll)
 	_ = unix.Kill(-1, unix.SIGKILL)
-	s.within(afterTerm, "processes to end after SIGKILL", s.Services.Reaper.reapAll)
-	s.within(afterKill, "copying the services' output", s.Services.finishOutput)
-	s.within(afterSync, "writing the log", s.Flush)
-	s.within(afterSync, "sync", unix.Sync)
-	s.within(afterSync, "unmount", s.unmountAll)
+	s.within(min(left(untilKill), afterTerm), "processes to end after SIGKILL", s.Services.Reaper.reapAll)
+	s.within(left(untilLogs), "writing the logs", func() {
+		s.Services.finishOutput()
+		s.Flush()
+	})
+	s.unmount(left(untilDisks), false)
+	s.unmount(left(untilShares), true)
 	s.end(s.Action())
 	// Another request starts a new shutdown.
 	s.mu.Lock()
@@ -137,32 +157,71 @@ func (s *Shutdown) within(limit time.Duration, what string, f func()) {
 	}
 }
 
-// unmountAll unmounts the file systems that keep data, the last mounted first. One in use, such as the
-// root, becomes read-only, which writes all of it. If that fails it is detached.
-func (s *Shutdown) unmountAll() {
+// unmount unmounts the shares, or all other file systems that keep data, the last mounted first. What has not
+// answered when the limit has passed is left.
+func (s *Shutdown) unmount(limit time.Duration, shares bool) {
 	volatile := []string{ // they lose their content at power-off anyway
 		"proc", "sysfs", "devtmpfs", "devpts", "tmpfs", "ramfs", "rootfs", "cgroup", "cgroup2", "mqueue", "bpf",
 		"debugfs", "tracefs", "securityfs", "binfmt_misc", "nsfs",
 	}
-	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) { return slices.Contains(volatile, m.FSType), false })
+	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
+		return isShare(m.FSType) != shares || slices.Contains(volatile, m.FSType), false
+	})
 	if err != nil {
 		s.Log.Warn("cannot list the mount points", "err", err)
 	}
+	end := s.Services.After(limit)
+	var running []chan struct{}
 	for _, m := range slices.Backward(mounts) {
-		isRoot := m.Mountpoint == "/"
-		if !isRoot && mount.Unmount(m.Mountpoint, false, false) == nil || slices.Contains(strings.Split(m.VFSOptions, ","), "ro") {
-			continue
-		}
-		err := unix.Mount("", m.Mountpoint, "", unix.MS_REMOUNT|unix.MS_RDONLY, "")
-		if err == nil {
-			continue
-		}
-		s.Log.Warn("file system is in use and cannot be made read-only", "mountpoint", m.Mountpoint, "err", err)
-		if !isRoot {
-			_ = mount.Unmount(m.Mountpoint, false, true)
+		done := make(chan struct{})
+		guarded.Go(s.Log, "unmount", func() {
+			defer close(done)
+			s.unmountOne(m)
+		})
+		select {
+		case <-done:
+		case <-s.Services.After(afterUnmount):
+			running = append(running, done)
+		case <-end:
+			s.Log.Warn("shutdown continues without waiting for a file system", "mountpoint", m.Mountpoint)
+			return
 		}
 	}
-	unix.Sync()
+	for _, done := range running {
+		select {
+		case <-done:
+		case <-end:
+			s.Log.Warn("shutdown continues without waiting for all file systems")
+			return
+		}
+	}
+}
+
+// isShare reports whether a file system's data is on another machine, which may not answer.
+func isShare(fsType string) bool {
+	return fsType == "fuse" || strings.HasPrefix(fsType, "fuse.") ||
+		slices.Contains([]string{"virtiofs", "9p", "nfs", "nfs4", "cifs", "smb3", "ceph", "vboxsf"}, fsType)
+}
+
+// unmountOne unmounts a file system. One in use, such as the root, becomes read-only, which writes all of it. If
+// that fails it is written and detached.
+func (s *Shutdown) unmountOne(m *mountinfo.Info) {
+	isRoot := m.Mountpoint == "/"
+	if !isRoot && mount.Unmount(m.Mountpoint, false, false) == nil || slices.Contains(strings.Split(m.VFSOptions, ","), "ro") {
+		return
+	}
+	err := unix.Mount("", m.Mountpoint, "", unix.MS_REMOUNT|unix.MS_RDONLY, "")
+	if err == nil {
+		return
+	}
+	s.Log.Warn("file system is in use and cannot be made read-only", "mountpoint", m.Mountpoint, "err", err)
+	if dir, err := os.Open(m.Mountpoint); err == nil {
+		_ = unix.Syncfs(int(dir.Fd()))
+		_ = dir.Close()
+	}
+	if !isRoot {
+		_ = mount.Unmount(m.Mountpoint, false, true)
+	}
 }
 
 // end asks the kernel for the action, and for those after it if it refuses.
@@ -175,17 +234,34 @@ func (s *Shutdown) end(a Action) {
 	commands := map[Action]int{
 		PowerOff: unix.LINUX_REBOOT_CMD_POWER_OFF, Reboot: unix.LINUX_REBOOT_CMD_RESTART, Halt: unix.LINUX_REBOOT_CMD_HALT,
 	}
-	for ; a <= Halt; a++ {
-		if err := unix.Reboot(commands[a]); err != nil {
+	ways := []Action{a, Halt}
+	if a == PowerOff {
+		ways = []Action{PowerOff, s.WithoutPowerOff(), Halt}
+	}
+	for _, a := range slices.Compact(ways) {
+		s.within(afterReboot, a.String(), func() {
+			err := unix.Reboot(commands[a])
 			s.Log.Error("the kernel did not shut down", "tried", a.String(), "err", err)
-		}
+		})
 	}
 }
 
-// canPowerOff guesses whether the kernel can cut the power, which it does not say. It needs ACPI's S5, or
-// on arm64 PSCI's SYSTEM_OFF (Arm DEN0022), which the device tree names where there is no ACPI.
+// canPowerOff reports whether the kernel can cut the power, which it does not say. It needs ACPI's state S5
+// (package _S5 in the tables, section 7.4.2 of the specification), which Firecracker's ACPI lacks, or PSCI's SYSTEM_OFF
+// (Arm DEN0022): the device tree names PSCI, or a flag in the FADT does (section 5.2.9.4).
 func canPowerOff(sys string) bool {
-	_, errACPI := os.Stat(sys + "/firmware/acpi/tables")
-	_, errPSCI := os.Stat(sys + "/firmware/devicetree/base/psci")
-	return errACPI == nil || errPSCI == nil
+	const armBootFlags, psciCompliant = 129, 1
+	tables := sys + "/firmware/acpi/tables/"
+	fadt, _ := os.ReadFile(tables + "FACP")
+	if len(fadt) > armBootFlags && fadt[armBootFlags]&psciCompliant != 0 {
+		return true
+	}
+	files, _ := filepath.Glob(tables + "[DS]SDT*")
+	for _, file := range files {
+		if aml, err := os.ReadFile(file); err == nil && bytes.Contains(aml, []byte("_S5_")) {
+			return true
+		}
+	}
+	_, err := os.Stat(sys + "/firmware/devicetree/base/psci")
+	return err == nil
 }

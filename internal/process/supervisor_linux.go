@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/arcinit/arcinit/internal/guarded"
 	"github.com/arcinit/arcinit/internal/logs"
+	"golang.org/x/sys/unix"
 )
 
 // Restart delays: none the first time, then minBackoff, doubling up to
@@ -43,6 +46,14 @@ type Service struct {
 	Prepare func(*Command)
 	// Nice is the scheduling priority (setpriority(2)). Values below 0 are preferred to the usual 0.
 	Nice int
+	// Grace is how long the service has to end after that was asked of it; zero stands for as long as Stop
+	// lasts. What the service started has the rest of that time, if it is left of the service's session.
+	Grace time.Duration
+	// After names services that end only after this one. A service that is Last ends after all others.
+	After []string
+	Last  bool
+	// KillSession ends what is left of the service's session each time that the service ends.
+	KillSession bool
 	// EndSignal chooses the signal that asks the service to end; nil stands for SIGTERM.
 	EndSignal func() syscall.Signal
 	// Sinks are the logs that its output goes to; nil stands for Supervisor.Output.
@@ -228,6 +239,11 @@ func (s *Supervisor) await(v *supervised) (failed bool) {
 		v.backoff = 0
 	}
 	s.set(v, func(st *ServiceStatus) { st.PID, st.LastEnd = 0, describe(end); st.Ends++ })
+	if v.KillSession && !asked {
+		ctx, cancel := v.grace(v.ctx)
+		defer cancel()
+		s.endSession(ctx, v, status.PID)
+	}
 	return !end.Exited() || end.ExitStatus() != 0
 }
 
@@ -242,6 +258,7 @@ func (v *supervised) askToEnd(pid int) {
 	default:
 		_ = syscall.Kill(pid, syscall.SIGTERM)
 	}
+	_ = syscall.Kill(pid, syscall.SIGCONT) // a stopped process gets no other signal
 }
 
 const (
@@ -252,40 +269,127 @@ const (
 	afterKill = 2 * time.Second
 )
 
-// Stop ends the services, the last started first. It kills those that have not
-// ended when ctx does. No service can be started after that.
+// Stop ends the services side by side, but each after those that name it in After. It kills those that have
+// not ended within their grace, or when ctx ends. No service can be started after that.
 func (s *Supervisor) Stop(ctx context.Context) {
 	s.mu.Lock()
 	s.stopped = true
 	s.mu.Unlock()
-	begin := s.Uptime()
-	for _, v := range slices.Backward(s.services()) {
-		s.end(ctx, v, begin)
+	all := s.services()
+	ended := map[*supervised]chan struct{}{}
+	for _, v := range all {
+		ended[v] = make(chan struct{})
+	}
+	for _, v := range all {
+		guarded.Go(s.Log, "end of "+v.Name, func() {
+			defer close(ended[v])
+			for _, w := range all {
+				if w.endsBefore(v) {
+					select {
+					case <-ended[w]:
+					case <-ctx.Done():
+					}
+				}
+			}
+			s.end(ctx, v)
+		})
+	}
+	for _, v := range all {
+		<-ended[v]
 	}
 }
 
-// end asks a service to end, and kills it when ctx ends.
-func (s *Supervisor) end(ctx context.Context, v *supervised, begin time.Duration) {
+func (v *supervised) endsBefore(w *supervised) bool {
+	return !v.Last && (w.Last || slices.Contains(v.After, w.Name))
+}
+
+// grace returns ctx for the time that the service has to end.
+func (v *supervised) grace(ctx context.Context) (context.Context, context.CancelFunc) {
+	if v.Grace == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, v.Grace)
+}
+
+// end asks a service to end, and kills it when its grace ends. Then it does the same to what is left of the
+// service's session.
+func (s *Supervisor) end(ctx context.Context, v *supervised) {
+	ctx, cancel := v.grace(ctx)
+	defer cancel()
+	begin, leader := s.Uptime(), v.status.Load().PID
 	v.stop()
+	if !s.hasEnded(ctx, v, begin) {
+		pid := v.status.Load().PID
+		if pid == 0 {
+			return // its program's file system does not answer
+		}
+		s.Log.Warn("service did not stop in time; killing it", "service", v.Name, "pid", pid)
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+		select {
+		case <-v.ended:
+		case <-s.After(afterKill):
+			s.Log.Warn("service did not end after SIGKILL", "service", v.Name, "pid", pid)
+		}
+	}
+	if leader != 0 {
+		s.endSession(ctx, v, leader)
+	}
+}
+
+// hasEnded waits for the end of a service, and reports whether it came before ctx ended.
+func (s *Supervisor) hasEnded(ctx context.Context, v *supervised, begin time.Duration) bool {
 	for ctx.Err() == nil {
 		select {
 		case <-v.ended:
-			return
+			return true
 		case <-s.After(progress):
 			s.Log.Log(ctx, logs.LevelNotice, "waiting for a service to stop", "service", v.Name, "pid", v.status.Load().PID,
 				"waited", (s.Uptime() - begin).Round(time.Second))
 		case <-ctx.Done():
 		}
 	}
-	pid := v.status.Load().PID
-	if pid == 0 {
-		return // its program's file system does not answer
+	return false
+}
+
+// endSession asks the processes that a service has left in its session to end, and kills them when ctx ends.
+func (s *Supervisor) endSession(ctx context.Context, v *supervised, session int) {
+	asked := map[int]bool{}
+	for {
+		changed := s.Reaper.Changed()
+		left := sessionOf(session)
+		if len(left) == 0 {
+			return
+		}
+		for _, pid := range left {
+			if !asked[pid] && ctx.Err() == nil {
+				asked[pid] = true
+				_ = syscall.Kill(pid, syscall.SIGTERM)
+				_ = syscall.Kill(pid, syscall.SIGCONT)
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			s.Log.Warn("killing what a service has left", "service", v.Name, "pids", left)
+			for _, pid := range left {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+			return
+		}
 	}
-	s.Log.Warn("service did not stop in time; killing it", "service", v.Name, "pid", pid)
-	_ = syscall.Kill(pid, syscall.SIGKILL)
-	select {
-	case <-v.ended:
-	case <-s.After(afterKill):
-		s.Log.Warn("service did not end after SIGKILL", "service", v.Name, "pid", pid)
+}
+
+// sessionOf returns the processes of a session (setsid(2)).
+func sessionOf(session int) (pids []int) {
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range dirs {
+		pid, err := strconv.Atoi(filepath.Base(dir))
+		if err != nil {
+			continue
+		}
+		if of, err := unix.Getsid(pid); err == nil && of == session {
+			pids = append(pids, pid)
+		}
 	}
+	return pids
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/arcinit/arcinit/internal/logs"
+	"golang.org/x/sys/unix"
 )
 
 // newServices has services whose children are reaped, with a clock that the test
@@ -148,23 +149,91 @@ func untilUp(path string) {
 	})
 }
 
-func TestStopIsInReverse(t *testing.T) {
+// TestStopOrder has a service that ends before the one that it is after, beside a third, and one that is last.
+func TestStopOrder(t *testing.T) {
 	s, _, _ := newServices(t)
 	dir := t.TempDir()
 	polite := "trap 'echo $1 >> " + dir + "/log; exit 0' TERM; echo up > " + dir + "/$1; while :; do sleep 0.02; done"
-	for _, name := range []string{"first", "second"} {
-		if _, err := s.Start(program(name, "/bin/sh", "-c", polite, "sh", name)); err != nil {
+	for _, service := range []Service{{Name: "last", Last: true}, {Name: "first"}, {Name: "second", After: []string{"first"}}} {
+		service.Command = program("", "/bin/sh", "-c", polite, "sh", service.Name).Command
+		service.Restart = Always
+		if _, err := s.Start(service); err != nil {
 			t.Fatal(err)
 		}
-		untilUp(dir + "/" + name)
+		untilUp(dir + "/" + service.Name)
 	}
 	s.Stop(t.Context())
 	log, err := os.ReadFile(dir + "/log")
-	if err != nil || string(log) != "second\nfirst\n" {
+	if err != nil || string(log) != "second\nfirst\nlast\n" {
 		t.Errorf("ended in the order %q, %v: %+v", log, err, s.Status())
 	}
 	if _, err := s.Start(program("late", "/bin/true")); !errors.Is(err, errStopped) {
 		t.Errorf("a service started after that: %v", err)
+	}
+}
+
+// TestStopSideBySide has a service that does not hear beside one that takes its time to end.
+func TestStopSideBySide(t *testing.T) {
+	s, _, _ := newServices(t)
+	dir := t.TempDir()
+	for name, onTerm := range map[string]string{"deaf": "", "slow": "until [ -e " + dir + "/go ]; do sleep 0.02; done; echo said > " + dir + "/said; exit 0"} {
+		v := program(name, "/bin/sh", "-c", "trap '"+onTerm+"' TERM; echo up > "+dir+"/"+name+"; while :; do sleep 0.02; done")
+		if name == "deaf" {
+			v.Grace = 50 * time.Millisecond
+		}
+		if _, err := s.Start(v); err != nil {
+			t.Fatal(err)
+		}
+		untilUp(dir + "/" + name)
+	}
+	stopped := make(chan struct{})
+	go func() { s.Stop(t.Context()); close(stopped) }()
+	ends := func(name string) string {
+		for _, st := range s.Status() {
+			if st.Name == name {
+				return st.LastEnd
+			}
+		}
+		return ""
+	}
+	until(func() bool { return ends("deaf") != "" })
+	if got := ends("slow"); got != "" {
+		t.Errorf("the slow service ended with the deaf one, by %s", got)
+	}
+	if err := os.WriteFile(dir+"/go", nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	<-stopped
+	if _, err := os.Stat(dir + "/said"); err != nil || ends("slow") != "code 0" || ends("deaf") != "signal SIGKILL" {
+		t.Errorf("slow ended with %s, deaf with %s; %v", ends("slow"), ends("deaf"), err)
+	}
+}
+
+// TestStopEndsTheSession has a shell in front of a program, which ends in peace although the shell ends first.
+func TestStopEndsTheSession(t *testing.T) {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, crash := range []bool{false, true} {
+		s, _, _ := newServices(t)
+		dir := t.TempDir()
+		behind := "trap 'echo ended > " + dir + "/ended; exit 0' TERM; echo up > " + dir + "/up; while :; do sleep 0.02; done"
+		v := program("wrapped", "/bin/sh", "-c", "(exec /bin/sh -c \"$1\") & wait", "sh", behind)
+		v.Restart, v.KillSession = Never, crash
+		if _, err := s.Start(v); err != nil {
+			t.Fatal(err)
+		}
+		untilUp(dir + "/up")
+		if pid := s.Status()[0].PID; crash {
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			untilUp(dir + "/ended")
+		}
+		s.Stop(t.Context())
+		if _, err := os.Stat(dir + "/ended"); err != nil {
+			t.Errorf("crash %v: the program behind the shell was not asked to end: %v", crash, err)
+		}
 	}
 }
 
@@ -381,13 +450,30 @@ func TestProtect(t *testing.T) {
 }
 
 func TestCanPowerOff(t *testing.T) {
-	for dir, want := range map[string]bool{"firmware/acpi/tables": true, "firmware/devicetree/base/psci": true, "firmware": false} {
+	const tables = "/firmware/acpi/tables/"
+	psci := string(make([]byte, 129)) + "\x01"
+	for name, tt := range map[string]struct {
+		path, text string
+		want       bool
+	}{
+		"S5":                {tables + "DSDT", "DSDT\x08_S5_\x12", true},
+		"S5 in an SSDT":     {tables + "SSDT3", "SSDT\x08_S5_\x12", true},
+		"ACPI without S5":   {tables + "DSDT", "DSDT\x08_S0_\x12", false},
+		"ACPI with PSCI":    {tables + "FACP", psci, true},
+		"ACPI without PSCI": {tables + "FACP", string(make([]byte, 276)), false},
+		"a short FADT":      {tables + "FACP", "FACP", false},
+		"PSCI":              {"/firmware/devicetree/base/psci/compatible", "arm,psci", true},
+		"neither":           {"/firmware/other", "", false},
+	} {
 		sys := t.TempDir()
-		if err := os.MkdirAll(sys+"/"+dir, 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Dir(sys+tt.path), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if got := canPowerOff(sys); got != want {
-			t.Errorf("with %s: %v, want %v", dir, got, want)
+		if err := os.WriteFile(sys+tt.path, []byte(tt.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got := canPowerOff(sys); got != tt.want {
+			t.Errorf("with %s: %v, want %v", name, got, tt.want)
 		}
 	}
 }

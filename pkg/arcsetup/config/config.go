@@ -31,7 +31,10 @@ type Config struct {
 	SandboxSubnet   netip.Prefix      // the IPv4 subnet of the VMM's sandboxes
 	DockerDaemon    map[string]any    // merged into /etc/docker/daemon.json
 	Sysctls         map[string]string // kernel parameters to set, by path below /proc/sys
-	Grace           time.Duration     // how long services have to end at shutdown
+	AgentGrace      time.Duration     // how long the agent has to end at shutdown
+	AgentKill       string            // as Service.Kill
+	Grace           time.Duration     // how long agent and services have, unless they say otherwise
+	Limit           time.Duration     // how long a shutdown may take
 	WithoutPowerOff string            // what to do where the kernel cannot power off: reboot or halt
 	Notify          notify.Address    // where the host listens for the guest's state
 	Services        []Service         // run beside the agent, in the order of their start
@@ -49,7 +52,10 @@ func Default() Config {
 		Nameservers:   []netip.Addr{netip.MustParseAddr("127.0.0.1")},
 		Sysctls:       map[string]string{},
 		SandboxSubnet: netip.MustParsePrefix(defaultSandboxSubnet),
-		Grace:         25 * time.Second,
+		AgentKill:     "process",
+		AgentGrace:    15 * time.Second,
+		Grace:         15 * time.Second,
+		Limit:         25 * time.Second,
 		// Most VMMs end at a guest's reboot, and do not notice a halt.
 		WithoutPowerOff: "reboot",
 	}
@@ -92,7 +98,10 @@ func (c *Config) settings(f *file) []setting {
 		{"", nil, "arcbox.notify", parsed(&c.Notify, notify.Parse)},
 		{"network.primary", f.Network.Primary, "arcbox.primary", checked(&c.Primary, checkNIC)},
 		{"network.bridge", f.Network.Bridge, "arcbox.bridge", checked(&c.Bridge, checkNIC)},
-		{"shutdown.grace", f.Shutdown.Grace, "", parsed(&c.Grace, parseGrace)},
+		{"shutdown.grace", f.Shutdown.Grace, "", parsed(&c.Grace, parseDuration)},
+		{"shutdown.limit", f.Shutdown.Limit, "", parsed(&c.Limit, parseLimit)},
+		{"agent.grace", f.Agent.Grace, "", parsed(&c.AgentGrace, parseDuration)},
+		{"agent.kill", f.Agent.Kill, "", checked(&c.AgentKill, oneOf(killWords()...))},
 		{"shutdown.without_poweroff", f.Shutdown.WithoutPowerOff, "", checked(&c.WithoutPowerOff, oneOf("reboot", "halt"))},
 	}
 }

@@ -83,7 +83,8 @@ func TestLoad(t *testing.T) {
 			cmdline: "arcbox.hostname=line",
 			files:   files{DefaultFile: "hostname = \"file\"\nlog = \"warn\"\n[network]\nprimary = \"eth3\"\n[shutdown]\ngrace = \"3s\"\n"},
 			want: func(c *Config) {
-				c.Hostname, c.Log, c.Primary, c.Grace = "line", slog.LevelWarn, "eth3", 3*time.Second
+				c.Hostname, c.Log, c.Primary = "line", slog.LevelWarn, "eth3"
+				c.Grace, c.AgentGrace = 3*time.Second, 3*time.Second
 			},
 		},
 		{
@@ -127,6 +128,8 @@ after = ["early", "agent", "gone"]
 [[service]]
 name = "early"
 argv = ["/bin/early"]
+grace = "3s"
+kill = "session"
 [[service]]
 name = "agent"
 argv = ["/bin/other"]
@@ -153,16 +156,25 @@ name = "nothing"
 name = "often"
 argv = ["/bin/often"]
 restart = "often"
+[[service]]
+name = "gone"
+argv = ["/bin/gone"]
+kill = "all"
+[[service]]
+name = "slow"
+argv = ["/bin/slow"]
+grace = "long"
 `},
 			want: func(c *Config) {
 				c.Services = []Service{
-					{Name: "early", Argv: []string{"/bin/early"}, Restart: "always"},
-					{Name: "late", Argv: []string{"/bin/late", "-x"}, Restart: "never", After: []string{"early", "agent", "gone"}},
+					{Name: "early", Argv: []string{"/bin/early"}, Restart: "always", Kill: "session", Grace: 3 * time.Second, GraceText: "3s"},
+					{Name: "late", Argv: []string{"/bin/late", "-x"}, Restart: "never", After: []string{"early", "agent", "gone"}, Kill: "process", Grace: 15 * time.Second},
+					{Name: "slow", Argv: []string{"/bin/slow"}, Restart: "always", Kill: "process", Grace: 15 * time.Second, GraceText: "long"},
 				}
 			},
 			errs: []string{
 				"service 3 (agent): ", "service 4 (early): ", `service 7 (no path): |name`, `service 8 (relative): argv: |"sh"`,
-				"service 9 (nothing): argv", `service 10 (often): restart |"often"`,
+				"service 9 (nothing): argv", `service 10 (often): restart |"often"`, `service 11 (gone): kill |"all"`, `service 12 (slow): grace: |"long"|15s`,
 				`service 1 (late): |"gone"|after`, `service 5 (a): after |"b"`, `service 6 (b): after |"a"`,
 			},
 		},
@@ -285,9 +297,9 @@ role = "dhcp-no-route"
 		},
 		{
 			name:  "shutdown",
-			files: files{DefaultFile: "[shutdown]\nwithout_poweroff = \"halt\"\ngrace = \"soon\"\n"},
-			want:  func(c *Config) { c.WithoutPowerOff = "halt" },
-			errs:  []string{"shutdown.grace: |soon|25s"},
+			files: files{DefaultFile: "[shutdown]\nwithout_poweroff = \"halt\"\ngrace = \"soon\"\nlimit = \"10ms\"\n[agent]\ngrace = \"4s\"\nkill = \"session\"\n"},
+			want:  func(c *Config) { c.WithoutPowerOff, c.AgentGrace, c.AgentKill = "halt", 4*time.Second, "session" },
+			errs:  []string{"shutdown.grace: |soon|15s", "shutdown.limit: |10ms|25s"},
 		},
 		{
 			name:    "bad and unknown keys on the command line",

@@ -13,7 +13,7 @@ import (
 // file is arcinit.toml. A key that is absent has a nil pointer.
 type file struct {
 	Hostname, Log *string
-	Agent         struct{ Path *string }
+	Agent         struct{ Path, Grace, Kill *string }
 	DNS           struct{ Nameservers []string }
 	Network       struct {
 		Network         // what needs no check
@@ -26,7 +26,7 @@ type file struct {
 	Docker   struct{ Daemon map[string]any }
 	Sysctl   map[string]any
 	Shutdown struct {
-		Grace           *string
+		Grace, Limit    *string
 		WithoutPowerOff *string `toml:"without_poweroff"`
 	}
 	Service []Service
@@ -56,6 +56,9 @@ func (c *Config) mergeFile(path, text string) error {
 		if s.text != nil {
 			refused.add(s.key, s.set(*s.text))
 		}
+	}
+	if f.Agent.Grace == nil {
+		c.AgentGrace = c.Grace
 	}
 	if f.DNS.Nameservers != nil {
 		refused.add("dns.nameservers", parsed(&c.Nameservers, parseNameservers)(f.DNS.Nameservers))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Service is a program that runs beside the agent until shutdown.
@@ -13,7 +14,11 @@ type Service struct {
 	Name    string
 	Argv    []string // Argv[0] is an absolute path
 	Restart string   // when to start the program again: always, on-failure or never
-	After   []string // the services to start before this one
+	After   []string // the services to start before this one, and to end after it
+	Kill    string   // what ends when the program ends: process, or session for all that it has started, too
+	// Grace is how long the program has to end, GraceText what the file says about that.
+	Grace     time.Duration `toml:"-"`
+	GraceText string        `toml:"grace"`
 }
 
 // check reports why s cannot be a service beside those that have a name in known.
@@ -33,8 +38,13 @@ func (s Service) check(known []string) error {
 	if err := oneOf("always", "on-failure", "never")(s.Restart); err != nil {
 		return fmt.Errorf("restart %w", err)
 	}
+	if err := oneOf(killWords()...)(s.Kill); err != nil {
+		return fmt.Errorf("kill %w", err)
+	}
 	return nil
 }
+
+func killWords() []string { return []string{"process", "session"} }
 
 // setServices adds the valid services: each behind the services that it names in
 // After, otherwise in the order of the file.
@@ -44,10 +54,14 @@ func (c *Config) setServices(services []Service, refused *refusals) {
 	var waiting []int                             // indexes of the services that have no place yet
 	for i := range services {
 		s := &services[i]
-		s.Restart = cmp.Or(s.Restart, "always")
+		s.Restart, s.Kill = cmp.Or(s.Restart, "always"), cmp.Or(s.Kill, "process")
 		if err := s.check(known); err != nil {
 			refused.ignore(key(i), err)
 			continue
+		}
+		s.Grace = c.Grace
+		if s.GraceText != "" {
+			refused.add(key(i)+": grace", parsed(&s.Grace, parseDuration)(s.GraceText))
 		}
 		known = append(known, s.Name)
 		waiting = append(waiting, i)

@@ -56,12 +56,21 @@ func parseLevel(s string) (level slog.Level, err error) {
 	return level, err
 }
 
-func parseGrace(v string) (time.Duration, error) {
+func parseDuration(v string) (time.Duration, error) {
 	d, err := time.ParseDuration(v)
 	if err != nil || d < 0 {
 		return 0, fmt.Errorf("%q is not a duration such as \"25s\"", v)
 	}
 	return d, nil
+}
+
+// parseLimit reads the limit of a shutdown, which needs some time to write to the disks.
+func parseLimit(v string) (time.Duration, error) {
+	d, err := parseDuration(v)
+	if err == nil && d < time.Second {
+		err = fmt.Errorf("%q is less than a second", v)
+	}
+	return d, err
 }
 
 func parseNameservers(values []string) (addrs []netip.Addr, err error) {
