@@ -122,6 +122,31 @@ func TestShareStopsDuringBoot(t *testing.T) {
 	testPowerOff(t, m)
 }
 
+// TestShareHangsAtPowerOff stops the host of the share for good, and presses the power button. The guest is off
+// within the limit of a shutdown, and its disk is clean.
+func TestShareHangsAtPowerOff(t *testing.T) {
+	t.Parallel()
+	disk := ext4Disk(t, t.TempDir(), "data")
+	m := boot(t, image{disks: []guest.Disk{{File: disk, Writable: true}}, cmdline: []string{quiet}})
+	waitButton(t, m, must[probe.AtStart](t, m, "AtStart", none{}).PPID)
+	m.waitReport(t)
+	must[none](t, m, "Mount", probe.MountRequest{Source: "/dev/vda", Target: "/mnt", FSType: "ext4", File: "/mnt/open"})
+	before, _, _ := strings.Cut(m.read(t, "/proc/uptime"), " ")
+	resume := stopShare(t, m.dirs["arcbox"])
+	if err := m.PowerButton(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	off := m.waitMatch(t, regexp.MustCompile(`\[ *([0-9.]+)\] reboot: Power down`))[1] // the kernel's words and time
+	resume()                                                                           // QEMU does not end while the share's host is stopped
+	m.waitEnd(t, "guest-shutdown")
+	from, errFrom := strconv.ParseFloat(before, 64)
+	to, errTo := strconv.ParseFloat(off, 64)
+	if errFrom != nil || errTo != nil || to-from > 26 {
+		t.Errorf("the guest was off at %s s, and ran at %s s", off, before)
+	}
+	testClean(t, disk)
+}
+
 // TestButtonWhileRootIsAwaited presses the power button of a guest that waits for its root for ever.
 func TestButtonWhileRootIsAwaited(t *testing.T) {
 	t.Parallel()

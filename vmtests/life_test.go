@@ -510,6 +510,12 @@ func TestNothingIsLost(t *testing.T) {
 	if got, err := os.ReadFile(copied); err != nil || string(got) != string(data) {
 		t.Errorf("the disk has %d of %d bytes, %v", len(got), len(data), err)
 	}
+	testClean(t, disk)
+}
+
+// testClean checks that an ext4 file system was unmounted or made read-only.
+func testClean(t *testing.T, disk string) {
+	t.Helper()
 	super, err := os.Open(disk)
 	if err != nil {
 		t.Fatal(err)

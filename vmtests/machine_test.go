@@ -420,13 +420,15 @@ func (m *machine) waitConsole(t *testing.T, text string) {
 }
 
 // waitMatch is waitConsole with a regular expression.
-func (m *machine) waitMatch(t *testing.T, re *regexp.Regexp) {
+func (m *machine) waitMatch(t *testing.T, re *regexp.Regexp) (match []string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	if _, err := m.WaitMatch(ctx, re); err != nil {
+	match, err := m.WaitMatch(ctx, re)
+	if err != nil {
 		t.Fatal(err)
 	}
+	return match
 }
 
 // waitEnd waits until the guest has ended, and checks QEMU's reason.
