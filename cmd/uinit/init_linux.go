@@ -101,7 +101,7 @@ func newInitProcess(role string, log *logging, signals signals) *initProcess {
 			return process.Reboot
 		},
 		Begun: p.notifyStopping,
-		Last:  func() { log.console.Flush(consoleLimit) },
+		Last:  func() { log.console.Flush(500 * time.Millisecond) }, // a console may not take the last lines
 	}
 	p.guest = newGuest(os.Getpid())
 	p.guest.OwnRoot = role == "init"

@@ -24,9 +24,6 @@ type logging struct {
 	output *logs.FileLog
 }
 
-// consoleLimit is how long a shutdown waits for a console that may not take the last lines.
-const consoleLimit = 500 * time.Millisecond
-
 // newLogging returns a logging that keeps the lines for the files until the step log
 // starts to write them.
 func newLogging(tag string) *logging {

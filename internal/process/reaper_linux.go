@@ -76,6 +76,21 @@ func (r *Reaper) Start(cmd Command, out *os.File) (pid int, exit <-chan syscall.
 	return pid, exit, nil
 }
 
+// OpenTerminal opens a terminal, or another device, without making it this process's controlling
+// terminal. It turns off the terminal's flow control (IXON, termios(3)): an XOFF, which may be noise on
+// a serial line, would stop all that is written to the terminal.
+func OpenTerminal(path string, flag int) (*os.File, error) {
+	f, err := os.OpenFile(path, flag|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	if settings, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err == nil && settings.Iflag&unix.IXON != 0 {
+		settings.Iflag &^= unix.IXON
+		_ = unix.IoctlSetTermios(int(f.Fd()), unix.TCSETS, settings) // it works as before without
+	}
+	return f, nil
+}
+
 // awaitFile waits until the file system of a program answers. A share whose host is gone blocks only the
 // caller here. In ForkExec it would block the whole process: until exec the child shares the parent's
 // memory (CLONE_VFORK, clone(2)), and the Go runtime waits for that at its next garbage collection.

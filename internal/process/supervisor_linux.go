@@ -319,16 +319,15 @@ func (s *Supervisor) end(ctx context.Context, v *supervised) {
 	begin, leader := s.Uptime(), v.status.Load().PID
 	v.stop()
 	if !s.hasEnded(ctx, v, begin) {
-		pid := v.status.Load().PID
-		if pid == 0 {
+		if leader = v.status.Load().PID; leader == 0 {
 			return // its program's file system does not answer
 		}
-		s.Log.Warn("service did not stop in time; killing it", "service", v.Name, "pid", pid)
-		_ = syscall.Kill(pid, syscall.SIGKILL)
+		s.Log.Warn("service did not stop in time; killing it", "service", v.Name, "pid", leader)
+		_ = syscall.Kill(leader, syscall.SIGKILL)
 		select {
 		case <-v.ended:
 		case <-s.After(afterKill):
-			s.Log.Warn("service did not end after SIGKILL", "service", v.Name, "pid", pid)
+			s.Log.Warn("service did not end after SIGKILL", "service", v.Name, "pid", leader)
 		}
 	}
 	if leader != 0 {
@@ -383,10 +382,7 @@ func (s *Supervisor) endSession(ctx context.Context, v *supervised, session int)
 func sessionOf(session int) (pids []int) {
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range dirs {
-		pid, err := strconv.Atoi(filepath.Base(dir))
-		if err != nil {
-			continue
-		}
+		pid, _ := strconv.Atoi(filepath.Base(dir))
 		if of, err := unix.Getsid(pid); err == nil && of == session {
 			pids = append(pids, pid)
 		}

@@ -43,7 +43,7 @@ type Guest struct {
 	config      atomic.Pointer[config.Config] // complete after the step config
 	newID       atomic.Bool                   // set by the step machineid if the share has no machine id
 	loader      atomic.Pointer[kmod.Loader]   // set by the step modules; nil if there are no modules
-	rootStage   atomic.Int32                  // of the step switchroot
+	rootDecided atomic.Bool                   // the root becomes /, or was given up
 }
 
 // Config returns the configuration as far as it has been read. It is complete after the step config.

@@ -58,13 +58,6 @@ func (g *Guest) switchRoot() (changed bool, err error) {
 	return true, errors.Join(errRoot, readOnly, errFree)
 }
 
-// Stages of the step switchroot, in Guest.rootStage.
-const (
-	rootAwaited = iota
-	rootEntered // the root becomes /, and other steps wait for that
-	rootGivenUp // other steps run on the initramfs
-)
-
 // rootLimit is the limit of the step switchroot: the time that the command line grants the root to appear,
 // and as long as any step for the rest.
 func (g *Guest) rootLimit() time.Duration {
@@ -76,7 +69,7 @@ func (g *Guest) rootLimit() time.Duration {
 }
 
 // giveUpRoot makes the guest stay on the initramfs, unless its root is becoming / just now.
-func (g *Guest) giveUpRoot() bool { return g.rootStage.CompareAndSwap(rootAwaited, rootGivenUp) }
+func (g *Guest) giveUpRoot() bool { return g.rootDecided.CompareAndSwap(false, true) }
 
 // errGivenUp is the error of a root that came too late.
 var errGivenUp = errors.New("the root came when the boot had gone on without it")
@@ -207,7 +200,7 @@ func (g *Guest) enterRoot(dir string) (err error) {
 		}
 		moves = append(moves, move{from, to})
 	}
-	if !g.rootStage.CompareAndSwap(rootAwaited, rootEntered) {
+	if !g.rootDecided.CompareAndSwap(false, true) {
 		return errGivenUp
 	}
 	for i, m := range moves {

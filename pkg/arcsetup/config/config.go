@@ -101,7 +101,7 @@ func (c *Config) settings(f *file) []setting {
 		{"shutdown.grace", f.Shutdown.Grace, "", parsed(&c.Grace, parseDuration)},
 		{"shutdown.limit", f.Shutdown.Limit, "", parsed(&c.Limit, parseLimit)},
 		{"agent.grace", f.Agent.Grace, "", parsed(&c.AgentGrace, parseDuration)},
-		{"agent.kill", f.Agent.Kill, "", checked(&c.AgentKill, oneOf(killWords()...))},
+		{"agent.kill", f.Agent.Kill, "", checked(&c.AgentKill, oneOf("process", "session"))},
 		{"shutdown.without_poweroff", f.Shutdown.WithoutPowerOff, "", checked(&c.WithoutPowerOff, oneOf("reboot", "halt"))},
 	}
 }

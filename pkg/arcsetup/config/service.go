@@ -38,13 +38,11 @@ func (s Service) check(known []string) error {
 	if err := oneOf("always", "on-failure", "never")(s.Restart); err != nil {
 		return fmt.Errorf("restart %w", err)
 	}
-	if err := oneOf(killWords()...)(s.Kill); err != nil {
+	if err := oneOf("process", "session")(s.Kill); err != nil {
 		return fmt.Errorf("kill %w", err)
 	}
 	return nil
 }
-
-func killWords() []string { return []string{"process", "session"} }
 
 // setServices adds the valid services: each behind the services that it names in
 // After, otherwise in the order of the file.

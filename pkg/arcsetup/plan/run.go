@@ -61,15 +61,22 @@ func (r *Runner) Run(steps []Step) {
 	}
 	for i, s := range steps {
 		if s.Patience > 0 {
-			defer run.after(s.Patience, func() { run.start(run.begin(i)) })()
+			defer run.after(s.Patience, func() {
+				r.mu.Lock()
+				n := run.begin(i)
+				r.mu.Unlock()
+				run.start(n)
+			})()
 		}
 	}
 	n := 0
+	r.mu.Lock()
 	for i := range steps {
 		if run.states[i].waits == 0 {
 			n += run.begin(i)
 		}
 	}
+	r.mu.Unlock()
 	run.start(n)
 	run.running.Wait()
 }
@@ -93,14 +100,9 @@ type state struct {
 	result    int // its place in Runner.results, counted from 1; 0 until it has ended or was given up
 }
 
-// begin makes step i ready, unless it has begun. It returns how many steps it has made ready.
+// begin makes step i ready, unless it has begun. It returns how many steps it has made ready. The caller holds
+// Runner.mu.
 func (r *run) begin(i int) int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.beginLocked(i)
-}
-
-func (r *run) beginLocked(i int) int {
 	if r.states[i].begun {
 		return 0
 	}
@@ -197,7 +199,7 @@ func (r *run) keep(i int, res Result, givenUp bool) (n int, before, isKept bool)
 	state.result = len(r.results)
 	for _, f := range state.followers {
 		if r.states[f].waits--; r.states[f].waits == 0 {
-			n += r.beginLocked(f)
+			n += r.begin(f)
 		}
 	}
 	return n, false, true
