@@ -79,26 +79,20 @@ func TestShareHangs(t *testing.T) {
 }
 
 // TestShareStopsDuringBoot stops the host of the share arcbox while the guest waits for a root that never
-// comes. The networks come up during that wait. Then the guest goes on in the initramfs without the share's
-// answers, and says which steps wait for which share. When the host is back the boot is put right.
+// comes. Then the guest goes on in the initramfs without the share's answers, and says which steps wait for which
+// share. When the host is back the boot is put right.
 func TestShareStopsDuringBoot(t *testing.T) {
 	t.Parallel()
 	host := &hostPort{}
-	nics, peers := dhcpPeers(t, time.Hour)
 	m := boot(t, image{
-		nics: nics, ports: []guest.Port{host.port("host")},
-		cmdline: []string{quiet, "arcbox.notify=virtio-port:host", "root=/dev/nowhere"},
+		nics: bothNICs(), ports: []guest.Port{host.port("host")},
+		cmdline: []string{quiet, "arcbox.notify=virtio-port:host", "root=/dev/nowhere", "rootwait=15"},
 	})
-	for i, p := range peers {
-		answers(t, &p.Host, leased[i])
-	}
-	if strings.Contains(m.ConsoleText(), "step=switchroot") {
-		t.Error("the networks came up after the root was given up")
-	}
-	m.waitMatch(t, regexp.MustCompile(`for="?root=/dev/nowhere`)) // the guest waits for long
+	m.waitMatch(t, awaitsRoot)
 	resume := stopShare(t, m.dirs["arcbox"])
-	for _, step := range []string{"config", "machineid", "agent"} {
-		m.waitMatch(t, regexp.MustCompile("step="+step+"[^\n]* outcome=failed[^\n]* the share "))
+	late := []string{"config", "machineid", "agent"}
+	for _, step := range late {
+		m.waitMatch(t, regexp.MustCompile("step="+step+"[^\\n]* outcome=failed[^\\n]* share "))
 	}
 	if said := host.heard(); slices.Contains(said, "READY=1") {
 		t.Errorf("the agent is on a share that does not answer, and the host heard %q", said)
@@ -112,7 +106,7 @@ func TestShareStopsDuringBoot(t *testing.T) {
 	})
 	eventually(t, func() string {
 		results := steps(t, []byte(m.read(t, arcsetup.ReportPath)))
-		for _, step := range []string{"config", "machineid", "agent"} {
+		for _, step := range late {
 			if r := results[step]; r.Outcome == "failed" || r.Error != "" {
 				return fmt.Sprintf("the share answers again, and step %s is %+v", step, r)
 			}
@@ -121,6 +115,9 @@ func TestShareStopsDuringBoot(t *testing.T) {
 	})
 	testPowerOff(t, m)
 }
+
+// awaitsRoot is the line by which a guest says that it has waited for its root for long.
+var awaitsRoot = regexp.MustCompile(`for="?root=/dev/nowhere`)
 
 // TestShareHangsAtPowerOff stops the host of the share for good, and presses the power button. The guest is off
 // within the limit of a shutdown, and its disk is clean.
@@ -147,11 +144,15 @@ func TestShareHangsAtPowerOff(t *testing.T) {
 	testClean(t, disk)
 }
 
-// TestButtonWhileRootIsAwaited presses the power button of a guest that waits for its root for ever.
-func TestButtonWhileRootIsAwaited(t *testing.T) {
+// TestRootIsAwaited has a guest wait for its root for ever. Its networks come up, and it hears the power button.
+func TestRootIsAwaited(t *testing.T) {
 	t.Parallel()
-	m := boot(t, image{cmdline: []string{quiet, "root=/dev/nowhere", "rootwait"}})
-	m.waitMatch(t, regexp.MustCompile(`for="?root=/dev/nowhere`))
+	nics, peers := dhcpPeers(t, time.Hour)
+	m := boot(t, image{nics: nics, cmdline: []string{quiet, "root=/dev/nowhere", "rootwait"}})
+	m.waitMatch(t, awaitsRoot)
+	for i, p := range peers {
+		answers(t, &p.Host, leased[i])
+	}
 	if err := m.PowerButton(t.Context()); err != nil {
 		t.Fatal(err)
 	}
