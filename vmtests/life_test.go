@@ -3,6 +3,8 @@
 package vmtests
 
 import (
+	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -556,6 +558,38 @@ func TestStuckService(t *testing.T) {
 	if log := m.get("log/arcinit.log"); !waiting.MatchString(log) {
 		t.Errorf("arcinit.log does not match %q:\n%s", waiting, log)
 	}
+}
+
+// TestNoS5 boots with ACPI tables that lack S5, the state of a machine that is off, as Firecracker's do. The tables
+// are QEMU's with the name changed.
+func TestNoS5(t *testing.T) {
+	t.Parallel()
+	if arch() != "amd64" {
+		t.Skip("this guest has no ACPI")
+	}
+	m := boot(t, image{cmdline: []string{quiet}})
+	dsdt := []byte(m.read(t, "/sys/firmware/acpi/tables/DSDT"))
+	testPowerOff(t, m)
+	at := bytes.Index(dsdt, []byte("_S5_"))
+	if at < 0 {
+		t.Fatal("QEMU's DSDT has no S5")
+	}
+	dsdt[at+2] = '6'
+	// The kernel takes a table of a higher revision (offset 24, Documentation/admin-guide/acpi/initrd_table_override.rst)
+	// whose bytes add up to zero.
+	binary.LittleEndian.PutUint32(dsdt[24:], binary.LittleEndian.Uint32(dsdt[24:])+1)
+	var sum byte
+	for _, b := range dsdt {
+		sum += b
+	}
+	dsdt[9] -= sum
+	m = boot(t, image{cmdline: []string{quiet}, early: map[string]string{"kernel/firmware/acpi/dsdt.aml": string(dsdt)}})
+	if got := m.read(t, "/sys/firmware/acpi/tables/DSDT"); strings.Contains(got, "_S5_") {
+		t.Error("the kernel has QEMU's own table")
+	}
+	m.waitReport(t)
+	m.tell("Kill", probe.Signal{PID: 1, Number: 12})
+	m.waitEnd(t, "guest-reset")
 }
 
 // TestCannotPowerOff boots a kernel that cannot cut the power. The configuration

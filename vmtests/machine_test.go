@@ -62,6 +62,8 @@ type image struct {
 	// files are added to the initramfs by path; executable adds programs.
 	files      map[string]string
 	executable map[string]string // path in the initramfs to a file on the host
+	// early are files of an archive in front of the initramfs, where the kernel looks for ACPI tables.
+	early map[string]string
 	// shared are files on the share arcbox; noAgent leaves out bin/arcbox-agent.
 	shared  map[string]string
 	noAgent bool
@@ -174,7 +176,7 @@ func (w *wire) Write(p []byte) (int, error) {
 // concatenated archives into one root.
 func withFiles(t *testing.T, initrd string, im image) string {
 	t.Helper()
-	if im.files == nil && im.executable == nil {
+	if im.files == nil && im.executable == nil && im.early == nil {
 		return initrd
 	}
 	var records []cpio.Record
@@ -188,6 +190,32 @@ func withFiles(t *testing.T, initrd string, im image) string {
 		}
 		records = append(records, cpio.StaticFile(strings.TrimPrefix(path, "/"), string(text), 0o755))
 	}
+	var early []cpio.Record
+	for path, text := range im.early {
+		early = append(early, cpio.StaticFile(path, text, 0o644))
+	}
+	base, err := os.ReadFile(initrd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := slices.Concat(archive(t, early), base)
+	// Archives must start at a multiple of 4 bytes (Documentation/driver-api/early-userspace/buffer-format.rst).
+	for len(all)%4 != 0 {
+		all = append(all, 0)
+	}
+	path := filepath.Join(t.TempDir(), "initramfs.cpio")
+	if err := os.WriteFile(path, append(all, archive(t, records)...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// archive makes an archive of these files, with the directories that they are in. Without files it is empty.
+func archive(t *testing.T, records []cpio.Record) []byte {
+	t.Helper()
+	if records == nil {
+		return nil
+	}
 	var dirs []cpio.Record
 	made := map[string]bool{}
 	for _, r := range records {
@@ -200,8 +228,8 @@ func withFiles(t *testing.T, initrd string, im image) string {
 			dirs = append(dirs, cpio.Directory(dir, 0o755))
 		}
 	}
-	archive := new(bytes.Buffer)
-	w := cpio.Newc.Writer(archive)
+	var b bytes.Buffer
+	w := cpio.Newc.Writer(&b)
 	for _, r := range append(dirs, records...) {
 		if err := w.WriteRecord(r); err != nil {
 			t.Fatal(err)
@@ -210,19 +238,10 @@ func withFiles(t *testing.T, initrd string, im image) string {
 	if err := cpio.WriteTrailer(w); err != nil {
 		t.Fatal(err)
 	}
-	base, err := os.ReadFile(initrd)
-	if err != nil {
-		t.Fatal(err)
+	for b.Len()%4 != 0 {
+		b.WriteByte(0)
 	}
-	// Archives must start at a multiple of 4 bytes (Documentation/driver-api/early-userspace/buffer-format.rst).
-	for len(base)%4 != 0 {
-		base = append(base, 0)
-	}
-	path := filepath.Join(t.TempDir(), "initramfs.cpio")
-	if err := os.WriteFile(path, append(base, archive.Bytes()...), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return b.Bytes()
 }
 
 // put writes a file on a share, from the host.
