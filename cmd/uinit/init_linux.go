@@ -83,10 +83,8 @@ func runInit(role string, out io.Writer) error {
 func newInitProcess(role string, log *logging, signals signals) *initProcess {
 	p := &initProcess{role: role, start: uptime(), log: log, signals: signals, reportChanged: make(chan struct{}, 1)}
 	p.configure(config.Default())
-	p.runner = &plan.Runner{
-		Uptime: uptime, Log: log.Logger, Late: p.changeReport,
-		AfterFunc: func(d time.Duration, f func()) func() bool { return time.AfterFunc(d, f).Stop },
-	}
+	p.runner = newRunner(log.Logger)
+	p.runner.Late = p.changeReport
 	p.services = &process.Supervisor{
 		Reaper: process.NewReaper(), Log: log.Logger, Output: []logs.Sink{log.kernel, log.output},
 		Uptime: uptime, After: time.After, Changed: p.servicesChanged,
@@ -115,6 +113,11 @@ func newInitProcess(role string, log *logging, signals signals) *initProcess {
 		p.services.Again("netd")
 	}
 	return p
+}
+
+func newRunner(log *slog.Logger) *plan.Runner {
+	after := func(d time.Duration, f func()) func() bool { return time.AfterFunc(d, f).Stop }
+	return &plan.Runner{Uptime: uptime, AfterFunc: after, Log: log}
 }
 
 // newGuest returns the guest that the process pid looks after.
@@ -160,7 +163,7 @@ func (p *initProcess) boot() {
 // repeatSetup runs the guest's steps again in a system that another process runs: what still holds is
 // left alone, the rest is put right. That process has the network daemon do the same.
 func repeatSetup(owner int, out io.Writer) error {
-	runner := &plan.Runner{Uptime: uptime, Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
+	runner := newRunner(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
 	r := arcsetup.Report{Version: built.Version(), Kernel: kernelRelease(), Role: "repeat", Start: uptime()}
 	guest := newGuest(owner)
 	runner.Run(append(arcsetup.Plan(guest), keepID(guest, "machineid")))
