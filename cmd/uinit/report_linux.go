@@ -123,7 +123,7 @@ func (p *initProcess) flushNotifier() {
 }
 
 // flush writes out the report, host notifications and logs. It is called when no
-// service runs any more and before file systems are unmounted.
+// service runs any more and before shares are unmounted.
 func (p *initProcess) flush() {
 	p.flushNotifier()
 	p.updateReport()

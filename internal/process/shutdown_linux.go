@@ -53,15 +53,17 @@ const (
 	untilServices = 68
 	untilTerm     = 76 // the processes that are not services, after SIGTERM
 	untilKill     = 84 // and after SIGKILL
-	untilLogs     = 88
-	untilDisks    = 96
-	untilShares   = 98
+	untilDisks    = 94
+	untilLogs     = 97
+	untilShares   = 99
 )
 
 const (
 	// afterTerm is how long the processes that are not services have to end after SIGTERM, and again after
 	// SIGKILL.
 	afterTerm = 2 * time.Second
+	// afterLogs is how long the share has for the last report and the logs.
+	afterLogs = 5 * time.Second
 	// afterUnmount is how long a file system may take before the next one's turn comes. It goes on meanwhile.
 	afterUnmount = 500 * time.Millisecond
 	// afterReboot is how long the kernel has to end the system.
@@ -130,12 +132,10 @@ func (s *Shutdown) run(ctx context.Context) {
 	s.within(min(left(untilTerm), afterTerm), "processes to end after SIGTERM", s.Services.Reaper.reapAll)
 	_ = unix.Kill(-1, unix.SIGKILL)
 	s.within(min(left(untilKill), afterTerm), "processes to end after SIGKILL", s.Services.Reaper.reapAll)
-	s.within(left(untilLogs), "writing the logs", func() {
-		s.Services.finishOutput()
-		s.Flush()
-	})
+	s.within(min(left(untilDisks), afterKill), "copying the services' output", s.Services.finishOutput)
 	s.unmount(left(untilDisks), false)
-	s.unmount(left(untilShares), true)
+	s.within(min(left(untilLogs), afterLogs), "writing the logs", s.Flush)
+	s.unmount(min(left(untilShares), afterLogs), true)
 	s.end(s.Action())
 	// Another request starts a new shutdown.
 	s.mu.Lock()
