@@ -170,7 +170,8 @@ func (s *Shutdown) unmount(limit time.Duration, shares bool) {
 	if err != nil {
 		s.Log.Warn("cannot list the mount points", "err", err)
 	}
-	end := s.Services.After(limit)
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
 	var running []chan struct{}
 	for _, m := range slices.Backward(mounts) {
 		done := make(chan struct{})
@@ -182,15 +183,13 @@ func (s *Shutdown) unmount(limit time.Duration, shares bool) {
 		case <-done:
 		case <-s.Services.After(afterUnmount):
 			running = append(running, done)
-		case <-end:
-			s.Log.Warn("shutdown continues without waiting for a file system", "mountpoint", m.Mountpoint)
-			return
+		case <-ctx.Done(): // start the rest, and do not wait
 		}
 	}
 	for _, done := range running {
 		select {
 		case <-done:
-		case <-end:
+		case <-ctx.Done():
 			s.Log.Warn("shutdown continues without waiting for all file systems")
 			return
 		}
