@@ -28,7 +28,7 @@ func TestPanics(t *testing.T) {
 	t.Parallel()
 	kept := []string{
 		"boot", "signals", "log file", "owner socket", "supervisor of agent", "supervisor of netd",
-		"output of agent", "output of netd", "power button", "device events", "notify", "report writer", "console",
+		"output of agent", "output of netd", "power button", "device events", "notify", "report writer", "console writer",
 	}
 	m := faulty(t, append(kept, "init", "accounts", "shutdown", "worker eth0")...)
 	must[probe.AtStart](t, m, "AtStart", none{})

@@ -4,6 +4,7 @@ package vmtests
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -119,8 +120,8 @@ func TestShareStopsDuringBoot(t *testing.T) {
 // awaitsRoot is the line by which a guest says that it has waited for its root for long.
 var awaitsRoot = regexp.MustCompile(`for="?root=/dev/nowhere`)
 
-// TestShareHangsAtPowerOff stops the host of the share for good, and presses the power button. The guest is off
-// within the limit of a shutdown, and its disk is clean.
+// TestShareHangsAtPowerOff stops the host of the share for good, and presses the power button. The disk is clean, and
+// the guest switches its devices off.
 func TestShareHangsAtPowerOff(t *testing.T) {
 	t.Parallel()
 	disk := ext4Disk(t, t.TempDir(), "data")
@@ -128,19 +129,19 @@ func TestShareHangsAtPowerOff(t *testing.T) {
 	waitButton(t, m, must[probe.AtStart](t, m, "AtStart", none{}).PPID)
 	m.waitReport(t)
 	must[none](t, m, "Mount", probe.MountRequest{Source: "/dev/vda", Target: "/mnt", FSType: "ext4", File: "/mnt/open"})
-	before, _, _ := strings.Cut(m.read(t, "/proc/uptime"), " ")
-	resume := stopShare(t, m.dirs["arcbox"])
+	_ = stopShare(t, m.dirs["arcbox"])
 	if err := m.PowerButton(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	off := m.waitMatch(t, regexp.MustCompile(`\[ *([0-9.]+)\] reboot: Power down`))[1] // the kernel's words and time
-	resume()                                                                           // QEMU does not end while the share's host is stopped
-	m.waitEnd(t, "guest-shutdown")
-	from, errFrom := strconv.ParseFloat(before, 64)
-	to, errTo := strconv.ParseFloat(off, 64)
-	if errFrom != nil || errTo != nil || to-from > 26 {
-		t.Errorf("the guest was off at %s s, and ran at %s s", off, before)
-	}
+	// When the guest switches the share's device off, QEMU waits for the share's host, and answers nobody any more.
+	eventually(t, func() string {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if _, err := m.QMP(ctx, "query-status", nil); err == nil {
+			return "the guest does not power off"
+		}
+		return ""
+	})
 	testClean(t, disk)
 }
 

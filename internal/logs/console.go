@@ -50,7 +50,7 @@ func (c *Console) Print(text string) {
 	c.queue = append(c.queue, text)
 	if c.drained == nil {
 		c.drained = make(chan struct{})
-		guarded.RestartOnPanic(c.Log, "console", c.After, c.write)
+		guarded.RestartOnPanic(c.Log, "console writer", c.After, c.write)
 	}
 }
 
