@@ -162,6 +162,27 @@ func TestCheckStatic(t *testing.T) {
 	}
 }
 
+func TestInterpreter(t *testing.T) {
+	const loader = "/lib64/ld-linux-x86-64.so.2\x00"
+	dynamic := program(1, ptInterp)
+	binary.LittleEndian.PutUint64(dynamic[headerSize+programSize+8:], uint64(len(dynamic)))
+	binary.LittleEndian.PutUint64(dynamic[headerSize+programSize+32:], uint64(len(loader)))
+	for file, want := range map[string]string{
+		"#!/bin/sh\n":                  "/bin/sh",
+		"#! \t/usr/bin/env -S node\nx": "/usr/bin/env",
+		"#!/bin/bash\t-e\n":            "/bin/bash",
+		"#!/no/newline":                "/no/newline",
+		"#!\n":                         "",
+		"plain text":                   "",
+		string(dynamic) + loader:       "/lib64/ld-linux-x86-64.so.2",
+		string(program(1)):             "",
+	} {
+		if got, _ := Interpreter(strings.NewReader(file)); got != want {
+			t.Errorf("Interpreter(%.40q) = %q, want %q", file, got, want)
+		}
+	}
+}
+
 func FuzzCheckStatic(f *testing.F) {
 	f.Add(program(1, ptInterp))
 	f.Add([]byte("#!"))

@@ -55,30 +55,61 @@ const (
 	headerSize  = 64
 	programSize = 56
 	maxPrograms = 1 << 16 / programSize // Linux takes 64 KiB (fs/binfmt_elf.c)
+	pathMax     = 4096                  // PATH_MAX (linux/limits.h)
 	ptInterp    = 3                     // the type of the program header that names a dynamic loader
 )
+
+// headSize is how much of a file the kernel looks at to tell what the file is (BINPRM_BUF_SIZE, linux/binfmts.h).
+const headSize = 256
 
 // CheckStatic reports why the kernel cannot start a program from its file alone: it
 // is not a 64-bit little-endian ELF file, or needs a dynamic loader.
 func CheckStatic(file io.ReaderAt) error {
-	header := make([]byte, headerSize)
-	if _, err := file.ReadAt(header, 0); err != nil || string(header[:len(identity)]) != identity {
-		return errors.New("not a 64-bit little-endian ELF program")
+	interpreter, err := Interpreter(file)
+	if interpreter != "" {
+		return fmt.Errorf("a program that needs %s", interpreter)
 	}
-	offset := binary.LittleEndian.Uint64(header[32:])
-	size := binary.LittleEndian.Uint16(header[54:])
-	n := binary.LittleEndian.Uint16(header[56:])
-	if size != programSize || n == 0 || n > maxPrograms || offset > 1<<62 {
-		return errors.New("an ELF file with program headers that Linux refuses")
+	return err
+}
+
+// Interpreter returns the path of the program that the kernel needs to start this one: what a script names after #!,
+// or a dynamic loader. It reads what the kernel reads of the program before it replaces the process that calls exec.
+func Interpreter(file io.ReaderAt) (string, error) {
+	head := make([]byte, headSize)
+	n, _ := file.ReadAt(head, 0)
+	head = head[:n]
+	if script, ok := bytes.CutPrefix(head, []byte("#!")); ok {
+		line, _, _ := bytes.Cut(script, []byte("\n"))
+		name := bytes.TrimLeft(line, " \t")
+		if end := bytes.IndexAny(name, " \t"); end >= 0 {
+			name = name[:end]
+		}
+		return string(name), nil
 	}
-	programs := make([]byte, int(n)*programSize)
+	if n < headerSize || string(head[:len(identity)]) != identity {
+		return "", errors.New("not a 64-bit little-endian ELF program")
+	}
+	offset := binary.LittleEndian.Uint64(head[32:])
+	size := binary.LittleEndian.Uint16(head[54:])
+	count := binary.LittleEndian.Uint16(head[56:])
+	if size != programSize || count == 0 || count > maxPrograms || offset > 1<<62 {
+		return "", errors.New("an ELF file with program headers that Linux refuses")
+	}
+	programs := make([]byte, int(count)*programSize)
 	if _, err := file.ReadAt(programs, int64(offset)); err != nil {
-		return fmt.Errorf("read the program headers of an ELF file: %w", err)
+		return "", fmt.Errorf("read the program headers of an ELF file: %w", err)
 	}
 	for p := programs; len(p) > 0; p = p[programSize:] {
 		if binary.LittleEndian.Uint32(p) == ptInterp {
-			return errors.New("a program that needs a dynamic loader")
+			path := make([]byte, min(binary.LittleEndian.Uint64(p[32:]), pathMax))
+			if _, err := file.ReadAt(path, int64(binary.LittleEndian.Uint64(p[8:])&(1<<63-1))); err != nil {
+				return "", fmt.Errorf("read the name of a program's dynamic loader: %w", err)
+			}
+			if path = bytes.TrimRight(path, "\x00"); len(path) == 0 {
+				return "", errors.New("an ELF file whose dynamic loader has no name")
+			}
+			return string(path), nil
 		}
 	}
-	return nil
+	return "", nil
 }

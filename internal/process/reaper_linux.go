@@ -8,6 +8,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/arcinit/arcinit/internal/binfmt"
 	"golang.org/x/sys/unix"
 )
 
@@ -60,7 +61,7 @@ func (r *Reaper) Start(cmd Command, out *os.File) (pid int, exit <-chan syscall.
 	if cmd.Terminal != "" || out == nil {
 		out = stdin
 	}
-	if err := awaitFile(cmd.Path); err != nil {
+	if err := awaitProgram(cmd.Path); err != nil {
 		return 0, nil, err
 	}
 	r.begin()
@@ -91,19 +92,30 @@ func OpenTerminal(path string, flag int) (*os.File, error) {
 	return f, nil
 }
 
-// awaitFile waits until the file system of a program answers. A share whose host is gone blocks only the
-// caller here. In ForkExec it would block the whole process: until exec the child shares the parent's
-// memory (CLONE_VFORK, clone(2)), and the Go runtime waits for that at its next garbage collection.
-func awaitFile(path string) error {
-	// O_NONBLOCK: opening a FIFO would wait for a writer.
-	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
-	if errors.Is(err, unix.EACCES) {
-		return nil // a program may be executable and not readable
+// maxInterpreters is how many scripts the kernel takes whose interpreter is a script (fs/exec.c).
+const maxInterpreters = 5
+
+// awaitProgram reads what exec will read of a program and its interpreter. A share whose host is gone blocks only
+// the caller here. In ForkExec it would block the whole process: until exec the child shares the parent's memory
+// (CLONE_VFORK, clone(2)), and the Go runtime waits for that at its next garbage collection. A host that goes
+// between awaitProgram and exec, some microseconds later, still blocks this process: exec opens the files again.
+func awaitProgram(path string) error {
+	for range maxInterpreters {
+		// O_NONBLOCK: opening a FIFO would wait for a writer.
+		file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+		if errors.Is(err, unix.EACCES) {
+			return nil // a program may be executable and not readable
+		}
+		if err != nil {
+			return err
+		}
+		path, _ = binfmt.Interpreter(file) // exec says what it cannot start
+		_ = file.Close()
+		if path == "" {
+			break
+		}
 	}
-	if err != nil {
-		return err
-	}
-	return file.Close()
+	return nil
 }
 
 // Values of oom_score_adj (Documentation/filesystems/proc.rst). The kernel kills

@@ -215,25 +215,29 @@ func TestStopEndsTheSession(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, crash := range []bool{false, true} {
-		s, _, _ := newServices(t)
-		dir := t.TempDir()
-		behind := "trap 'echo ended > " + dir + "/ended; exit 0' TERM; echo up > " + dir + "/up; while :; do sleep 0.02; done"
-		v := program("wrapped", "/bin/sh", "-c", "(exec /bin/sh -c \"$1\") & wait", "sh", behind)
-		v.Restart, v.KillSession = Never, crash
-		if _, err := s.Start(v); err != nil {
+		t.Run(fmt.Sprintf("crash %v", crash), func(t *testing.T) { testEndOfSession(t, crash) })
+	}
+}
+
+func testEndOfSession(t *testing.T, crash bool) {
+	s, _, _ := newServices(t)
+	dir := t.TempDir()
+	behind := "trap 'echo ended > " + dir + "/ended; exit 0' TERM; echo up > " + dir + "/up; while :; do sleep 0.02; done"
+	v := program("wrapped", "/bin/sh", "-c", "(exec /bin/sh -c \"$1\") & wait", "sh", behind)
+	v.Restart, v.KillSession = Never, crash
+	if _, err := s.Start(v); err != nil {
+		t.Fatal(err)
+	}
+	untilUp(dir + "/up")
+	if pid := s.Status()[0].PID; crash {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		untilUp(dir + "/up")
-		if pid := s.Status()[0].PID; crash {
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-				t.Fatal(err)
-			}
-			untilUp(dir + "/ended")
-		}
-		s.Stop(t.Context())
-		if _, err := os.Stat(dir + "/ended"); err != nil {
-			t.Errorf("crash %v: the program behind the shell was not asked to end: %v", crash, err)
-		}
+		untilUp(dir + "/ended")
+	}
+	s.Stop(t.Context())
+	if _, err := os.Stat(dir + "/ended"); err != nil {
+		t.Errorf("the program behind the shell was not asked to end: %v", err)
 	}
 }
 
