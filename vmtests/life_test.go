@@ -532,6 +532,7 @@ func testClean(t *testing.T, disk string) {
 	if _, err := super.ReadAt(field, 1024+0x60); err != nil || field[0]&4 != 0 {
 		t.Errorf("the file system's journal needs recovery: %v, %v", field, err)
 	}
+	command(t, "", "e2fsck", "-f", "-n", disk)
 }
 
 // TestStuckService has an agent that ignores SIGTERM. PID 1 kills it after the

@@ -100,19 +100,19 @@ const maxInterpreters = 5
 // (CLONE_VFORK, clone(2)), and the Go runtime waits for that at its next garbage collection. A host that goes
 // between awaitProgram and exec, some microseconds later, still blocks this process: exec opens the files again.
 func awaitProgram(path string) error {
-	for range maxInterpreters {
+	for i := range maxInterpreters {
 		// O_NONBLOCK: opening a FIFO would wait for a writer.
 		file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
-		if errors.Is(err, unix.EACCES) {
-			return nil // a program may be executable and not readable
-		}
 		if err != nil {
+			if i > 0 || errors.Is(err, unix.EACCES) {
+				return nil // a program may be executable and not readable; exec says what else is wrong
+			}
 			return err
 		}
-		path, _ = binfmt.Interpreter(file) // exec says what it cannot start
+		path, _ = binfmt.Interpreter(file)
 		_ = file.Close()
 		if path == "" {
-			break
+			return nil
 		}
 	}
 	return nil
