@@ -17,6 +17,7 @@ import (
 	"github.com/arcinit/arcinit/internal/process"
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
+	"golang.org/x/sys/unix"
 )
 
 // Signals to the network daemon, which SIGTERM ends. A daemon that has just been started
@@ -40,6 +41,7 @@ func (p *initProcess) startNetwork() (bool, error) {
 	s.Sinks = p.log.sinks()
 	s.Last, s.Grace = true, 5*time.Second
 	s.Nice = -20 // the daemon needs little processor time, but at once: leases expire
+	s.Env, s.Capabilities = nil, []uintptr{unix.CAP_NET_ADMIN, unix.CAP_NET_RAW, unix.CAP_NET_BIND_SERVICE}
 	s.EndSignal = func() syscall.Signal {
 		if p.config.Load().ReleaseOnPowerOff && p.shutdown.Action() == process.PowerOff {
 			return releaseSignal
