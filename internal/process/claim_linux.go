@@ -1,6 +1,7 @@
 package process
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -42,17 +43,25 @@ func Claim(address string, log *slog.Logger, after func(time.Duration) <-chan ti
 
 // Owner returns the process id of the system's arcinit, which holds the address.
 func Owner(address string) (pid int, err error) {
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return 0, fmt.Errorf("owner socket: %w", err)
 	}
 	defer unix.Close(fd) //nolint:errcheck // nothing was written to it
+	// Where others keep the socket's queue full, connecting waits for its turn.
+	_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: 10})
 	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: address}); err != nil {
 		return 0, fmt.Errorf("no arcinit is running: %w", err)
 	}
 	peer, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil {
 		return 0, fmt.Errorf("find the owner of the system: %w", err)
+	}
+	// While no arcinit runs, a container on this network could hold the address. It has process ids of its own,
+	// which follow ours in this line (proc_pid_status(5)).
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", peer.Pid))
+	if int(peer.Uid) != os.Geteuid() || !bytes.Contains(status, fmt.Appendf(nil, "\nNSpid:\t%d\n", peer.Pid)) {
+		return 0, fmt.Errorf("no arcinit is running: process %d of user %d holds its socket", peer.Pid, peer.Uid)
 	}
 	return int(peer.Pid), nil
 }
