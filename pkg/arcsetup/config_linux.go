@@ -9,6 +9,7 @@ import (
 
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
+	"golang.org/x/sys/unix"
 )
 
 // readCommandLine applies the kernel command line. The configuration files come
@@ -37,11 +38,31 @@ func readAtMost(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close() //nolint:errcheck // only read from
+	var st unix.Stat_t
+	var fs unix.Statfs_t
+	if err := errors.Join(unix.Fstat(int(f.Fd()), &st), unix.Fstatfs(int(f.Fd()), &fs)); err != nil {
+		return nil, fmt.Errorf("look at %s: %w", path, err)
+	}
+	if err := checkWriters(st.Mode, st.Uid, fs.Type == unix.FUSE_SUPER_MAGIC || fs.Type == unix.V9FS_MAGIC); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
 	text, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err == nil && int64(len(text)) > limit {
 		return nil, fmt.Errorf("%s: more than %d bytes", path, limit)
 	}
 	return text, err
+}
+
+// checkWriters refuses a configuration file that others than root may write to, because it names programs that
+// root runs. Owners and groups on a share are the host's.
+func checkWriters(mode, owner uint32, onShare bool) error {
+	if owner != 0 && !onShare {
+		return fmt.Errorf("file refused: user %d owns it, not root", owner)
+	}
+	if mode&0o002 != 0 || mode&0o020 != 0 && !onShare {
+		return fmt.Errorf("file refused: not only its owner may write to it (mode %04o)", mode&0o7777)
+	}
+	return nil
 }
 
 // configure reads the configuration files. Each setting has a default, so an
