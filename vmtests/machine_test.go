@@ -67,6 +67,8 @@ type image struct {
 	// shared are files on the share arcbox; noAgent leaves out bin/arcbox-agent.
 	shared  map[string]string
 	noAgent bool
+	// open are those of files and shared that anybody may write to.
+	open []string
 	// programs are put on the shares: from a path that starts with the share's tag,
 	// to a file on the host.
 	programs map[string]string
@@ -127,6 +129,11 @@ func boot(t *testing.T, im image) *machine {
 	if !im.noShare {
 		for path, text := range im.shared {
 			m.put("arcbox", path, text)
+			if slices.Contains(im.open, path) {
+				if err := os.Chmod(filepath.Join(m.dirs["arcbox"], path), 0o666); err != nil {
+					t.Fatal(err)
+				}
+			}
 		}
 		if !im.noAgent {
 			m.installAgent(0o755)
@@ -181,7 +188,11 @@ func withFiles(t *testing.T, initrd string, im image) string {
 	}
 	var records []cpio.Record
 	for path, text := range im.files {
-		records = append(records, cpio.StaticFile(strings.TrimPrefix(path, "/"), text, 0o644))
+		mode := uint64(0o644)
+		if slices.Contains(im.open, path) {
+			mode = 0o666
+		}
+		records = append(records, cpio.StaticFile(strings.TrimPrefix(path, "/"), text, mode))
 	}
 	for path, source := range im.executable {
 		text, err := os.ReadFile(source)

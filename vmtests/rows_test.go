@@ -54,6 +54,7 @@ func TestRows(t *testing.T) {
 		t.Run("again", func(t *testing.T) { testAgain(t, m) })
 		t.Run("report", func(t *testing.T) { testReport(t, m) })
 		t.Run("plan", func(t *testing.T) { testPlan(t, m) })
+		t.Run("privileges", func(t *testing.T) { testPrivileges(t, m) })
 		t.Run("agent/restarted", func(t *testing.T) { m.crash(t, 3) })
 		t.Run("jailer/firecracker", func(t *testing.T) { testFirecracker(t, m, k) })
 		if k.name == "own" {

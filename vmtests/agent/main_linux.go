@@ -56,6 +56,12 @@ func mode(args []string) func() error {
 		return func() error { return jail(args[2]) }
 	case len(args) > 3 && args[1] == "without":
 		return func() error { return without(args[2], args[3:]) }
+	case len(args) == 4 && args[1] == "flood":
+		return func() error { return flood(args[2], args[3]) }
+	case len(args) == 3 && args[1] == "hold":
+		return func() error { return hold(args[2]) }
+	case len(args) > 3 && args[1] == "squat":
+		return func() error { return squat(args[2], args[3:]) }
 	case len(args) == 3 && args[1] == "files":
 		return func() error { return printFiles(args[2]) }
 	case len(args) == 3 && args[1] == "orphans":
