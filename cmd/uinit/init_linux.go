@@ -47,6 +47,7 @@ type initProcess struct {
 	reportMu      sync.Mutex
 	shareMu       sync.Mutex
 	reportClosed  bool          // the last report is written
+	reportFailed  bool          // at the last try; guarded by shareMu
 	reportChanged chan struct{} // has one in it while changes are not written
 
 	watching sync.Map // names of the goroutines that watch started

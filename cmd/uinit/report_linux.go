@@ -11,7 +11,7 @@ import (
 
 	"github.com/arcinit/arcinit/internal/built"
 	"github.com/arcinit/arcinit/internal/process"
-	"github.com/arcinit/arcinit/internal/wholefile"
+	"github.com/arcinit/arcinit/internal/regular"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 	"golang.org/x/sys/unix"
@@ -38,7 +38,8 @@ func (p *initProcess) writeReport() ([]byte, error) {
 		return nil, fmt.Errorf("boot report: %w", err)
 	}
 	data = append(data, '\n')
-	return data, wholefile.Write(arcsetup.ReportPath, data, 0o644)
+	_, err = regular.Write("/", arcsetup.ReportPath, data, 0o644)
+	return data, err
 }
 
 // updateReport writes the report wherever it is kept. It may wait for the share's host.
@@ -47,11 +48,13 @@ func (p *initProcess) updateReport() {
 	defer p.shareMu.Unlock()
 	data, err := p.writeReport()
 	if data != nil && p.guest.HasShare() {
-		err = errors.Join(err, wholefile.Write(arcsetup.HostReportPath, data, 0o644))
+		_, errShare := regular.Write("/", arcsetup.HostReportPath, data, 0o644)
+		err = errors.Join(err, errShare)
 	}
-	if err != nil {
+	if err != nil && !p.reportFailed {
 		p.log.Error("cannot write the boot report", "err", err)
 	}
+	p.reportFailed = err != nil
 }
 
 // reportDelay is how long a change waits for further changes before the report is

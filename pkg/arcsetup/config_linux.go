@@ -3,10 +3,10 @@ package arcsetup
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 
+	"github.com/arcinit/arcinit/internal/regular"
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 	"golang.org/x/sys/unix"
@@ -32,29 +32,17 @@ func (g *Guest) setConfig(c config.Config) {
 // brackets: PID 1 would die if the decoder overflowed its stack.
 const maxConfig = 64 << 10
 
-func readAtMost(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close() //nolint:errcheck // only read from
+// checkFile refuses a configuration file that others than root may write to, because it names programs that root runs.
+// Owners and groups on a share are the host's.
+func checkFile(f *os.File) error {
 	var st unix.Stat_t
 	var fs unix.Statfs_t
 	if err := errors.Join(unix.Fstat(int(f.Fd()), &st), unix.Fstatfs(int(f.Fd()), &fs)); err != nil {
-		return nil, fmt.Errorf("look at %s: %w", path, err)
+		return err
 	}
-	if err := checkWriters(st.Mode, st.Uid, fs.Type == unix.FUSE_SUPER_MAGIC || fs.Type == unix.V9FS_MAGIC); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	text, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(text)) > limit {
-		return nil, fmt.Errorf("%s: more than %d bytes", path, limit)
-	}
-	return text, err
+	return checkWriters(st.Mode, st.Uid, fs.Type == unix.FUSE_SUPER_MAGIC || fs.Type == unix.V9FS_MAGIC)
 }
 
-// checkWriters refuses a configuration file that others than root may write to, because it names programs that
-// root runs. Owners and groups on a share are the host's.
 func checkWriters(mode, owner uint32, onShare bool) error {
 	if owner != 0 && !onShare {
 		return fmt.Errorf("file refused: user %d owns it, not root", owner)
@@ -68,7 +56,7 @@ func checkWriters(mode, owner uint32, onShare bool) error {
 // configure reads the configuration files. Each setting has a default, so an
 // invalid one is only a warning.
 func (g *Guest) configure() (bool, error) {
-	readFile := func(path string) ([]byte, error) { return readAtMost(g.path(path), maxConfig) }
+	readFile := func(path string) ([]byte, error) { return regular.Read(g.Root, path, maxConfig, checkFile) }
 	c, errConfig := config.Load(g.commandLine, readFile)
 	var errSubnet error
 	c.SandboxSubnet, errSubnet = config.SandboxSubnet(g.vmmConfig(), readFile)

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/arcinit/arcinit/internal/wholefile"
+	"github.com/arcinit/arcinit/internal/regular"
 )
 
 // result joins the results of a step's parts: each part runs, even if one before it failed.
@@ -22,19 +22,9 @@ func (r *result) add(changed bool, err error) {
 	r.changed, r.err = r.changed || changed, errors.Join(r.err, err)
 }
 
-// writeFile gives the file path this text and mode, unless it has them. Readers see
-// the old file or the new one. A link is replaced, not followed.
+// writeFile gives the file path this text and mode, unless it has them (regular.Write).
 func (g *Guest) writeFile(path, text string, mode os.FileMode) (changed bool, err error) {
-	path = g.path(path)
-	if st, err := os.Lstat(path); err == nil && st.Mode().IsRegular() && st.Mode().Perm() == mode {
-		if old, err := os.ReadFile(path); err == nil && string(old) == text {
-			return false, nil
-		}
-	}
-	if err := wholefile.Write(path, []byte(text), mode); err != nil {
-		return false, fmt.Errorf("write %s: %w", path, err)
-	}
-	return true, nil
+	return regular.Write(g.Root, path, []byte(text), mode)
 }
 
 func ignoreMissing(err error) error {
@@ -49,9 +39,12 @@ func (g *Guest) exists(path string) bool {
 	return err == nil
 }
 
+// maxFile bounds the files of the guest that are read, in bytes.
+const maxFile = 16 << 20
+
 // readFile reads a file of the guest. A missing file is empty.
 func (g *Guest) readFile(path string) (string, error) {
-	text, err := os.ReadFile(g.path(path))
+	text, err := regular.Read(g.Root, path, maxFile, nil)
 	return string(text), ignoreMissing(err)
 }
 

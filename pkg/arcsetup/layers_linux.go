@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/arcinit/arcinit/internal/mounts"
+	"github.com/arcinit/arcinit/internal/regular"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 	"github.com/u-root/u-root/pkg/mount"
 	"golang.org/x/sys/unix"
@@ -142,7 +143,7 @@ func copyEntry(from, to string, d fs.DirEntry) error {
 		}
 	case 0:
 		var data []byte
-		if data, err = os.ReadFile(from); err == nil {
+		if data, err = regular.Read("/", from, maxFile, nil); err == nil {
 			err = os.WriteFile(to, data, 0o600)
 		}
 	default:

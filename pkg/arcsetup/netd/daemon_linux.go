@@ -2,6 +2,7 @@ package netd
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/arcinit/arcinit/internal/guarded"
+	"github.com/arcinit/arcinit/internal/regular"
 	"github.com/arcinit/arcinit/pkg/arcsetup/netd/firewall"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -312,7 +314,10 @@ func (d *daemon) writeReport() {
 	}
 	d.mu.Unlock()
 	r.sort()
-	err := r.write(d.cfg.ReportPath)
+	data, err := json.Marshal(r)
+	if err == nil {
+		_, err = regular.Write("/", d.cfg.ReportPath, append(data, '\n'), 0o644)
+	}
 	if err != nil && !d.reportFailed {
 		d.log.Warn("cannot write the network report", "err", err)
 	}

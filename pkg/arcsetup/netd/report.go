@@ -10,7 +10,6 @@ import (
 	"sort"
 	"time"
 
-	"github.com/arcinit/arcinit/internal/wholefile"
 	"github.com/maruel/natural"
 )
 
@@ -128,13 +127,4 @@ func ReadReport(path string) (Report, error) {
 		return Report{}, fmt.Errorf("read the network report %s: %w", path, err)
 	}
 	return r, nil
-}
-
-// write replaces the file path with r. A reader sees the old or the new file.
-func (r Report) write(path string) error {
-	b, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	return wholefile.Write(path, append(b, '\n'), 0o644)
 }

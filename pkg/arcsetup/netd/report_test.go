@@ -1,7 +1,9 @@
 package netd
 
 import (
+	"encoding/json"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"reflect"
 	"testing"
@@ -24,8 +26,12 @@ func TestReport(t *testing.T) {
 		},
 	}}
 	r.sort()
-	path := filepath.Join(t.TempDir(), "run/net.json")
-	if err := r.write(path); err != nil {
+	data, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "net.json")
+	if err := os.WriteFile(path, data, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	got, err := ReadReport(path)

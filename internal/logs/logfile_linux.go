@@ -2,16 +2,13 @@ package logs
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/arcinit/arcinit/internal/guarded"
+	"github.com/arcinit/arcinit/internal/regular"
 )
 
 const (
@@ -37,6 +34,8 @@ type FileLog struct {
 	wake    chan struct{} // has one in it when lines are pending
 
 	writing sync.Mutex // held while the file is written
+	failed  bool       // a warning about the file was logged
+	log     *slog.Logger
 }
 
 // Emit implements Sink.
@@ -56,15 +55,12 @@ func (l *FileLog) Emit(t time.Time, level slog.Level, line string) {
 
 // Start begins to write to path, first the lines that were logged before. It is
 // called once. An error means that the previous log could not be kept as path.1,
-// so that lines are appended to it, or that the directory cannot be made.
+// so that lines are appended to it, or that the file cannot be written for now.
 func (l *FileLog) Start(log *slog.Logger, path string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("log file: %w", err)
-	}
-	err := rotate(path)
+	err := regular.Append("/", path, nil, 0)
 	wake := make(chan struct{}, 1)
 	l.mu.Lock()
-	l.path, l.wake = path, wake
+	l.path, l.wake, l.log, l.failed = path, wake, log, err != nil
 	l.mu.Unlock()
 	guarded.RestartOnPanic(log, "log file", l.After, func() {
 		for {
@@ -73,14 +69,6 @@ func (l *FileLog) Start(log *slog.Logger, path string) error {
 		}
 	})
 	return err
-}
-
-// rotate renames the file, if there is one, to path.1.
-func rotate(path string) error {
-	if err := os.Rename(path, path+".1"); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("keep the previous log: %w", err)
-	}
-	return nil
 }
 
 // Flush writes the pending lines and returns when the host has them. Lines that
@@ -100,14 +88,9 @@ func (l *FileLog) Flush() {
 	if lost > 0 {
 		text = append(fmt.Appendf(nil, "(%d lines lost)\n", lost), text...)
 	}
-	if st, err := os.Stat(path); err == nil && st.Size()+int64(len(text)) > fileLimit {
-		_ = rotate(path) // on an error the file grows
-	}
 	// The file is not kept open, because the share could not be unmounted then.
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
-	if err != nil {
-		return
+	if err := regular.Append("/", path, text, fileLimit); err != nil && !l.failed {
+		l.failed = true // first, because the warning is a line of the file, too
+		l.log.Warn("cannot write the log file", "err", err)
 	}
-	_, _ = f.Write(text)
-	_ = f.Close()
 }

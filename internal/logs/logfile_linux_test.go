@@ -2,6 +2,7 @@ package logs
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -95,5 +96,25 @@ func TestFileLogPendingIsBounded(t *testing.T) {
 	text, _ := os.ReadFile(path)
 	if len(text) > pendingLimit+2000 || !bytes.Contains(text, []byte("lines lost)")) {
 		t.Errorf("%d bytes were kept for the file, begin %.40q", len(text), text)
+	}
+}
+
+// TestFileLogSaysOnceThatItFails has directories in the way of the log, and of the previous one.
+func TestFileLogSaysOnceThatItFails(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "arcinit.log")
+	l, said := &FileLog{}, &FileLog{}
+	log := slog.New(NewHandler("arcinit", slog.LevelDebug, l, said))
+	if err := l.Start(log, path); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.RemoveAll(path), os.MkdirAll(path+"/full", 0o755), os.MkdirAll(path+".1/full", 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		log.Info("line")
+		l.Flush()
+	}
+	if text := string(said.pending); strings.Count(text, path) != 1 || strings.Count(text, "WARN") != 1 {
+		t.Errorf("said:\n%s", text)
 	}
 }
