@@ -69,6 +69,8 @@ type image struct {
 	noAgent bool
 	// open are those of files and shared that anybody may write to.
 	open []string
+	// prepare, if not nil, gets the directory of the share arcbox before the guest starts.
+	prepare func(dir string)
 	// programs are put on the shares: from a path that starts with the share's tag,
 	// to a file on the host.
 	programs map[string]string
@@ -143,6 +145,9 @@ func boot(t *testing.T, im image) *machine {
 			if out, err := exec.Command("cp", "-a", built(t, "tools"), m.dirs["arcbox"]).CombinedOutput(); err != nil {
 				t.Fatalf("copy the tools: %v\n%s", err, out)
 			}
+		}
+		if im.prepare != nil {
+			im.prepare(m.dirs["arcbox"])
 		}
 	}
 	if config.Console = im.reader; *console && im.reader == nil {

@@ -25,7 +25,7 @@ const Share = "/arcbox"
 // Read reads the file path below root. A file of more than limit bytes is an error. check, if not nil, may refuse the
 // open file.
 func Read(root, path string, limit int64, check func(*os.File) error) (data []byte, err error) {
-	return data, at("read", root, path, false, func(file string, nofollow int) error {
+	err = at("read", root, path, false, func(file string, nofollow int) error {
 		f, err := open(file, os.O_RDONLY|nofollow, 0)
 		if err != nil {
 			return err
@@ -41,12 +41,13 @@ func Read(root, path string, limit int64, check func(*os.File) error) (data []by
 		}
 		return err
 	})
+	return data, err
 }
 
 // Write gives the file path below root this data and mode, unless it has them. It replaces a file or a link, so that
 // whoever opens the file finds all of the old or the new data. It makes missing directories. The umask does not count.
 func Write(root, path string, data []byte, mode fs.FileMode) (changed bool, err error) {
-	return changed, at("write", root, path, true, func(file string, _ int) error {
+	err = at("write", root, path, true, func(file string, _ int) error {
 		st, err := os.Lstat(file)
 		if err == nil && st.IsDir() {
 			return unix.EISDIR
@@ -56,7 +57,6 @@ func Write(root, path string, data []byte, mode fs.FileMode) (changed bool, err 
 				return nil
 			}
 		}
-		changed = true
 		// renameio.WriteFile would keep the permissions of an existing file.
 		f, err := renameio.NewPendingFile(file, renameio.WithTempDir(filepath.Dir(file)), renameio.WithStaticPermissions(mode))
 		if err != nil {
@@ -66,8 +66,10 @@ func Write(root, path string, data []byte, mode fs.FileMode) (changed bool, err 
 		if _, err = f.Write(data); err == nil {
 			err = f.CloseAtomicallyReplace()
 		}
+		changed = err == nil
 		return err
 	})
+	return changed, err
 }
 
 // Append appends data to the file path below root, and makes it and its directories if they are missing. What has no
