@@ -33,7 +33,7 @@ func TestPlanted(t *testing.T) {
 		named   []string // paths, each on one line
 		failed  []string // steps
 	}{
-		"FIFOs in etc, links in log": {
+		"FIFOs in etc and links in log": {
 			planted: map[string]string{
 				"etc/arcinit.toml": fifo, "etc/machine-id": fifo,
 				"log/boot.json": "/etc/hosts", "log/boot.json.new": "/etc/group",
@@ -41,7 +41,7 @@ func TestPlanted(t *testing.T) {
 			},
 			named: []string{"etc/arcinit.toml", "etc/machine-id"},
 		},
-		"links in etc, FIFOs in log": {
+		"links in etc and FIFOs in log": {
 			planted: map[string]string{
 				"etc/arcinit.toml": "/etc/passwd", "etc/machine-id": "/etc/hosts", "etc/machine-id.new": "/etc/hosts",
 				"log/boot.json": fifo, "log/boot.json.new": fifo, "log/arcinit.log": fifo, "log/arcinit.log.1": fifo, "log/services.log": fifo,
