@@ -87,7 +87,7 @@ func newInitProcess(role string, log *logging, signals signals) *initProcess {
 	p.runner = newRunner(log.Logger)
 	p.runner.Late = p.changeReport
 	p.services = &process.Supervisor{
-		Reaper: process.NewReaper(), Log: log.Logger, Output: []logs.Sink{log.kernel, log.output},
+		Reaper: process.NewReaper(), Log: log.Logger,
 		Uptime: uptime, After: time.After, Changed: p.servicesChanged,
 	}
 	p.shutdown = &process.Shutdown{

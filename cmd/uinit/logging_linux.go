@@ -43,6 +43,11 @@ func newLogging(tag string) *logging {
 // sinks are the logs of PID 1's own lines and the network daemon's.
 func (l *logging) sinks() []logs.Sink { return []logs.Sink{l.kernel, l.console, l.file} }
 
+// serviceSinks are the logs of a service.
+func (l *logging) serviceSinks() []logs.Sink {
+	return []logs.Sink{&logs.Bounded{Sink: l.kernel}, l.output}
+}
+
 // consoleLoglevel is the first number of /proc/sys/kernel/printk, or the kernel's
 // default before /proc is mounted.
 func consoleLoglevel() int {

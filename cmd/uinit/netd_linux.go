@@ -36,7 +36,7 @@ type daemonConfig struct {
 // startNetwork starts the network daemon: this program with another role. Each time that the daemon starts, it
 // gets the configuration as it is then.
 func (p *initProcess) startNetwork() (bool, error) {
-	s := service("netd", "/proc/self/exe")
+	s := p.service("netd", "/proc/self/exe")
 	s.Prepare = func(c *process.Command) { c.Args = []string{"uinit", "netd", p.daemonArgument()} }
 	s.Sinks = p.log.sinks()
 	s.Last, s.Grace = true, 5*time.Second

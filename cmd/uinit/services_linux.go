@@ -25,15 +25,15 @@ func environment() []string {
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/bbin:/arcbox/bin:"+filepath.Dir(arcsetup.ProgramPath))
 }
 
-func service(name, path string, args ...string) process.Service {
-	return process.Service{Name: name, Restart: process.Always, Command: process.Command{
+func (p *initProcess) service(name, path string, args ...string) process.Service {
+	return process.Service{Name: name, Restart: process.Always, Sinks: p.log.serviceSinks(), Command: process.Command{
 		Path: path, Args: append([]string{path}, args...), Env: environment(), Dir: "/",
 	}}
 }
 
 func (p *initProcess) startAgent() (bool, error) {
 	cfg := p.config.Load()
-	s := service("agent", cfg.Agent)
+	s := p.service("agent", cfg.Agent)
 	s.Grace, s.KillSession = cfg.AgentGrace, cfg.AgentKill == "session"
 	started, err := p.services.Start(s)
 	if err != nil {
@@ -48,7 +48,7 @@ func (p *initProcess) startServices() (changed bool, err error) {
 		return false, plan.Absent(errors.New("none configured"))
 	}
 	for _, configured := range cfg.Services {
-		s := service(configured.Name, configured.Argv[0], configured.Argv[1:]...)
+		s := p.service(configured.Name, configured.Argv[0], configured.Argv[1:]...)
 		s.Restart, s.After = process.Restart(configured.Restart), configured.After
 		s.Grace, s.KillSession = configured.Grace, configured.Kill == "session"
 		started, e := p.services.Start(s)
@@ -66,7 +66,7 @@ func (p *initProcess) startConsole() (bool, error) {
 	if !p.config.Load().DebugConsole {
 		return false, plan.Absent(errors.New("not configured"))
 	}
-	s := service("console", "/bin/sh")
+	s := p.service("console", "/bin/sh")
 	s.Terminal = "/dev/console"
 	s.Grace = 2 * time.Second // a shell ends at once, or does not hear
 	started, err := p.services.Start(s)

@@ -5,9 +5,10 @@ package logs
 import (
 	"context"
 	"log/slog"
+	"strconv"
 	"strings"
 	"time"
-	"unicode"
+	"unicode/utf8"
 )
 
 // LevelNotice is the level of the few lines that the console shows even if the kernel is told to be quiet. As
@@ -48,7 +49,7 @@ func (h *Handler) Enabled(_ context.Context, level slog.Level) bool {
 func (h *Handler) Handle(ctx context.Context, r slog.Record) error {
 	var attrs strings.Builder
 	err := h.derive(slog.NewTextHandler(&attrs, &slog.HandlerOptions{ReplaceAttr: replaceAttr})).Handle(ctx, r)
-	line := strings.TrimRight(h.tag+oneLine(r.Message)+" "+attrs.String(), " \n")
+	line := strings.TrimRight(h.tag+Escape(oneLine(r.Message))+" "+attrs.String(), " \n")
 	for _, s := range h.sinks {
 		s.Emit(r.Time, r.Level, line)
 	}
@@ -81,14 +82,20 @@ func replaceAttr(groups []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// oneLine joins the lines of a text, such as joined errors or a stack, and replaces other control
-// characters, which the terminal that shows the log could obey.
-func oneLine(s string) string {
-	s = strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ")
-	return strings.Map(func(r rune) rune {
-		if r != '\t' && unicode.IsControl(r) {
-			return unicode.ReplacementChar
+// oneLine joins the lines of a text, such as joined errors or a stack.
+func oneLine(s string) string { return strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ") }
+
+// Escape spells what a terminal could obey, or is no text at all, as a Go string does: "\x1b".
+func Escape(s string) string {
+	var b strings.Builder
+	for len(s) > 0 {
+		r, size := utf8.DecodeRuneInString(s)
+		if isText := strconv.IsPrint(r) && (r != utf8.RuneError || size > 1); isText || r == '\t' {
+			b.WriteString(s[:size])
+		} else {
+			b.WriteString(strings.Trim(strconv.Quote(s[:size]), `"`))
 		}
-		return r
-	}, s)
+		s = s[size:]
+	}
+	return b.String()
 }

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 	"unicode"
+	"unicode/utf8"
 )
 
 // last keeps the last line.
@@ -45,6 +47,34 @@ func TestLines(t *testing.T) {
 	if strings.Contains(sink.line, "quiet") || sink.level != slog.LevelError {
 		t.Errorf("the last line is %q, level %v", sink.line, sink.level)
 	}
+}
+
+func TestEscape(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                            "",
+		"a \"b\" \\x1b\t\u00e9\ufffd": "a \"b\" \\x1b\t\u00e9\ufffd",
+		"\rarcinit: forged":           `\rarcinit: forged`,
+		"\x1b[2K\x00\b\x7f":           `\x1b[2K\x00\b\x7f`,
+		"\x9b\u009b\u202e\u2028":      `\x9b\u009b\u202e\u2028`,
+	} {
+		if got := Escape(text); got != want {
+			t.Errorf("Escape(%q) = %q, want %q", text, got, want)
+		}
+	}
+}
+
+// FuzzEscape checks that text stays on its line, and that what is escaped is not escaped again.
+func FuzzEscape(f *testing.F) {
+	f.Add("\rarcinit: forged \x1b[2K\n\x9b\ufffd")
+	f.Fuzz(func(t *testing.T, text string) {
+		got := Escape(text)
+		if strings.ContainsFunc(got, func(r rune) bool { return r != '\t' && !strconv.IsPrint(r) }) || !utf8.ValidString(got) {
+			t.Errorf("Escape(%q) = %q", text, got)
+		}
+		if again := Escape(got); again != got || len(got) > 6*len(text) {
+			t.Errorf("Escape(%q) = %q, and then %q", text, got, again)
+		}
+	})
 }
 
 // TestLinesAreHarmlessToTerminals logs what a network could have sent.

@@ -19,6 +19,24 @@ func TestPrefixRoundTrip(t *testing.T) {
 	}
 }
 
+// FuzzParsePrefix checks that a line loses nothing but one prefix, and that what is read is written the same.
+func FuzzParsePrefix(f *testing.F) {
+	for _, line := range []string{"<3>x", "<0>x", "<6><3>x", "<4>", "", "<8>x", "<3"} {
+		f.Add(line)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		level, text := ParsePrefix(line)
+		if text != line && (len(line)-len(text) != 3 || !strings.HasSuffix(line, text)) {
+			t.Errorf("ParsePrefix(%q) = %v, %q", line, level, text)
+		}
+		var out bytes.Buffer
+		Prefixed{W: &out}.Emit(time.Time{}, level, text)
+		if again, same := ParsePrefix(strings.TrimSuffix(out.String(), "\n")); again != level || same != text {
+			t.Errorf("ParsePrefix(%q) = %v, %q, which is read as %v, %q", line, level, text, again, same)
+		}
+	})
+}
+
 func TestParsePrefix(t *testing.T) {
 	for _, tt := range []struct {
 		line  string

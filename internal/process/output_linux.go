@@ -22,9 +22,6 @@ func (s *Supervisor) capture(v *supervised) error {
 		return err
 	}
 	v.output, v.copied = write, make(chan struct{})
-	if v.Sinks == nil {
-		v.Sinks = s.Output
-	}
 	guarded.RestartOnPanic(s.Log, "output of "+v.Name, s.After, func() {
 		v.copyLines(read)
 		_ = read.Close()
@@ -50,8 +47,9 @@ func (v *supervised) copyLines(pipe *os.File) {
 		if text == "" {
 			continue
 		}
+		text = v.Name + ": " + logs.Escape(text)
 		for _, sink := range v.Sinks {
-			sink.Emit(time.Now(), level, v.Name+": "+text)
+			sink.Emit(time.Now(), level, text)
 		}
 	}
 }

@@ -59,7 +59,7 @@ type Service struct {
 	KillSession bool
 	// EndSignal chooses the signal that asks the service to end; nil stands for SIGTERM.
 	EndSignal func() syscall.Signal
-	// Sinks are the logs that its output goes to; nil stands for Supervisor.Output.
+	// Sinks are the logs that its output goes to.
 	Sinks []logs.Sink
 }
 
@@ -67,8 +67,6 @@ type Service struct {
 type Supervisor struct {
 	Reaper *Reaper
 	Log    *slog.Logger
-	// Output are the logs that the services' output goes to.
-	Output []logs.Sink
 	// Uptime is the time since boot, After a timer (time.After).
 	Uptime func() time.Duration
 	After  func(time.Duration) <-chan time.Time

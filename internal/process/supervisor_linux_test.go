@@ -285,10 +285,9 @@ func TestCapabilities(t *testing.T) {
 	before := threads(t, fields)
 	s, _, _ := newServices(t)
 	log := &lines{}
-	s.Output = []logs.Sink{log}
 	for n := range 20 { // on whichever thread
 		p := program(fmt.Sprintf("limited-%d", n), "/bin/sh", "-c", "grep -E '"+fields+"' /proc/self/status")
-		p.Restart, p.Capabilities = Never, []uintptr{unix.CAP_NET_ADMIN, unix.CAP_NET_RAW}
+		p.Restart, p.Capabilities, p.Sinks = Never, []uintptr{unix.CAP_NET_ADMIN, unix.CAP_NET_RAW}, []logs.Sink{log}
 		if _, err := s.Start(p); err != nil {
 			t.Fatal(err)
 		}
@@ -385,9 +384,10 @@ func (l *lines) String() string {
 func TestOutput(t *testing.T) {
 	s, waits, _ := newServices(t)
 	log := &lines{}
-	s.Output = []logs.Sink{log}
 	long := strings.Repeat("x", maxOutput+10)
-	if _, err := s.Start(program("talker", "/bin/sh", "-c", "cat; echo out; echo err >&2; echo; echo "+long+"; printf unfinished")); err != nil {
+	p := program("talker", "/bin/sh", "-c", "cat; echo out; echo err >&2; echo; echo "+long+"; printf unfinished")
+	p.Sinks = []logs.Sink{log}
+	if _, err := s.Start(p); err != nil {
 		t.Fatal(err)
 	}
 	<-waits // it has run twice
@@ -398,23 +398,23 @@ func TestOutput(t *testing.T) {
 	}
 }
 
-// TestOutputLevels has a service choose the level of its lines. It cannot leave
-// out its name, and the service's own sinks take the place of the supervisor's.
+// TestOutputLevels has a service choose the level of its lines. It cannot leave out its name, hide it on a
+// terminal or begin a line without it.
 func TestOutputLevels(t *testing.T) {
 	s, _, _ := newServices(t)
-	own, others := &lines{levels: true}, &lines{}
-	s.Output = []logs.Sink{others}
+	log := &lines{levels: true}
 	long := strings.Repeat("x", maxOutput-3)
-	p := program("netd", "/bin/sh", "-c", "echo '<4>careful'; echo plain; echo '<3>arcinit: forged'; echo '<7>"+long+"<3>rest'")
-	p.Restart, p.Sinks = Never, []logs.Sink{own}
+	p := program("netd", "/bin/sh", "-c", "echo '<4>careful'; echo plain; echo '<3>arcinit: forged'; printf '\\rarcinit: \\033[2K\\377\\0\\n'; echo '<7>"+long+"<3>rest'")
+	p.Restart, p.Sinks = Never, []logs.Sink{log}
 	if _, err := s.Start(p); err != nil {
 		t.Fatal(err)
 	}
 	<-s.all[0].ended
 	s.finishOutput()
-	want := "WARN netd: careful\nINFO netd: plain\nERROR netd: arcinit: forged\nDEBUG netd: " + long + "\nDEBUG netd: <3>rest\n"
-	if got := own.String(); got != want || others.String() != "" {
-		t.Errorf("the service's log is\n%s\nthe common one %q, want\n%s", got, others.String(), want)
+	want := "WARN netd: careful\nINFO netd: plain\nERROR netd: arcinit: forged\n" +
+		`INFO netd: \rarcinit: \x1b[2K\xff\x00` + "\nDEBUG netd: " + long + "\nDEBUG netd: <3>rest\n"
+	if got := log.String(); got != want {
+		t.Errorf("the log is\n%s\nwant\n%s", got, want)
 	}
 }
 
@@ -429,9 +429,10 @@ func (l *slow) Emit(at time.Time, level slog.Level, line string) {
 func TestLastWords(t *testing.T) {
 	s, _, _ := newServices(t)
 	log, dir := &slow{}, t.TempDir()
-	s.Output = []logs.Sink{log}
 	say := "echo last; echo words; printf unfinished; exit 0"
-	if _, err := s.Start(program("talker", "/bin/sh", "-c", "trap '"+say+"' TERM; echo up > "+dir+"/up; while :; do sleep 0.02; done")); err != nil {
+	p := program("talker", "/bin/sh", "-c", "trap '"+say+"' TERM; echo up > "+dir+"/up; while :; do sleep 0.02; done")
+	p.Sinks = []logs.Sink{log}
+	if _, err := s.Start(p); err != nil {
 		t.Fatal(err)
 	}
 	untilUp(dir + "/up")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -86,6 +87,15 @@ func (g *Guest) Say(text [2]string, _ *struct{}) error {
 	_, err := fmt.Fprintln(os.Stdout, text[0])
 	fmt.Fprintln(os.Stderr, text[1])
 	return err
+}
+
+// WriteLines writes n numbered lines to standard output.
+func (g *Guest) WriteLines(n int, _ *struct{}) error {
+	w := bufio.NewWriter(os.Stdout)
+	for i := range n {
+		_, _ = fmt.Fprintf(w, "line %d of a service that writes more than anybody reads\n", i)
+	}
+	return w.Flush()
 }
 
 // Session returns the agent's session and process group.

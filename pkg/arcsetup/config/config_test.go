@@ -164,6 +164,9 @@ kill = "all"
 name = "slow"
 argv = ["/bin/slow"]
 grace = "long"
+[[service]]
+name = "arcinit"
+argv = ["/bin/forger"]
 `},
 			want: func(c *Config) {
 				c.Services = []Service{
@@ -175,6 +178,7 @@ grace = "long"
 			errs: []string{
 				"service 3 (agent): ", "service 4 (early): ", `service 7 (no path): |name`, `service 8 (relative): argv: |"sh"`,
 				"service 9 (nothing): argv", `service 10 (often): restart |"often"`, `service 11 (gone): kill |"all"`, `service 12 (slow): grace: |"long"|15s`,
+				`service 13 (arcinit): |"arcinit"`,
 				`service 1 (late): |"gone"|after`, `service 5 (a): after |"b"`, `service 6 (b): after |"a"`,
 			},
 		},

@@ -48,8 +48,9 @@ func (s Service) check(known []string) error {
 // After, otherwise in the order of the file.
 func (c *Config) setServices(services []Service, refused *refusals) {
 	key := func(i int) string { return entry("service", i, services[i].Name) }
-	known := []string{"netd", "agent", "console"} // arcinit starts these three first
-	var waiting []int                             // indexes of the services that have no place yet
+	// Lines of a service begin with its name, as those of arcinit and of what arcinit starts itself do.
+	known := []string{"arcinit", "netd", "agent", "console"}
+	var waiting []int // indexes of the services that have no place yet
 	for i := range services {
 		s := &services[i]
 		s.Restart, s.Kill = cmp.Or(s.Restart, "always"), cmp.Or(s.Kill, "process")
