@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"log/slog"
 	"net/netip"
@@ -36,4 +37,27 @@ func TestDaemonConfig(t *testing.T) {
 			t.Errorf("%q are accepted", args)
 		}
 	}
+}
+
+// FuzzDaemonArgument checks that PID 1 writes what the daemon has read in the same way.
+func FuzzDaemonArgument(f *testing.F) {
+	f.Add(`{"log":"WARN","primary":"eth0","further":[{"nic":"eth2","role":"static","address":"192.0.2.5/24"}],"sandbox_subnet":"172.20.0.0/16"}`)
+	f.Add(`{"further":[]}`)
+	f.Add(`{"log":"INFO+3","hostname":"\xff","probe_address":true}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		var cfg, again daemonConfig
+		if parseArgument([]string{text}, &cfg) != nil {
+			return
+		}
+		argument, err := json.Marshal(cfg)
+		if err != nil {
+			t.Fatalf("%q is read as %+v: %v", text, cfg, err)
+		}
+		if err := parseArgument([]string{string(argument)}, &again); err != nil {
+			t.Fatalf("%q is written as %s: %v", text, argument, err)
+		}
+		if same, err := json.Marshal(again); err != nil || !bytes.Equal(same, argument) {
+			t.Errorf("%q is written as %s, and then as %s, %v", text, argument, same, err)
+		}
+	})
 }

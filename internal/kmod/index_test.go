@@ -26,6 +26,31 @@ func TestAliases(t *testing.T) {
 	}
 }
 
+// FuzzIndex reads any index, and looks for any name in it.
+func FuzzIndex(f *testing.F) {
+	f.Add("kernel/virtio-net.ko.xz: kernel/failover.ko\nnonsense", "# comment\nalias virtio:d00000001v* virtio-net", "virtio:d00000001v00001AF4")
+	f.Add(": a", "alias [ b\nalias \\ c", "[")
+	f.Fuzz(func(t *testing.T, dep, aliases, name string) {
+		l := Loader{files: map[string][]string{}}
+		for line := range strings.Lines(dep) {
+			l.addFiles(line)
+		}
+		for line := range strings.Lines(aliases) {
+			l.addAlias(line)
+		}
+		for module, files := range l.files {
+			if strings.ContainsAny(module, "-\n") || len(files) == 0 {
+				t.Errorf("module %q is in %q", module, files)
+			}
+		}
+		for _, module := range l.resolve(name) {
+			if strings.Contains(module, "-") {
+				t.Errorf("%q is of module %q", name, module)
+			}
+		}
+	})
+}
+
 func TestFiles(t *testing.T) {
 	l := Loader{files: map[string][]string{}}
 	for _, line := range []string{"kernel/net/failover.ko:",

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -372,12 +373,25 @@ func FuzzMerge(f *testing.F) {
 	f.Add("[network]\nbridge = \"eth1\"\n[[network.nic]]\nnic = \"eth1\"\nrole = \"dhcp\"\n[[network.nic]]\nnic = \"eth2\"\nrole = \"static\"\naddress = \"192.0.2.5/24\"\n")
 	f.Add("[[network.nic]]\nnic = \"../x\"\nrole = \"static\"\naddress = \"::ffff:1.2.3.4/96\"\n[[network.nic]]\nnic = \"eth2\"\nrole = \"off\"\naddress = \"192.0.2.5/24\"\n")
 	f.Add("[[binfmt]]\nname = \"a\"\ninterpreter = \"/a\"\nmagic = '\\x7fELF'\nmask = '\\xff\\xff\\xff\\xfe'\noffset = 1\nflags = \"OC\"\n")
+	f.Add("[[service]]\nname = \"a\"\nargv = [\"/a\"]\nafter = [\"b\"]\ngrace = \"1s\"\n[[service]]\nname = \"netd\"\nargv = [\"/b\"]\n[sysctl]\nvm.swappiness = 10\n\"fs/../x\" = 1\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		c := Default()
 		_ = c.mergeFile("fuzz.toml", text)
 		for _, h := range c.Handlers {
 			if err := h.Check(); err != nil {
 				t.Errorf("%q has a handler %+v: %v", text, h, err)
+			}
+		}
+		names := map[string]bool{"arcinit": true, "netd": true, "agent": true, "console": true}
+		for _, s := range c.Services {
+			if names[s.Name] || strings.ContainsAny(s.Name, ": \n") || s.Grace < 0 || !filepath.IsAbs(s.Argv[0]) {
+				t.Errorf("%q has a service %+v", text, s)
+			}
+			names[s.Name] = true
+		}
+		for path := range c.Sysctls {
+			if !fs.ValidPath(path) {
+				t.Errorf("%q sets %q", text, path)
 			}
 		}
 		if c.Agent == "" || len(c.Nameservers) == 0 || c.Grace < 0 {
@@ -411,8 +425,25 @@ func checkNetwork(t *testing.T, text string, n Network) {
 
 func FuzzParseCommandLine(f *testing.F) {
 	f.Add("quiet arcbox.log=debug \"a b=c\" x=\"y z\"")
+	f.Add("root=PARTUUID=6f0a-02 rootfstype=ext4,,btrfs rootflags=data=journal rootwait rootwait=-1 ro rw")
 	f.Fuzz(func(t *testing.T, text string) {
-		_, _ = Load(ParseCommandLine(text), files{}.read)
+		l := ParseCommandLine(text)
+		_, _ = Load(l, files{}.read)
+		if r, _ := l.Root(); r.Wait < WaitForever || slices.Contains(r.Types, "") {
+			t.Errorf("%q asks for the root %+v", text, r)
+		}
+	})
+}
+
+func FuzzSandboxSubnet(f *testing.F) {
+	f.Add("[network]\ncidr = \"10.88.0.1/16\"\n")
+	f.Add("[network]\ncidr = \"::ffff:1.2.3.4/96\"\n")
+	f.Add("network.cidr = \"0.0.0.0/0\"\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		subnet, _ := SandboxSubnet("/vmm.toml", files{"/vmm.toml": text}.read)
+		if !subnet.IsValid() || !subnet.Addr().Is4() || subnet.Bits() == 0 || subnet != subnet.Masked() {
+			t.Errorf("%q has the subnet %v", text, subnet)
+		}
 	})
 }
 
