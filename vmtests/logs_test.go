@@ -55,7 +55,7 @@ func TestLogsUnderFire(t *testing.T) {
 			t.Error("a service has forged a line of arcinit's")
 		}
 	}
-	const growth = 4 << 10
+	const growth = 6 << 10 // Go collects no garbage before there are 4 MiB; the lines alone are 10
 	if now := memory(t, m); now > before+growth {
 		t.Errorf("PID 1 has %d KiB of its own, and had %d", now, before)
 	}
