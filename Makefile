@@ -14,7 +14,8 @@
 #   make bench       measures the boot beside the reference's and writes docs/benchmarks.md (amd64)
 #   make bench-check fails if the boot costs a tenth more than docs/benchmarks.md says (amd64)
 #   make bench-scale measures many guests at once, and guests with many shares and NICs: writes docs/scale.md (amd64)
-#   make soak        runs the long tests; SOAK=3m shortens the 30 minutes of TestSoak, RUN=pattern chooses
+#   make soak        runs the long tests; SOAK=3m shortens the 30 minutes of TestSoak and of TestSoakStress, RUN=pattern chooses
+#   make soak-boot   boots a guest 200 times, and fails if a boot differs from the first; BOOTS=20 shortens it
 #   make fuzz        runs each fuzz test for 10 minutes; FUZZTIME=1m for one
 #   make lines       counts the lines of Go, and fails above the limits
 #   make initramfs   the images, in build/$ARCH
@@ -60,9 +61,9 @@ endif
 ENGINE_DISKS = $(ENGINES:%-diskless=%)
 
 # A program's sources. A directory changes when a file is added or removed.
-SOURCES := go.mod go.sum $(shell find cmd internal pkg -type d -o -name '*.go' ! -name '*_test.go')
+SOURCES := go.mod go.sum $(shell find cmd internal pkg -type d -o -name '*.s' -o -name '*.go' ! -name '*_test.go')
 
-.PHONY: help run test unit vmtest packages images test-docker matrix bench bench-check bench-scale soak fuzz check lines initramfs kernel clean force
+.PHONY: help run test unit vmtest packages images test-docker matrix bench bench-check bench-scale soak soak-boot fuzz check lines initramfs kernel clean force
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -113,11 +114,13 @@ bench bench-check bench-scale: $(BUILD)/reference $(BUILD)/initramfs.cpio $(BUIL
 	@scripts/need-guests.sh
 	go run ./vmtests/bench -build $(BUILD) $(patsubst bench-%,%,$(@:bench=measure))
 
-# The tests that only the build tag soak compiles.
-soak: RUN := ^($(shell sed -n 's/^func \(Test[A-Za-z0-9]*\).*/\1/p' $$(grep -l '^//go:build.*soak' vmtests/*_test.go) | paste -sd'|'))$$
-soak: packages images
+# The tests that only the build tag soak compiles. TestSoakBoots is a target of its own.
+soak: RUN := ^($(shell sed -n 's/^func \(Test[A-Za-z0-9]*\).*/\1/p' $$(grep -l '^//go:build.*soak' vmtests/*_test.go) | grep -v TestSoakBoots | paste -sd'|'))$$
+soak: $(BUILD)/stress
+soak-boot: RUN := ^TestSoakBoots$$
+soak soak-boot: packages images
 	GOOS=linux GOARCH=$(ARCH) CGO_ENABLED=0 go build -o $(BUILD)/arcbox-agent ./vmtests/agent
-	ARCINIT_BUILD=$(abspath $(BUILD)) SOAK=$(SOAK) go test -tags vmtest,soak -count=1 -timeout 0 -run '$(RUN)' -v ./vmtests
+	ARCINIT_BUILD=$(abspath $(BUILD)) SOAK=$(SOAK) BOOTS=$(BOOTS) go test -tags vmtest,soak -count=1 -timeout 0 -run '$(RUN)' -v ./vmtests
 
 FUZZTIME ?= 10m
 
@@ -164,6 +167,10 @@ $(STOCK:=/modules): %/modules: %/stock kernel-config/modules scripts/modules.sh
 
 $(BUILD)/tools: scripts/tools.sh scripts/debs.sh
 	scripts/tools.sh $@
+	@touch $@
+
+$(BUILD)/stress: scripts/stress.sh scripts/debs.sh
+	scripts/stress.sh $@
 	@touch $@
 
 $(BUILD)/emulator: scripts/emulator.sh scripts/debs.sh

@@ -15,7 +15,6 @@ import (
 	"net/rpc"
 	"net/rpc/jsonrpc"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -89,8 +88,8 @@ type image struct {
 	cpus, memory int // by default 1, and 512 MiB
 	// timeout is how long the guest may run, by default 3 minutes.
 	timeout time.Duration
-	// tools puts the real iptables and ip on the share.
-	tools bool
+	// tools puts the real iptables and ip on the share, stress the real stress-ng.
+	tools, stress bool
 }
 
 // machine is a booted guest with the test agent in it.
@@ -140,10 +139,10 @@ func boot(t *testing.T, im image) *machine {
 		if !im.noAgent {
 			m.installAgent(0o755)
 		}
-		if im.tools {
-			// os.CopyFS refuses symbolic links.
-			if out, err := exec.Command("cp", "-a", built(t, "tools"), m.dirs["arcbox"]).CombinedOutput(); err != nil {
-				t.Fatalf("copy the tools: %v\n%s", err, out)
+		for name, wanted := range map[string]bool{"tools": im.tools, "stress": im.stress} {
+			if wanted {
+				// os.CopyFS refuses symbolic links.
+				command(t, "", "cp", "-a", built(t, name), m.dirs["arcbox"])
 			}
 		}
 		if im.prepare != nil {

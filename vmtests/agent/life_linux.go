@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -22,12 +23,32 @@ func (g *Guest) Kill(s probe.Signal, _ *struct{}) error {
 	return syscall.Kill(s.PID, syscall.Signal(s.Number))
 }
 
+// requests are the signals that ask PID 1 for a shutdown (docs/shutdown.md).
+var requests = []int{2, 10, 12, 15, 30, 37, 38, 39}
+
+// SendSignals sends PID 1 every signal that is no request, many times.
+func (g *Guest) SendSignals(rounds int, _ *struct{}) error {
+	for range rounds {
+		for n := 1; n <= 64; n++ {
+			if slices.Contains(requests, n) {
+				continue
+			}
+			// The queue of signals may be full.
+			if e := syscall.Kill(1, syscall.Signal(n)); e != nil && !errors.Is(e, syscall.EAGAIN) {
+				return fmt.Errorf("send PID 1 signal %d: %w", n, e)
+			}
+		}
+	}
+	return nil
+}
+
 // OnTerm tells the agent what to do on SIGTERM.
 func (g *Guest) OnTerm(o probe.OnTerm, _ *struct{}) error {
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, syscall.SIGTERM)
 	go func() {
 		<-term
+		time.Sleep(o.Wait)
 		for _, file := range o.Files {
 			err := os.WriteFile(file, o.Data, 0o644)
 			if o.Stay {
@@ -71,7 +92,7 @@ func (g *Guest) Mount(m probe.MountRequest, _ *struct{}) error {
 	if err := os.MkdirAll(m.Target, 0o755); err != nil {
 		return err
 	}
-	if err := unix.Mount(m.Source, m.Target, m.FSType, 0, ""); err != nil {
+	if err := unix.Mount(m.Source, m.Target, m.FSType, m.Flags, m.Data); err != nil {
 		return fmt.Errorf("mount %s on %s: %w", m.Source, m.Target, err)
 	}
 	if m.File == "" {
@@ -208,6 +229,12 @@ func uptime() (time.Duration, error) {
 	var now unix.Timespec
 	err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now)
 	return time.Duration(now.Nano()), err
+}
+
+// deaf is a service that ignores SIGTERM, and adds the time to a file until it is killed.
+func deaf(file string) error {
+	signal.Ignore(syscall.SIGTERM)
+	return noteTimes(file)
 }
 
 // note is a service: it adds the time to a file and ends with an exit code.
