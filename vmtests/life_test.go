@@ -561,6 +561,44 @@ func TestStuckService(t *testing.T) {
 	}
 }
 
+// TestDeafNeighbour has an agent that takes 5 s to end, beside a service that ignores SIGTERM for 8 s. One after the
+// other they would take longer than the shutdown may, so they end side by side, and the agent writes its last line.
+func TestDeafNeighbour(t *testing.T) {
+	t.Parallel()
+	m := boot(t, image{cmdline: []string{quiet}, shared: map[string]string{"etc/arcinit.toml": `
+[shutdown]
+limit = "11s"
+[[service]]
+name = "deaf"
+argv = ["/arcbox/bin/arcbox-agent", "deaf", "/arcbox/deaf"]
+grace = "8s"
+`}})
+	m.waitReport(t)
+	eventually(t, func() string {
+		if len(lives(t, m, "deaf")) == 0 {
+			return "the deaf service does not run"
+		}
+		return ""
+	})
+	must[none](t, m, "OnTerm", probe.OnTerm{Wait: 5 * time.Second, Files: []string{"/dev/stdout"}, Data: []byte("the last line\n")})
+	before := lives(t, m, "deaf")
+	testPowerOff(t, m)
+	if log := m.get("log/services.log"); !strings.Contains(log, "agent: the last line\n") {
+		t.Errorf("services.log has no last line of the agent:\n%s", log)
+	}
+	if got := hostStatus(t, m, "agent"); got.LastEnd != "code 0" {
+		t.Errorf("the agent is %+v, want it to have ended by itself", got)
+	}
+	if got := hostStatus(t, m, "deaf"); got.LastEnd != "signal SIGKILL" {
+		t.Errorf("the deaf service is %+v, want it killed", got)
+	}
+	// It may not have run in the last moment of its grace.
+	ran := lives(t, m, "deaf")
+	if after := ran[len(ran)-1] - before[len(before)-1]; after < 6*time.Second {
+		t.Errorf("the deaf service was killed %v after the shutdown began, before its grace of 8 s was over", after)
+	}
+}
+
 // TestNoS5 boots with ACPI tables that lack S5, the state of a machine that is off, as Firecracker's do. The tables
 // are QEMU's with the name changed.
 func TestNoS5(t *testing.T) {
