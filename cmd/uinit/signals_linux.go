@@ -1,12 +1,10 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"os/signal"
 	"strconv"
 	"syscall"
-	"unsafe"
 
 	"github.com/arcinit/arcinit/internal/process"
 	"golang.org/x/sys/unix"
@@ -40,24 +38,8 @@ func subscribe() signals {
 func catchAllSignals() (bool, error) {
 	signal.Notify(make(chan os.Signal, 1)) // never read: the signals are dropped
 	signal.Reset(syscall.SIGURG)           // the Go scheduler uses SIGURG and ignores those of others
-	// Go leaves these two to C libraries, without a handler. Then they end even an init, when they arrive while its
-	// main thread blocks signals (complete_signal, kernel/signal.c). A handler is not inherited, as SIG_IGN would be.
-	var action [4]uintptr // struct sigaction, which begins with the handler
-	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(syscall.SIGCHLD), 0, uintptr(unsafe.Pointer(&action)), 8, 0, 0)
-	action[0] = ignoredAddress
-	for _, n := range []uintptr{32, 34} {
-		if errno == 0 {
-			_, _, errno = unix.RawSyscall6(unix.SYS_RT_SIGACTION, n, uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
-		}
-	}
-	if errno != 0 {
-		return true, fmt.Errorf("catch signals 32 and 34: %w", errno)
-	}
-	return true, nil
+	return true, process.Ignore(32, 34)    // Go leaves these to C libraries
 }
-
-// ignoredAddress is the address of the handler in signals_linux.s.
-var ignoredAddress uintptr
 
 // serveSignals reaps children and acts on requests. It does not return.
 func (p *initProcess) serveSignals() {

@@ -1,0 +1,31 @@
+package process
+
+import (
+	"fmt"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// ignored is the address of a signal handler that only returns (signals_linux.s).
+var ignored uintptr
+
+// Ignore gives signals that Go does not catch a handler that does nothing. Without a handler, a signal ends even an
+// init if it arrives while the main thread blocks signals (complete_signal, kernel/signal.c). A program that this
+// process starts does not inherit the handler, as it would SIG_IGN.
+func Ignore(signals ...uintptr) error {
+	// The flags and the mask are those of a signal that Go catches. It has eight bytes of mask.
+	var action [4]uintptr // struct sigaction begins with the handler
+	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(syscall.SIGCHLD), 0, uintptr(unsafe.Pointer(&action)), 8, 0, 0)
+	action[0] = ignored
+	for _, signal := range signals {
+		if errno == 0 {
+			_, _, errno = unix.RawSyscall6(unix.SYS_RT_SIGACTION, signal, uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
+		}
+	}
+	if errno != 0 {
+		return fmt.Errorf("ignore signals %d: %w", signals, errno)
+	}
+	return nil
+}
