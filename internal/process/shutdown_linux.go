@@ -47,17 +47,6 @@ func ActionFor(sig os.Signal) Action {
 	return 0
 }
 
-// What parts of the limit of a shutdown have passed, in percent, when it goes on to the next stage, whatever
-// hangs. Usually each stage ends long before.
-const (
-	untilServices = 68
-	untilTerm     = 76 // the processes that are not services, after SIGTERM
-	untilKill     = 84 // and after SIGKILL
-	untilDisks    = 94
-	untilLogs     = 97
-	untilShares   = 99
-)
-
 const (
 	// afterTerm is how long the processes that are not services have to end after SIGTERM, and again after
 	// SIGKILL.
@@ -118,24 +107,22 @@ func (s *Shutdown) Action() Action {
 // It returns only if the kernel refuses.
 func (s *Shutdown) run(ctx context.Context) {
 	limit, begin := s.Limit(), s.Services.Uptime()
-	// left is the time until a part of the limit has passed.
-	left := func(percent time.Duration) time.Duration {
-		return max(begin+limit*percent/100-s.Services.Uptime(), 0)
-	}
+	// left is the time until the limit. Each stage takes at most a part of it: whatever hangs leaves time for the rest.
+	left := func() time.Duration { return max(begin+limit-s.Services.Uptime(), 0) }
 	s.Log.Log(ctx, logs.LevelNotice, "shutting down", "to", s.Action().String(), "limit", limit)
 	s.Begun(s.Action())
-	ctx, cancel := context.WithTimeout(ctx, left(untilServices))
+	ctx, cancel := context.WithTimeout(ctx, left()*2/3)
 	defer cancel()
-	s.within(left(untilTerm), "services to end", func() { s.Services.Stop(ctx) })
+	s.within(left()*2/3+afterKill, "services to end", func() { s.Services.Stop(ctx) })
 	// All other processes are children of PID 1 once their parents have ended.
 	_ = unix.Kill(-1, unix.SIGTERM)
-	s.within(min(left(untilTerm), afterTerm), "processes to end after SIGTERM", s.Services.Reaper.reapAll)
+	s.within(min(left()/4, afterTerm), "processes to end after SIGTERM", s.Services.Reaper.reapAll)
 	_ = unix.Kill(-1, unix.SIGKILL)
-	s.within(min(left(untilKill), afterTerm), "processes to end after SIGKILL", s.Services.Reaper.reapAll)
-	s.within(min(left(untilDisks), afterKill), "copying the services' output", s.Services.finishOutput)
-	s.unmount(left(untilDisks), false)
-	s.within(min(left(untilLogs), afterLogs), "writing the logs", s.Flush)
-	s.unmount(min(left(untilShares), afterLogs), true)
+	s.within(min(left()/4, afterTerm), "processes to end after SIGKILL", s.Services.Reaper.reapAll)
+	s.within(min(left()/4, afterKill), "copying the services' output", s.Services.finishOutput)
+	s.unmount(left()*2/3, false)
+	s.within(min(left()/2, afterLogs), "writing the logs", s.Flush)
+	s.unmount(min(left(), afterLogs), true)
 	s.end(s.Action())
 	// Another request starts a new shutdown.
 	s.mu.Lock()
