@@ -23,68 +23,70 @@ func (g *gate) Write(p []byte) (int, error) {
 }
 
 // TestConsoleDoesNotDrain stops the console of a guest whose kernel is quiet, so that PID 1 writes its
-// lines there itself: by XOFF, and by a VMM that stops reading. The agent is still restarted when it
-// ends, and the guest powers off.
+// lines there itself: by XOFF, and by a VMM that stops reading. The agent is still restarted when it is
+// killed, and the guest powers off, by the button and by a signal.
 func TestConsoleDoesNotDrain(t *testing.T) {
-	for name, test := range map[string]struct {
-		stop     func(*testing.T, *machine, *gate) (resume func())
-		powerOff func(*testing.T, *machine)
-	}{
-		"XOFF": {
-			func(t *testing.T, m *machine, _ *gate) func() {
-				if err := m.Type("\x13"); err != nil {
-					t.Fatal(err)
-				}
-				return func() {}
-			},
-			func(_ *testing.T, m *machine) { m.tell("Kill", probe.Signal{PID: 1, Number: 12}) },
-		},
-		"VMM": {
-			func(t *testing.T, m *machine, g *gate) func() {
-				g.Lock()
-				// The write fills all buffers between the guest and the VMM, and waits.
-				m.tell("WriteFile", struct {
-					Path string
-					Data []byte
-				}{"/dev/console", bytes.Repeat([]byte("filling\n"), 1<<17)})
-				return g.Unlock
-			},
-			func(t *testing.T, m *machine) {
-				if err := m.PowerButton(t.Context()); err != nil {
-					t.Fatal(err)
-				}
-			},
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			var g gate
-			m := boot(t, image{cmdline: []string{quiet}, reader: &g})
-			m.waitReport(t)
-			waitButton(t, m, 1)
-			resume := sync.OnceFunc(test.stop(t, m, &g))
-			defer resume()
-			for range 3 {
-				before := hostStatus(t, m, "agent").Starts
-				m.tell("Exit", 1)
-				eventually(t, func() string {
-					if now := hostStatus(t, m, "agent"); now.Starts == before || now.PID == 0 {
-						return fmt.Sprintf("the agent ended and is not started again: %+v", now)
-					}
-					return ""
-				})
+	stops := map[string]func(*testing.T, *machine, *gate) (resume func()){
+		"XOFF": func(t *testing.T, m *machine, _ *gate) func() {
+			if err := m.Type("\x13"); err != nil {
+				t.Fatal(err)
 			}
-			test.powerOff(t, m)
-			eventually(t, func() string {
-				if now := hostStatus(t, m, "agent"); now.PID != 0 {
-					return fmt.Sprintf("the guest does not power off: the agent is %+v", now)
-				}
-				return ""
+			return func() {}
+		},
+		"VMM": func(t *testing.T, m *machine, g *gate) func() {
+			g.Lock()
+			// The write fills all buffers between the guest and the VMM, and waits.
+			m.tell("WriteFile", struct {
+				Path string
+				Data []byte
+			}{"/dev/console", bytes.Repeat([]byte("filling\n"), 1<<17)})
+			return g.Unlock
+		},
+	}
+	requests := map[string]func(*testing.T, *machine){
+		"signal": func(_ *testing.T, m *machine) { m.tell("Kill", probe.Signal{PID: 1, Number: 12}) },
+		"button": func(t *testing.T, m *machine) {
+			if err := m.PowerButton(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		},
+	}
+	for name, stop := range stops {
+		for by, request := range requests {
+			t.Run(name+"/"+by, func(t *testing.T) {
+				t.Parallel()
+				testBlockedConsole(t, stop, request)
 			})
-			resume() // the VMM's end is only seen when the console has been read
-			m.waitEnd(t, "guest-shutdown")
+		}
+	}
+}
+
+func testBlockedConsole(t *testing.T, stop func(*testing.T, *machine, *gate) func(), request func(*testing.T, *machine)) {
+	var g gate
+	m := boot(t, image{cmdline: []string{quiet}, reader: &g})
+	m.waitReport(t)
+	waitButton(t, m, 1)
+	resume := sync.OnceFunc(stop(t, m, &g))
+	defer resume()
+	for range 3 {
+		before := hostStatus(t, m, "agent")
+		m.tell("Kill", probe.Signal{PID: before.PID, Number: 9})
+		eventually(t, func() string {
+			if now := hostStatus(t, m, "agent"); now.Starts == before.Starts || now.PID == 0 {
+				return fmt.Sprintf("the agent was killed and is not started again: %+v", now)
+			}
+			return ""
 		})
 	}
+	request(t, m)
+	eventually(t, func() string {
+		if now := hostStatus(t, m, "agent"); now.PID != 0 {
+			return fmt.Sprintf("the guest does not power off: the agent is %+v", now)
+		}
+		return ""
+	})
+	resume() // the VMM's end is only seen when the console has been read
+	m.waitEnd(t, "guest-shutdown")
 }
 
 // TestVirtioConsole boots a guest that has virtio devices alone. Its log reaches the
