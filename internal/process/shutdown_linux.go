@@ -168,10 +168,11 @@ func (s *Shutdown) unmount(limit time.Duration, shares bool) {
 		})
 		select {
 		case <-done:
+			continue
 		case <-s.Services.After(afterUnmount):
-			running = append(running, done)
 		case <-ctx.Done(): // start the rest, and do not wait
 		}
+		running = append(running, done)
 	}
 	for _, done := range running {
 		select {
