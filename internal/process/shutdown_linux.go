@@ -227,6 +227,7 @@ func (s *Shutdown) end(a Action) {
 	}
 	for _, a := range slices.Compact(ways) {
 		s.within(afterReboot, a.String(), func() {
+			s.Log.Info("asking the kernel to end the system", "by", a.String())
 			err := unix.Reboot(commands[a])
 			s.Log.Error("the kernel did not shut down", "tried", a.String(), "err", err)
 		})
