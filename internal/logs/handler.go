@@ -11,8 +11,8 @@ import (
 	"unicode/utf8"
 )
 
-// LevelNotice is the level of the few lines that the console shows even if the kernel is told to be quiet. As
-// the kernel's notice, it lies between slog's Info and Warn.
+// LevelNotice is for the few lines that the console shows even when the kernel is quiet. Like the kernel's notice,
+// this level lies between slog's Info and Warn.
 const LevelNotice = slog.Level(2)
 
 // Sink takes finished log lines without a newline. Emit must not block for long

@@ -44,8 +44,9 @@ func Read(root, path string, limit int64, check func(*os.File) error) (data []by
 	return data, err
 }
 
-// Write gives the file path below root this data and mode, unless it has them. It replaces a file or a link, so that
-// whoever opens the file finds all of the old or the new data. It makes missing directories. The umask does not count.
+// Write gives the file path below root this data and mode, unless the file has them. A new file takes the place of the
+// old one, or of a link there, so a reader sees all of the old data or all of the new. Write makes missing directories,
+// and the umask does not change the mode.
 func Write(root, path string, data []byte, mode fs.FileMode) (changed bool, err error) {
 	err = at("write", root, path, true, func(file string, _ int) error {
 		st, err := os.Lstat(file)
