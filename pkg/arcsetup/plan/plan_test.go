@@ -297,20 +297,26 @@ func limited() (*Runner, *timers, chan bool) {
 	return r, clock, late
 }
 
+// runHanging runs the step hang under the name "hangs", and next, which needs that step. It returns when the step hangs:
+// until release is closed. ended is closed at the end of the run.
+func runHanging(r *Runner, hang, next Step) (release, ended chan bool) {
+	hangs := make(chan bool)
+	release, ended = make(chan bool), make(chan bool)
+	hang.Name, hang.Run = "hangs", func() (bool, error) { close(hangs); <-release; return true, nil }
+	next.Needs = []string{"hangs"}
+	go func() {
+		r.Run([]Step{hang, next})
+		close(ended)
+	}()
+	<-hangs
+	return release, ended
+}
+
 // TestLimit has a step that hangs. The step that needs it goes on, and Run ends. When the step ends after
 // all, its result takes the place of the other.
 func TestLimit(t *testing.T) {
 	r, clock, late := limited()
-	hangs, release := make(chan bool), make(chan bool)
-	ended := make(chan bool)
-	go func() {
-		r.Run([]Step{
-			{Name: "hangs", On: "the share x", Run: func() (bool, error) { close(hangs); <-release; return true, nil }},
-			{Name: "next", Needs: []string{"hangs"}, Run: does(true, nil)},
-		})
-		close(ended)
-	}()
-	<-hangs
+	release, ended := runHanging(r, Step{On: "the share x"}, Step{Name: "next", Run: does(true, nil)})
 	clock.pass()
 	<-ended
 	if got := r.Results(); len(got) != 2 || got[0].Outcome != Failed || !strings.Contains(got[0].Error, "the share x") || got[1].Outcome != OK {
@@ -327,16 +333,8 @@ func TestLimit(t *testing.T) {
 // TestGiveUpRefused has a step that must not be given up.
 func TestGiveUpRefused(t *testing.T) {
 	r, clock, late := limited()
-	hangs, release, asked := make(chan bool), make(chan bool), make(chan bool, 1)
-	ended := make(chan bool)
-	go func() {
-		r.Run([]Step{
-			{Name: "hangs", Run: func() (bool, error) { close(hangs); <-release; return true, nil }, GiveUp: func() bool { asked <- true; return false }},
-			{Name: "next", Needs: []string{"hangs"}, Run: does(true, nil)},
-		})
-		close(ended)
-	}()
-	<-hangs
+	asked := make(chan bool, 1)
+	release, ended := runHanging(r, Step{GiveUp: func() bool { asked <- true; return false }}, Step{Name: "next", Run: does(true, nil)})
 	clock.pass()
 	<-asked
 	if got := r.Results(); len(got) != 0 {
@@ -352,16 +350,9 @@ func TestGiveUpRefused(t *testing.T) {
 // TestPatience has a step that begins although one that it needs hangs.
 func TestPatience(t *testing.T) {
 	r, clock, _ := limited()
-	hangs, release, began := make(chan bool), make(chan bool), make(chan bool, 2)
-	ended := make(chan bool)
-	go func() {
-		r.Run([]Step{
-			{Name: "hangs", Limit: Within(-1), Run: func() (bool, error) { close(hangs); <-release; return true, nil }},
-			{Name: "eager", Needs: []string{"hangs"}, Patience: time.Second, Run: func() (bool, error) { began <- true; return true, nil }},
-		})
-		close(ended)
-	}()
-	<-hangs
+	began := make(chan bool, 2)
+	release, ended := runHanging(r, Step{Limit: Within(-1)},
+		Step{Name: "eager", Patience: time.Second, Run: func() (bool, error) { began <- true; return true, nil }})
 	clock.pass()
 	<-began
 	close(release)
