@@ -21,7 +21,7 @@ func TestLogsUnderFire(t *testing.T) {
 	m.waitReport(t)
 	m.crash(t, 3) // a line that only this boot has
 	own := ownLines(t, m)
-	before := memory(t, m)
+	before := pidOne(t, m).RSSAnon
 
 	must[none](t, m, "WriteLines", 100_000)
 	must[none](t, m, "Say", [2]string{"\rarcinit: forged\x1b[2K", "<3>arcinit: forged"})
@@ -56,29 +56,31 @@ func TestLogsUnderFire(t *testing.T) {
 		}
 	}
 	const growth = 6 << 10 // Go collects no garbage before there are 4 MiB; the lines alone are 10
-	if now := memory(t, m); now > before+growth {
+	if now := pidOne(t, m).RSSAnon; now > before+growth {
 		t.Errorf("PID 1 has %d KiB of its own, and had %d", now, before)
 	}
 }
 
-// ownLines returns what the kernel log has of arcinit's and the network daemon's lines. The kernel escapes what is
-// not ASCII, as the unit of a time.
-func ownLines(t *testing.T, m *machine) (lines []string) {
+// ownRecords returns arcinit's and the network daemon's lines in the kernel log. The kernel escapes the µ of a time.
+func ownRecords(t *testing.T, m *machine) (own []probe.Record) {
 	t.Helper()
 	for _, r := range must[[]probe.Record](t, m, "KernelLog", none{}) {
 		if strings.HasPrefix(r.Text, "arcinit: ") || strings.HasPrefix(r.Text, "netd: ") {
-			lines = append(lines, strings.ReplaceAll(r.Text, `\xc2\xb5`, "µ"))
+			r.Text = strings.ReplaceAll(r.Text, `\xc2\xb5`, "µ")
+			own = append(own, r)
 		}
+	}
+	return own
+}
+
+// ownLines returns the texts of ownRecords.
+func ownLines(t *testing.T, m *machine) (lines []string) {
+	t.Helper()
+	for _, r := range ownRecords(t, m) {
+		lines = append(lines, r.Text)
 	}
 	if len(lines) < 10 {
 		t.Fatalf("the kernel log has only %q of arcinit", lines)
 	}
 	return lines
-}
-
-// memory returns how much memory PID 1 has for itself, in KiB.
-func memory(t *testing.T, m *machine) int {
-	t.Helper()
-	all := must[[]probe.Process](t, m, "Processes", none{})
-	return all[slices.IndexFunc(all, func(p probe.Process) bool { return p.PID == 1 })].RSSAnon
 }

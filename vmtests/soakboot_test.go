@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
-	"github.com/arcinit/arcinit/vmtests/probe"
 )
 
 // TestSoakBoots boots the same guest again and again, 200 times unless BOOTS says otherwise. Each boot ends as the first
@@ -74,10 +73,8 @@ func bootFacts(t *testing.T, m *machine, took map[string][]time.Duration) (facts
 		}
 		facts = append(facts, "net.json: "+string(text))
 	}
-	for _, r := range must[[]probe.Record](t, m, "KernelLog", none{}) {
-		if strings.HasPrefix(r.Text, "arcinit: ") || strings.HasPrefix(r.Text, "netd: ") {
-			facts = append(facts, fmt.Sprintf("kernel log: level %d: %s", r.Level, r.Text))
-		}
+	for _, r := range ownRecords(t, m) {
+		facts = append(facts, fmt.Sprintf("kernel log: level %d: %s", r.Level, r.Text))
 	}
 	asked := time.Now()
 	testPowerOff(t, m)
@@ -102,8 +99,8 @@ func bootFacts(t *testing.T, m *machine, took map[string][]time.Duration) (facts
 }
 
 // varies matches what differs from boot to boot: times of the day, durations and process IDs. Of the last it keeps the
-// name. /dev/kmsg escapes the µ.
-var varies = regexp.MustCompile(`()\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[-+]\d\d:\d\d)|()\b(?:\d+(?:\.\d+)?(?:h|m|s|ms|µs|\\xc2\\xb5s|ns))+\b|(\bpid=)\d+`)
+// name.
+var varies = regexp.MustCompile(`()\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[-+]\d\d:\d\d)|()\b(?:\d+(?:\.\d+)?(?:h|m|s|ms|µs|ns))+\b|(\bpid=)\d+`)
 
 // without returns the facts that are not among the others. A fact may be there more than once.
 func without(facts, others []string) (rest []string) {
