@@ -16,11 +16,13 @@ import (
 	"github.com/arcinit/arcinit/vmtests/probe"
 )
 
-// own are files of the guest as the boot leaves them. Something on the share leads to each of them.
+// own are files of the guest as the boot leaves them. Something on the share leads to each of them. /etc/hosts would
+// have another host name, if arcinit followed the link to planted.toml.
 var own = map[string]string{
-	"/etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/sbin/nologin\nkept:x:7:7::/:/bin/sh\n",
-	"/etc/group":  "root:x:0:\ntty:x:5:\nnobody:x:65534:\nkept:x:7:\n",
-	"/etc/hosts":  "127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.1.1\tarcbox\n192.0.2.7\tkept\n",
+	"/etc/passwd":       "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/sbin/nologin\nkept:x:7:7::/:/bin/sh\n",
+	"/etc/group":        "root:x:0:\ntty:x:5:\nnobody:x:65534:\nkept:x:7:\n",
+	"/etc/hosts":        "127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.1.1\tarcbox\n192.0.2.7\tkept\n",
+	"/etc/planted.toml": "hostname = \"planted\"\n",
 }
 
 // TestPlanted boots from shares on which something else is in the place of the files that arcinit reads and writes
@@ -43,7 +45,7 @@ func TestPlanted(t *testing.T) {
 		},
 		"links in etc and FIFOs in log": {
 			planted: map[string]string{
-				"etc/arcinit.toml": "/etc/passwd", "etc/machine-id": "/etc/hosts", "etc/machine-id.new": "/etc/hosts",
+				"etc/arcinit.toml": "/etc/planted.toml", "etc/machine-id": "/etc/hosts", "etc/machine-id.new": "/etc/hosts",
 				"log/boot.json": fifo, "log/boot.json.new": fifo, "log/arcinit.log": fifo, "log/arcinit.log.1": fifo, "log/services.log": fifo,
 			},
 			named: []string{"etc/arcinit.toml", "etc/machine-id"},
