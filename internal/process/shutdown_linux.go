@@ -107,8 +107,9 @@ func (s *Shutdown) Action() Action {
 // It returns only if the kernel refuses.
 func (s *Shutdown) run(ctx context.Context) {
 	limit, begin := s.Limit(), s.Services.Uptime()
-	// left is the time until the limit. Each stage takes at most a part of it: whatever hangs leaves time for the rest.
-	left := func() time.Duration { return max(begin+limit-s.Services.Uptime(), 0) }
+	// left is the time for what comes before the kernel, which has the last tenth. Each stage takes at most a part of
+	// it: whatever hangs leaves time for the rest.
+	left := func() time.Duration { return max(begin+limit*9/10-s.Services.Uptime(), 0) }
 	s.Log.Log(ctx, logs.LevelNotice, "shutting down", "to", s.Action().String(), "limit", limit)
 	s.Begun(s.Action())
 	ctx, cancel := context.WithTimeout(ctx, left()*2/3)
