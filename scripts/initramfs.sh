@@ -3,7 +3,7 @@
 # directory), and by KIND:
 #
 #	plain   uinit as /init
-#	fault   for tests: as plain, but uinit panics where a test asks; ROOT as for modules
+#	fault   for tests: as plain, but uinit fails where a test asks; ROOT as for modules
 #	modules nothing else: BASE is the plain image, ROOT comes from modules.sh
 #	debug   u-root's shell and core commands: BASE is the image with modules
 #	uinit   u-root's init, shell and commands in one busybox with uinit; u-root's init starts uinit; ROOT as for modules

@@ -30,7 +30,7 @@ func TestPanics(t *testing.T) {
 		"boot", "signals", "log file", "owner socket", "supervisor of agent", "supervisor of netd",
 		"output of agent", "output of netd", "power button", "device events", "notify", "report writer", "console writer",
 	}
-	m := faulty(t, append(kept, "init", "accounts", "shutdown", "worker eth0")...)
+	m := faulty(t, append(kept, "init", "step accounts", "shutdown", "worker eth0")...)
 	must[probe.AtStart](t, m, "AtStart", none{})
 	m.waitReport(t)
 	for _, name := range kept {
@@ -38,7 +38,7 @@ func TestPanics(t *testing.T) {
 			t.Errorf("a panic has level %d: %s", r.Level, r.Text)
 		}
 	}
-	outcome(t, m, "accounts", "failed", "fault in accounts", ".go:")
+	outcome(t, m, "accounts", "failed", "fault in step_accounts", ".go:")
 	for step, got := range m.waitReport(t) {
 		if got.Outcome == "failed" && step != "accounts" {
 			t.Errorf("step %s: %s", step, got.Error)

@@ -48,7 +48,9 @@ func run(args []string, out io.Writer) error {
 	if len(args) == 0 {
 		return runInit("uinit", out)
 	}
-	guarded.Fault(args[0])
+	if err := guarded.Fault(args[0]); err != nil {
+		return err
+	}
 	switch args[0] {
 	case "netd":
 		return netDaemon(args[1:])

@@ -4,30 +4,44 @@ package guarded
 
 import (
 	"os"
-	"slices"
 	"strings"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
-// fired has the names that have panicked. Only test guests run this build, so
+// fired has the names that have had their fault. Only test guests run this build, so
 // only they have this variable.
 var fired sync.Map
 
-// Fault panics the first time that this process calls it with a name listed in
-// ARCBOX_FAULT=NAME,NAME on the kernel command line. There, _ stands for a blank.
-func Fault(name string) {
-	const key = "ARCBOX_FAULT="
+// Fault fails the first time that this process calls it with a name listed in ARCBOX_FAULT=NAME=FAULT,NAME=FAULT
+// on the kernel command line. FAULT is the error to return (EPERM), hang, or missing: then Fault panics. In NAME,
+// _ stands for a blank.
+func Fault(name string) error {
 	name = strings.ReplaceAll(name, " ", "_")
 	// PID 1 and its services have the list in their environment. A process that
 	// the kernel starts has not.
 	cmdline, _ := os.ReadFile("/proc/cmdline")
 	for _, parameter := range append(os.Environ(), strings.Fields(string(cmdline))...) {
-		names, ok := strings.CutPrefix(parameter, key)
-		if !ok || !slices.Contains(strings.Split(names, ","), name) {
-			continue
-		}
-		if _, again := fired.LoadOrStore(name, true); !again {
+		list, ok := strings.CutPrefix(parameter, "ARCBOX_FAULT=")
+		for fault := range strings.SplitSeq(list, ",") {
+			faulty, kind, _ := strings.Cut(fault, "=")
+			if !ok || faulty != name {
+				continue
+			}
+			if _, again := fired.LoadOrStore(name, true); again {
+				return nil
+			}
+			for number := range unix.Errno(200) {
+				if kind != "" && unix.ErrnoName(number) == kind {
+					return number
+				}
+			}
+			if kind == "hang" {
+				select {}
+			}
 			panic("fault in " + name)
 		}
 	}
+	return nil
 }

@@ -42,14 +42,16 @@ func RestartOnPanic(log *slog.Logger, name string, after func(time.Duration) <-c
 	}()
 }
 
-// Call runs f and turns a panic into an error that has the stack. Tests make f panic by its name (Fault).
+// Call runs f and turns a panic into an error that has the stack. Tests give f a fault by its name (Fault).
 func Call(name string, f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
-	Fault(name)
+	if err := Fault(name); err != nil {
+		return err
+	}
 	return f()
 }
 

@@ -209,7 +209,7 @@ func (r *run) keep(i int, res Result, givenUp bool) (n int, before, isKept bool)
 func (r *Runner) step(s Step) Result {
 	res := Result{Step: s.Name, Doc: s.Doc, Needs: s.Needs, Outcome: Already}
 	changed := false
-	res.Err = guarded.Call(s.Name, func() (err error) {
+	res.Err = guarded.Call("step "+s.Name, func() (err error) {
 		res.Start = r.Uptime()
 		defer func() { res.End = r.Uptime() }()
 		changed, err = s.Run()
