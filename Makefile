@@ -11,6 +11,7 @@
 #   make vmtest      the tests in guests, on the stock kernel. RUN=pattern chooses tests, KERNELS="stock own" the kernels
 #   make test-docker containerd and dockerd in a guest. ENGINES=name chooses the engine, FULL=1 runs all (docs/docker.md)
 #   make matrix      writes docs/matrix.md: which rows hold on which kernel
+#   make faults      writes docs/faults.md: what still works when a step of the boot fails
 #   make bench       measures the boot beside the reference's and writes docs/benchmarks.md (amd64)
 #   make bench-check fails if the boot costs a tenth more than docs/benchmarks.md says (amd64)
 #   make bench-scale measures many guests at once, and guests with many shares and NICs: writes docs/scale.md (amd64)
@@ -63,7 +64,7 @@ ENGINE_DISKS = $(ENGINES:%-diskless=%)
 # A program's sources. A directory changes when a file is added or removed.
 SOURCES := go.mod go.sum $(shell find cmd internal pkg -type d -o -name '*.s' -o -name '*.go' ! -name '*_test.go')
 
-.PHONY: help run test unit vmtest packages images test-docker matrix bench bench-check bench-scale soak soak-boot fuzz check lines initramfs kernel clean force
+.PHONY: help run test unit vmtest packages images test-docker matrix faults bench bench-check bench-scale soak soak-boot fuzz check lines initramfs kernel clean force
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -108,6 +109,9 @@ matrix: $(TESTED:%=matrix-%)
 
 matrix-%:
 	$(MAKE) vmtest ARCH=$* FULL=1 UPDATE=1 RUN='^TestRows$$$$'
+
+faults:
+	$(MAKE) vmtest FULL=1 UPDATE=1 KERNELS=stock ENGINES= RUN='^TestFaultTable$$$$'
 
 # Only for amd64; elsewhere they fail with a message.
 bench bench-check bench-scale: $(BUILD)/reference $(BUILD)/initramfs.cpio $(BUILD)/initramfs.cpio.zst $(BUILD)/kernel

@@ -1,0 +1,263 @@
+//go:build vmtest
+
+package vmtests
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/arcinit/arcinit/pkg/arcsetup"
+	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
+	"github.com/arcinit/arcinit/vmtests/guest"
+	"github.com/arcinit/arcinit/vmtests/probe"
+)
+
+// errorFaults are the errors that a step is given, with their texts. faults are all that it is given.
+var (
+	errorTexts = map[string]string{
+		"EPERM": "operation not permitted", "ENOSPC": "no space left on device", "ENOENT": "no such file or directory",
+		"EBUSY": "device or resource busy", "EROFS": "read-only file system", "ENOMEM": "cannot allocate memory",
+	}
+	errorFaults = []string{"EPERM", "ENOSPC", "ENOENT", "EBUSY", "EROFS", "ENOMEM"}
+	faults      = append(slices.Clip(errorFaults), "hang", "panic")
+)
+
+// noAgent says why the agent does not start when a step fails.
+var noAgent = map[string]string{
+	"early":   "nothing is mounted, so the drivers of the share are not found",
+	"modules": "the drivers of the share are not loaded",
+	"share":   "the agent's program is on the share",
+	"agent":   "this step starts the agent",
+}
+
+// noButton are the steps without which the power button does nothing.
+var noButton = []string{"early", "modules", "powerbutton"}
+
+// sample is what runs without FULL=1.
+var sample = map[string]string{"accounts": "EROFS", "share": "hang", "network": "panic", "agent": "ENOENT"}
+
+// TestFaultTable gives each step of the plan each fault, in a guest of its own, and compares what else goes wrong with
+// docs/faults.md. Only steps that need the faulty one may go wrong with it. With UPDATE set in the environment, the test
+// writes the table. Without FULL it tries a few faults.
+func TestFaultTable(t *testing.T) {
+	t.Parallel()
+	good, _ := startFaulty(t, "none", "EPERM")
+	before := good.waitReport(t)
+	var steps []string
+	for line := range strings.Lines(good.run(t, arcsetup.ProgramPath, "plan").Stdout) {
+		steps = append(steps, strings.Fields(line)[0])
+	}
+	steps = steps[1:] // without the headings
+	testPowerOff(t, good)
+
+	table := readFaults(t)
+	var mu sync.Mutex
+	t.Run("steps", func(t *testing.T) {
+		for _, step := range steps {
+			for _, fault := range faults {
+				if os.Getenv("FULL") == "" && sample[step] != fault {
+					continue
+				}
+				t.Run(step+"/"+fault, func(t *testing.T) {
+					t.Parallel()
+					outcome := tryFault(t, steps, before, step, fault)
+					mu.Lock()
+					defer mu.Unlock()
+					table.cells[cell{step, fault}] = outcome
+				})
+			}
+		}
+	})
+	if !t.Failed() {
+		table.check(t, steps)
+	}
+}
+
+// startFaulty boots a guest whose step has this fault, and returns when the plan has ended.
+func startFaulty(t *testing.T, step, fault string) (*machine, *hostPort) {
+	t.Helper()
+	host := &hostPort{}
+	m := boot(t, image{
+		initrd: "initramfs-fault.cpio", nics: bothNICs(), ports: []guest.Port{host.port("host")},
+		// The console shows the line by which the plan ends, and nothing of lower level.
+		cmdline: []string{"loglevel=6", "arcbox.notify=virtio-port:host", "ARCBOX_FAULT=step_" + step + strings.TrimSuffix("="+fault, "=panic")},
+	})
+	m.waitConsole(t, "guest is up")
+	return m, host
+}
+
+// tryFault boots a guest whose step has this fault, checks what must hold whatever a step does, and returns what else
+// went wrong, in the words of docs/faults.md.
+func tryFault(t *testing.T, steps []string, before map[string]plan.Result, step, fault string) string {
+	m, _ := startFaulty(t, step, fault)
+	// Without the share, the failed steps are on the console alone.
+	after, onShare := m.failures(before), !strings.Contains(m.ConsoleText(), "step=share outcome=failed")
+	if onShare {
+		after = m.waitReport(t)
+	}
+	want := map[string]string{"hang": "still running", "panic": "fault in step_" + step}[fault] + errorTexts[fault]
+	checkOutcome(t, after[step], step, "failed", want)
+
+	follows := followers(steps, before, step)
+	wrong := map[plan.Outcome][]string{}
+	for _, s := range steps {
+		got, want := kindOf(after[s]), kindOf(before[s])
+		if s == step || got == want {
+			continue
+		}
+		if !slices.Contains(follows, s) {
+			t.Errorf("step %s ended %q, not %q, but it does not need step %s: %s", s, got, want, step, after[s].Error)
+		}
+		wrong[got] = append(wrong[got], s)
+	}
+	seen := []string{"the agent runs"}
+	why, without := noAgent[step]
+	if without {
+		seen[0] = "no agent: " + why
+	} else {
+		must[probe.AtStart](t, m, "AtStart", none{})
+		m.crash(t, 3)
+	}
+	for _, kind := range []plan.Outcome{plan.Failed, plan.Unavailable, "fallback", plan.OK} {
+		if len(wrong[kind]) > 0 {
+			seen = append(seen, string(kind)+": "+strings.Join(wrong[kind], ", "))
+		}
+	}
+	switch {
+	case !slices.Contains(noButton, step):
+		m.pressUntilEnd(t)
+	case !without:
+		seen = append(seen, "no power button")
+		testPowerOff(t, m)
+	default:
+		seen = append(seen, "no power button")
+		m.Kill() // PID 1 has written to the console, but hears nobody
+	}
+	return strings.Join(seen, "; ")
+}
+
+// pressUntilEnd presses the power button until the guest is off. A press may come before the driver.
+func (m *machine) pressUntilEnd(t *testing.T) {
+	t.Helper()
+	for range 12 {
+		_ = m.PowerButton(t.Context()) // the guest may have ended
+		select {
+		case <-m.Ended():
+			m.waitEnd(t, "guest-shutdown")
+			return
+		case <-time.After(5 * time.Second):
+		}
+	}
+	t.Fatal("the power button does not power the guest off")
+}
+
+// stepFailed matches the line of a step that failed.
+var stepFailed = regexp.MustCompile(`step failed"? step=(\S+) outcome=failed .*err="?([^\n]*)`)
+
+// failures returns the results of a boot as far as its console shows them: the failed steps.
+func (m *machine) failures(before map[string]plan.Result) map[string]plan.Result {
+	results := maps.Clone(before)
+	for _, line := range stepFailed.FindAllStringSubmatch(m.ConsoleText(), -1) {
+		r := results[line[1]]
+		r.Outcome, r.Error = plan.Failed, r.Error+line[2]
+		results[line[1]] = r
+	}
+	return results
+}
+
+// kindOf returns what a step's result means for others: whether it changed anything does not matter to them.
+func kindOf(r plan.Result) plan.Outcome {
+	switch {
+	case r.Outcome != plan.OK && r.Outcome != plan.Already:
+		return r.Outcome
+	case r.Error != "":
+		return "fallback"
+	}
+	return plan.OK
+}
+
+// followers returns the steps that need a step, directly or through others.
+func followers(steps []string, results map[string]plan.Result, step string) []string {
+	found := []string{step}
+	for _, name := range steps {
+		if slices.ContainsFunc(results[name].Needs, func(need string) bool { return slices.Contains(found, need) }) {
+			found = append(found, name)
+		}
+	}
+	return found
+}
+
+// cell is a place in the table of docs/faults.md.
+type cell struct{ step, fault string }
+
+// faultTable is the table of docs/faults.md, and the text around it.
+type faultTable struct {
+	before, table, after string
+	cells                map[cell]string
+}
+
+const faultsPage = "../docs/faults.md"
+
+var faultsTable = regexp.MustCompile(`(?s)(.*\n\| step \| fault \| outcome \|\n\|---\|---\|---\|\n)((?:\|[^\n]*\n)*)(.*)$`)
+
+// readFaults reads docs/faults.md.
+func readFaults(t *testing.T) faultTable {
+	t.Helper()
+	text, err := os.ReadFile(faultsPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := faultsTable.FindStringSubmatch(string(text))
+	if parts == nil {
+		t.Fatal("docs/faults.md has no table of steps")
+	}
+	table := faultTable{parts[1], parts[2], parts[3], map[cell]string{}}
+	for line := range strings.Lines(parts[2]) {
+		fields := strings.Split(strings.Trim(line, "|\n "), " | ")
+		for _, fault := range faults {
+			if with := fields[1]; with == "any" || strings.Contains(with, fault) || strings.Contains(with, "any error") && slices.Contains(errorFaults, fault) {
+				table.cells[cell{fields[0], fault}] = fields[2]
+			}
+		}
+	}
+	return table
+}
+
+// check compares the table with the page, or writes it there.
+func (f faultTable) check(t *testing.T, steps []string) {
+	t.Helper()
+	var b strings.Builder
+	for _, step := range steps {
+		with := map[string][]string{} // outcome to faults
+		for _, fault := range faults {
+			outcome := f.cells[cell{step, fault}]
+			with[outcome] = append(with[outcome], fault)
+		}
+		for _, fault := range faults {
+			outcome := f.cells[cell{step, fault}]
+			if all := with[outcome]; outcome != "" && all[0] == fault {
+				names := strings.Join(all, ", ")
+				names = strings.Replace(names, strings.Join(errorFaults, ", "), "any error", 1)
+				names = strings.Replace(names, "any error, hang, panic", "any", 1)
+				fmt.Fprintf(&b, "| %s | %s | %s |\n", step, names, outcome)
+			}
+		}
+	}
+	if b.String() == f.table {
+		return
+	}
+	if os.Getenv("UPDATE") == "" {
+		t.Errorf("docs/faults.md has another table (make faults writes it):\n%s", b.String())
+		return
+	}
+	if err := os.WriteFile(faultsPage, []byte(f.before+b.String()+f.after), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
