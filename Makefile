@@ -6,7 +6,7 @@
 #   make test        what CI runs: linters, unit tests, guests on this machine's stock and own kernel, the rows on the other
 #                    architecture, and bench-check. It ends with a table of parts and minutes. ARCH=name tests one
 #                    architecture; FULL=1 adds every other kernel and every container engine
-#   make unit        the tests that need no guest
+#   make unit        the tests that need no guest. FULL=1 runs them with the race detector, too
 #   make check       formatting and linters
 #   make vmtest      the tests in guests, on the stock kernel. RUN=pattern chooses tests, KERNELS="stock own" the kernels
 #   make test-docker containerd and dockerd in a guest. ENGINES=name chooses the engine, FULL=1 runs all (docs/docker.md)
@@ -81,6 +81,7 @@ test:
 # The cache of results does not know what a test builds itself, so it is not used.
 unit:
 	go test -count=1 ./...
+	$(if $(FULL),CGO_ENABLED=1 go test -race -count=1 ./...)
 
 # What vmtest needs from apt, then what it builds; make test runs them as parts of their own.
 packages: $(BOOTED:=/stock) $(BUILD)/tools $(BUILD)/swapin $(EMULATOR) $(sort $(ENGINE_DISKS:%=$(BUILD)/docker/%.erofs))
@@ -91,7 +92,7 @@ images: $(GUEST) $(BOOTED:=/vmlinuz-stock) $(BOOTED:=/initramfs-modules.cpio)
 
 ifeq ($(ARCH),$(HOST))
 RUN ?= .
-images: $(addprefix $(BUILD)/initramfs-,debug.cpio uinit.cpio fault.cpio)
+images: $(addprefix $(BUILD)/initramfs-,debug.cpio uinit.cpio fault.cpio $(if $(FULL),race.cpio))
 else
 RUN ?= ^(TestRows|TestVirtioConsole|TestRosetta|TestRosettaUnfit|TestFEX|TestHandlers|TestProductionImageBoots|TestOwnKernelMeetsMoby|TestJailer$(if $(ENGINES),|TestDocker))$$
 endif
@@ -200,7 +201,7 @@ $(BUILD)/built: force
 	@scripts/built.sh >$@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
-$(IMAGES) $(BUILD)/initramfs-fault.cpio $(STOCK:=/initramfs-modules.cpio): scripts/initramfs.sh
+$(IMAGES) $(BUILD)/initramfs-fault.cpio $(BUILD)/initramfs-race.cpio $(STOCK:=/initramfs-modules.cpio): scripts/initramfs.sh
 
 $(BUILD)/initramfs.cpio: $(SOURCES) $(BUILD)/built
 	scripts/initramfs.sh plain $@
@@ -216,6 +217,10 @@ $(BUILD)/initramfs-debug.cpio: $(BUILD)/initramfs-modules.cpio
 
 $(BUILD)/initramfs-fault.cpio: $(BUILD)/modules $(SOURCES) $(BUILD)/built
 	scripts/initramfs.sh fault $@ "" $<
+
+# Only for this machine's architecture, because the race detector needs a C compiler.
+$(BUILD)/initramfs-race.cpio: $(BUILD)/modules $(SOURCES) $(BUILD)/built
+	scripts/initramfs.sh race $@ "" $<
 
 $(BUILD)/initramfs-uinit.cpio: $(BUILD)/modules $(SOURCES) $(BUILD)/built
 	scripts/initramfs.sh uinit $@ "" $<

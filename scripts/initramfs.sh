@@ -4,6 +4,7 @@
 #
 #	plain   uinit as /init
 #	fault   for tests: as plain, but uinit fails where a test asks; ROOT as for modules
+#	race    for tests: uinit with Go's race detector as /init; ROOT as for modules
 #	modules nothing else: BASE is the plain image, ROOT comes from modules.sh
 #	debug   u-root's shell and core commands: BASE is the image with modules
 #	uinit   u-root's init, shell and commands in one busybox with uinit; u-root's init starts uinit; ROOT as for modules
@@ -39,6 +40,11 @@ mapfile -t commands < <(go list tool | grep '^github.com/u-root/u-root/cmds/core
 case $kind in
 plain) options=(-build=binary -initcmd=uinit ./cmd/uinit) ;;
 fault) options=(-build=binary -initcmd=uinit -go-build-tags=fault ./cmd/uinit) ;;
+race)
+	# The race detector is C: mkuimage, which builds without cgo, gets the finished program.
+	CGO_ENABLED=1 go build -race -tags netgo,osusergo -ldflags "$ldflags -linkmode external -extldflags -static" -o "$temp/init" ./cmd/uinit
+	options=(-nocmd -initcmd= -defaultsh= -files "$temp/init:init")
+	;;
 modules) options=(-nocmd -base="$base" -use-init) ;;
 debug) options=(-build=bb -base="$base" -use-init -defaultsh=gosh "${commands[@]}") ;;
 uinit) options=(-build=bb -initcmd=init -uinitcmd=uinit -defaultsh=gosh "${commands[@]}" ./cmd/uinit) ;;
