@@ -40,8 +40,8 @@ var noAgent = map[string]string{
 // noButton are the steps without which the power button does nothing.
 var noButton = []string{"early", "modules", "powerbutton"}
 
-// sample is what runs without FULL=1.
-var sample = map[string]string{"accounts": "EROFS", "share": "hang", "network": "panic", "agent": "ENOENT"}
+// sampled is what runs without FULL=1.
+var sampled = map[string]string{"accounts": "EROFS", "share": "hang", "network": "panic", "agent": "ENOENT"}
 
 // TestFaultTable gives each step of the plan each fault, in a guest of its own, and compares what else goes wrong with
 // docs/faults.md. Only steps that need the faulty one may go wrong with it. With UPDATE set in the environment, the test
@@ -62,7 +62,7 @@ func TestFaultTable(t *testing.T) {
 	t.Run("steps", func(t *testing.T) {
 		for _, step := range steps {
 			for _, fault := range faults {
-				if os.Getenv("FULL") == "" && sample[step] != fault {
+				if os.Getenv("FULL") == "" && sampled[step] != fault {
 					continue
 				}
 				t.Run(step+"/"+fault, func(t *testing.T) {
