@@ -28,16 +28,25 @@ type logging struct {
 // starts to write them.
 func newLogging(tag string) *logging {
 	l := &logging{
-		kernel: &logs.KernelLog{Open: func() (io.Writer, error) { return os.OpenFile("/dev/kmsg", os.O_WRONLY, 0) }},
-		console: &logs.Console{Loglevel: consoleLoglevel, After: time.After, Open: func() (io.WriteCloser, error) {
-			return process.OpenTerminal("/dev/console", os.O_WRONLY)
-		}},
-		file:   &logs.FileLog{After: time.After},
-		output: &logs.FileLog{After: time.After},
+		kernel:  &logs.KernelLog{Open: func() (io.Writer, error) { return os.OpenFile("/dev/kmsg", os.O_WRONLY, 0) }},
+		console: &logs.Console{Loglevel: consoleLoglevel},
+		file:    &logs.FileLog{},
+		output:  &logs.FileLog{},
 	}
 	l.Logger = slog.New(logs.NewHandler(tag, &l.level, l.sinks()...))
-	l.console.Log = l.Logger
+	for _, spool := range []*logs.Spool{&l.console.Spool, &l.file.Spool, &l.output.Spool} {
+		spool.After, spool.Log = time.After, l.Logger
+	}
+	l.console.Start(writeConsole)
 	return l
+}
+
+// writeConsole writes a text to the console, whatever device that is now.
+func writeConsole(text []byte) {
+	if console, err := process.OpenTerminal("/dev/console", os.O_WRONLY); err == nil {
+		_, _ = console.Write(text)
+		_ = console.Close()
+	}
 }
 
 // sinks are the logs of PID 1's own lines and the network daemon's.

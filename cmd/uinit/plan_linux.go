@@ -66,7 +66,7 @@ func (p *initProcess) startLogFiles() (bool, error) {
 	if !p.guest.HasShare() {
 		return false, plan.Absent(errors.New("the share is not mounted"))
 	}
-	return true, errors.Join(p.log.file.Start(p.log.Logger, arcsetup.LogPath), p.log.output.Start(p.log.Logger, arcsetup.OutputPath))
+	return true, errors.Join(p.log.file.Open(arcsetup.LogPath), p.log.output.Open(arcsetup.OutputPath))
 }
 
 // watchPowerButton shuts down when the power button is pressed.

@@ -92,7 +92,7 @@ func (p *initProcess) servicesChanged() {
 func (p *initProcess) showReport(r arcsetup.Report) {
 	var table strings.Builder
 	_ = r.WriteTable(&table) // a Builder takes everything
-	p.log.console.Print(table.String() + "\nA root shell is on this console: press enter.\n")
+	p.log.console.Put(table.String() + "\nA root shell is on this console: press enter.\n")
 }
 
 // notifyBooted tells the host the outcome of the boot, with the error number of the first failed step.
@@ -133,8 +133,8 @@ func (p *initProcess) flush() {
 	p.reportMu.Lock()
 	p.reportClosed = true
 	p.reportMu.Unlock()
-	p.log.file.Flush()
-	p.log.output.Flush()
+	p.log.file.Flush(time.Hour) // Shutdown has a limit for all of this
+	p.log.output.Flush(time.Hour)
 }
 
 // uptime is the time since the kernel's boot.

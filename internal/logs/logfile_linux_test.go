@@ -8,19 +8,20 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestFileLogKeepsOneBoot(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log", "arcinit.log")
 	boot := func(name string) {
-		l := &FileLog{}
+		l := &FileLog{newSpool()}
 		log := slog.New(NewHandler("arcinit", slog.LevelDebug, l))
 		log.Warn("early " + name)
-		if err := l.Start(log, path); err != nil {
+		if err := l.Open(path); err != nil {
 			t.Fatal(err)
 		}
 		log.Info(name)
-		l.Flush()
+		l.Flush(time.Hour)
 	}
 	want := func(path, name string) {
 		t.Helper()
@@ -49,13 +50,13 @@ func TestFileLogAppendsWhereItCannotRename(t *testing.T) {
 	if err := os.MkdirAll(path+".1/full", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	l := &FileLog{}
+	l := &FileLog{newSpool()}
 	log := slog.New(NewHandler("arcinit", slog.LevelDebug, l))
-	if err := l.Start(log, path); err == nil {
+	if err := l.Open(path); err == nil {
 		t.Error("no error")
 	}
 	log.Info("after")
-	l.Flush()
+	l.Flush(time.Hour)
 	if text, err := os.ReadFile(path); err != nil || !strings.HasPrefix(string(text), "before\n") || !strings.HasSuffix(string(text), "after\n") {
 		t.Errorf("the log is %q, %v", text, err)
 	}
@@ -63,16 +64,16 @@ func TestFileLogAppendsWhereItCannotRename(t *testing.T) {
 
 func TestFileLogIsBounded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "arcinit.log")
-	l := &FileLog{}
+	l := &FileLog{newSpool()}
 	log := slog.New(NewHandler("arcinit", slog.LevelDebug, l))
-	if err := l.Start(log, path); err != nil {
+	if err := l.Open(path); err != nil {
 		t.Fatal(err)
 	}
 	for range 40 {
 		for range 100 {
 			log.Info(strings.Repeat("x", 1000))
 		}
-		l.Flush()
+		l.Flush(time.Hour)
 	}
 	for _, p := range []string{path, path + ".1"} {
 		st, err := os.Stat(p)
@@ -83,18 +84,18 @@ func TestFileLogIsBounded(t *testing.T) {
 }
 
 func TestFileLogPendingIsBounded(t *testing.T) {
-	l := &FileLog{}
+	l := &FileLog{newSpool()}
 	log := slog.New(NewHandler("arcinit", slog.LevelDebug, l))
 	for range 2000 {
 		log.Info(strings.Repeat("x", 1000))
 	}
 	path := filepath.Join(t.TempDir(), "arcinit.log")
-	if err := l.Start(log, path); err != nil {
+	if err := l.Open(path); err != nil {
 		t.Fatal(err)
 	}
-	l.Flush()
+	l.Flush(time.Hour)
 	text, _ := os.ReadFile(path)
-	if len(text) > pendingLimit+2000 || !bytes.Contains(text, []byte("lines lost)")) {
+	if len(text) > spoolLimit+2000 || !bytes.Contains(text, []byte("lines lost)")) {
 		t.Errorf("%d bytes were kept for the file, begin %.40q", len(text), text)
 	}
 }
@@ -102,9 +103,10 @@ func TestFileLogPendingIsBounded(t *testing.T) {
 // TestFileLogSaysOnceThatItFails has directories in the way of the log, and of the previous one.
 func TestFileLogSaysOnceThatItFails(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "arcinit.log")
-	l, said := &FileLog{}, &FileLog{}
+	l, said := &FileLog{newSpool()}, &FileLog{newSpool()}
 	log := slog.New(NewHandler("arcinit", slog.LevelDebug, l, said))
-	if err := l.Start(log, path); err != nil {
+	l.Log = log
+	if err := l.Open(path); err != nil {
 		t.Fatal(err)
 	}
 	if err := errors.Join(os.RemoveAll(path), os.MkdirAll(path+"/full", 0o755), os.MkdirAll(path+".1/full", 0o755)); err != nil {
@@ -112,7 +114,7 @@ func TestFileLogSaysOnceThatItFails(t *testing.T) {
 	}
 	for range 3 {
 		log.Info("line")
-		l.Flush()
+		l.Flush(time.Hour)
 	}
 	if text := string(said.pending); strings.Count(text, path) != 1 || strings.Count(text, "WARN") != 1 {
 		t.Errorf("said:\n%s", text)
