@@ -27,8 +27,8 @@ func faulty(t *testing.T, names ...string) *machine {
 func TestPanics(t *testing.T) {
 	t.Parallel()
 	kept := []string{
-		"boot", "signals", "log file", "owner socket", "supervisor of agent", "supervisor of netd",
-		"output of agent", "output of netd", "power button", "device events", "notify", "report writer", "console writer",
+		"boot", "signals", "owner socket", "supervisor of agent", "supervisor of netd",
+		"output of agent", "output of netd", "power button", "device events", "notify", "report writer", "log writer",
 	}
 	m := faulty(t, append(kept, "init", "step accounts", "shutdown", "worker eth0")...)
 	must[probe.AtStart](t, m, "AtStart", none{})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/arcinit/arcinit/internal/process"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
+	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
@@ -31,33 +32,28 @@ func (p *initProcess) service(name, path string, args ...string) process.Service
 	}}
 }
 
-func (p *initProcess) startAgent() (bool, error) {
-	cfg := p.config.Load()
-	s := p.service("agent", cfg.Agent)
-	s.Grace, s.KillSession = cfg.AgentGrace, cfg.AgentKill == "session"
-	started, err := p.services.Start(s)
-	if err != nil {
-		return false, fmt.Errorf("start the agent (arcinit keeps trying): %w", err)
-	}
-	return started, nil
-}
+func (p *initProcess) startAgent() (bool, error) { return p.startConfigured(p.config.Load().Agent) }
 
 func (p *initProcess) startServices() (changed bool, err error) {
 	cfg := p.config.Load()
 	if len(cfg.Services) == 0 {
 		return false, plan.Absent(errors.New("none configured"))
 	}
-	for _, configured := range cfg.Services {
-		s := p.service(configured.Name, configured.Argv[0], configured.Argv[1:]...)
-		s.Restart, s.After = process.Restart(configured.Restart), configured.After
-		s.Grace, s.KillSession = configured.Grace, configured.Kill == "session"
-		started, e := p.services.Start(s)
-		if e != nil {
-			err = errors.Join(err, fmt.Errorf("service %s: %w", s.Name, e))
-		}
-		changed = changed || started
+	for _, c := range cfg.Services {
+		started, e := p.startConfigured(c)
+		changed, err = changed || started, errors.Join(err, e)
 	}
 	return changed, err
+}
+
+func (p *initProcess) startConfigured(c config.Service) (bool, error) {
+	s := p.service(c.Name, c.Argv[0], c.Argv[1:]...)
+	s.Restart, s.After, s.Grace, s.KillSession = process.Restart(c.Restart), c.After, c.Grace, c.Kill == "session"
+	started, err := p.services.Start(s)
+	if err != nil {
+		return started, fmt.Errorf("start service %s (arcinit keeps trying): %w", c.Name, err)
+	}
+	return started, nil
 }
 
 // startConsole keeps a shell on the console. An initramfs without a shell is only

@@ -1,7 +1,6 @@
 package kmod
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"os"
@@ -34,25 +33,13 @@ func Open(root, sys string) (*Loader, error) {
 	return l, nil
 }
 
-// maxLine is the longest line of an index, in bytes: a module needs some dozens of others.
-const maxLine = 1 << 20
-
 // readLines calls each with every line of a file of depmod's index.
 func (l *Loader) readLines(name string, each func(line string)) error {
-	f, err := os.Open(filepath.Join(l.dir, name))
-	if err != nil {
-		return err
+	text, err := os.ReadFile(filepath.Join(l.dir, name))
+	for line := range strings.Lines(string(text)) {
+		each(strings.TrimSuffix(line, "\n"))
 	}
-	defer f.Close() //nolint:errcheck // only read from
-	s := bufio.NewScanner(f)
-	s.Buffer(nil, maxLine)
-	for s.Scan() {
-		each(s.Text())
-	}
-	if err := s.Err(); err != nil {
-		return fmt.Errorf("%s: %w", f.Name(), err)
-	}
-	return nil
+	return err
 }
 
 // Load loads every module that has name as an alias, or else the module of that name, and the modules

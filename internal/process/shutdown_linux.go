@@ -106,10 +106,10 @@ func (s *Shutdown) Action() Action {
 // run ends all processes, writes everything to the disks, unmounts them, and asks the kernel to end the system.
 // It returns only if the kernel refuses.
 func (s *Shutdown) run(ctx context.Context) {
-	limit, begin := s.Limit(), s.Services.Uptime()
-	// left is the time for what comes before the kernel, which has the last tenth. Each stage takes at most a part of
-	// it: whatever hangs leaves time for the rest.
-	left := func() time.Duration { return max(begin+limit*9/10-s.Services.Uptime(), 0) }
+	limit := s.Limit()
+	// The kernel has the last tenth. Each stage takes at most a part of what is left: whatever hangs leaves time for the
+	// rest.
+	left := s.timer(limit * 9 / 10)
 	s.Log.Log(ctx, logs.LevelNotice, "shutting down", "to", s.Action().String(), "limit", limit)
 	s.Begun(s.Action())
 	ctx, cancel := context.WithTimeout(ctx, left()*2/3)
@@ -129,6 +129,12 @@ func (s *Shutdown) run(ctx context.Context) {
 	s.mu.Lock()
 	s.action = 0
 	s.mu.Unlock()
+}
+
+// timer returns how much is left of a time that begins now.
+func (s *Shutdown) timer(limit time.Duration) (left func() time.Duration) {
+	end := s.Services.Uptime() + limit
+	return func() time.Duration { return max(end-s.Services.Uptime(), 0) }
 }
 
 // within calls f and waits for it, but no longer than limit.
@@ -158,31 +164,16 @@ func (s *Shutdown) unmount(limit time.Duration, shares bool) {
 	if err != nil {
 		s.Log.Warn("cannot list the mount points", "err", err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	var running []chan struct{}
+	var unmounting sync.WaitGroup
+	left := s.timer(limit)
 	for _, m := range slices.Backward(mounts) {
-		done := make(chan struct{})
-		guarded.Go(s.Log, "unmount", func() {
-			defer close(done)
+		unmounting.Add(1)
+		s.within(min(left(), afterUnmount), "the file system on "+m.Mountpoint, func() {
+			defer unmounting.Done()
 			s.unmountOne(m)
 		})
-		select {
-		case <-done:
-			continue
-		case <-s.Services.After(afterUnmount):
-		case <-ctx.Done(): // start the rest, and do not wait
-		}
-		running = append(running, done)
 	}
-	for _, done := range running {
-		select {
-		case <-done:
-		case <-ctx.Done():
-			s.Log.Warn("shutdown continues without waiting for all file systems")
-			return
-		}
-	}
+	s.within(left(), "all file systems", unmounting.Wait)
 }
 
 // isShare reports whether a file system's data is on another machine, which may not answer.

@@ -49,8 +49,8 @@ type Service struct {
 	Nice int
 	// Capabilities, if not nil, are all that the service's processes can have (capabilities(7)).
 	Capabilities []uintptr
-	// Grace is how long the service has to end after that was asked of it; zero stands for as long as Stop
-	// lasts. What the service started has the rest of that time, if it is left of the service's session.
+	// Grace is how long the service has to end after that was asked of it. What the service started has the rest of
+	// that time, if it is left of the service's session.
 	Grace time.Duration
 	// After names services that end only after this one. A service that is Last ends after all others.
 	After []string
@@ -274,7 +274,7 @@ func (s *Supervisor) await(v *supervised) (failed bool) {
 	}
 	s.set(v, func(st *ServiceStatus) { st.PID, st.LastEnd = 0, describe(end); st.Ends++ })
 	if v.KillSession && !asked {
-		ctx, cancel := v.grace(v.ctx)
+		ctx, cancel := context.WithTimeout(v.ctx, v.Grace)
 		defer cancel()
 		s.endSession(ctx, v, status.PID)
 	}
@@ -337,18 +337,10 @@ func (v *supervised) endsBefore(w *supervised) bool {
 	return !v.Last && (w.Last || slices.Contains(v.After, w.Name))
 }
 
-// grace returns ctx for the time that the service has to end.
-func (v *supervised) grace(ctx context.Context) (context.Context, context.CancelFunc) {
-	if v.Grace == 0 {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeout(ctx, v.Grace)
-}
-
 // end asks a service to end, and kills it when its grace ends. Then it does the same to what is left of the
 // service's session.
 func (s *Supervisor) end(ctx context.Context, v *supervised) {
-	ctx, cancel := v.grace(ctx)
+	ctx, cancel := context.WithTimeout(ctx, v.Grace)
 	defer cancel()
 	begin, leader := s.Uptime(), v.status.Load().PID
 	v.stop()

@@ -61,7 +61,7 @@ func newServices(t *testing.T) (s *Supervisor, waits chan time.Duration, uptime 
 }
 
 func program(name string, args ...string) Service {
-	return Service{Name: name, Command: Command{Path: args[0], Args: args, Dir: "/"}, Restart: Always}
+	return Service{Name: name, Command: Command{Path: args[0], Args: args, Dir: "/"}, Restart: Always, Grace: time.Hour}
 }
 
 // until waits for a condition. The time limit of go test ends it if that never
@@ -157,7 +157,7 @@ func TestStopOrder(t *testing.T) {
 	polite := "trap 'echo $1 >> " + dir + "/log; exit 0' TERM; echo up > " + dir + "/$1; while :; do sleep 0.02; done"
 	for _, service := range []Service{{Name: "last", Last: true}, {Name: "first"}, {Name: "second", After: []string{"first"}}} {
 		service.Command = program("", "/bin/sh", "-c", polite, "sh", service.Name).Command
-		service.Restart = Always
+		service.Restart, service.Grace = Always, time.Hour
 		if _, err := s.Start(service); err != nil {
 			t.Fatal(err)
 		}

@@ -24,15 +24,13 @@ type Config struct {
 	file         string       // the configuration file, if the command line names one
 	Hostname     string       // replaces the kernel's host name, unless it is empty
 	Log          slog.Level   // the lowest level that is logged
-	Agent        string       // the path of the agent's program
+	Agent        Service      // the host's agent
 	DebugConsole bool         // asks for a root shell on the console
 	Nameservers  []netip.Addr // the servers in /etc/resolv.conf
 	Network
 	SandboxSubnet   netip.Prefix      // the IPv4 subnet of the VMM's sandboxes
 	DockerDaemon    map[string]any    // merged into /etc/docker/daemon.json
 	Sysctls         map[string]string // kernel parameters to set, by path below /proc/sys
-	AgentGrace      time.Duration     // how long the agent has to end at shutdown
-	AgentKill       string            // as Service.Kill
 	Grace           time.Duration     // how long agent and services have, unless they say otherwise
 	Limit           time.Duration     // how long a shutdown may take
 	WithoutPowerOff string            // what to do where the kernel cannot power off: reboot or halt
@@ -44,17 +42,17 @@ type Config struct {
 // DefaultFile is the host's configuration file, unless the command line names another.
 const DefaultFile = "/arcbox/etc/arcinit.toml"
 
+const defaultGrace = 15 * time.Second
+
 // Default returns the configuration of a host that configures nothing.
 func Default() Config {
 	return Config{
 		Log:           slog.LevelInfo,
-		Agent:         "/arcbox/bin/arcbox-agent",
+		Agent:         Service{Name: "agent", Argv: []string{"/arcbox/bin/arcbox-agent"}, Restart: "always", Kill: "process", Grace: defaultGrace},
 		Nameservers:   []netip.Addr{netip.MustParseAddr("127.0.0.1")},
 		Sysctls:       map[string]string{},
 		SandboxSubnet: netip.MustParsePrefix(defaultSandboxSubnet),
-		AgentKill:     "process",
-		AgentGrace:    15 * time.Second,
-		Grace:         15 * time.Second,
+		Grace:         defaultGrace,
 		Limit:         25 * time.Second,
 		// Most VMMs end at a guest's reboot, and do not notice a halt.
 		WithoutPowerOff: "reboot",
@@ -94,14 +92,14 @@ func (c *Config) settings(f *file) []setting {
 		{"", nil, "arcbox.config", checked(&c.file, checkPath)},
 		{"hostname", f.Hostname, "arcbox.hostname", checked(&c.Hostname, CheckHostname)},
 		{"log", f.Log, "arcbox.log", parsed(&c.Log, parseLevel)},
-		{"agent.path", f.Agent.Path, "arcbox.agent", checked(&c.Agent, checkPath)},
+		{"agent.path", f.Agent.Path, "arcbox.agent", checked(&c.Agent.Argv[0], checkPath)},
 		{"", nil, "arcbox.notify", parsed(&c.Notify, notify.Parse)},
 		{"network.primary", f.Network.Primary, "arcbox.primary", checked(&c.Primary, checkNIC)},
 		{"network.bridge", f.Network.Bridge, "arcbox.bridge", checked(&c.Bridge, checkNIC)},
 		{"shutdown.grace", f.Shutdown.Grace, "", parsed(&c.Grace, parseDuration)},
 		{"shutdown.limit", f.Shutdown.Limit, "", parsed(&c.Limit, parseLimit)},
-		{"agent.grace", f.Agent.Grace, "", parsed(&c.AgentGrace, parseDuration)},
-		{"agent.kill", f.Agent.Kill, "", checked(&c.AgentKill, oneOf("process", "session"))},
+		{"agent.grace", f.Agent.Grace, "", parsed(&c.Agent.Grace, parseDuration)},
+		{"agent.kill", f.Agent.Kill, "", checked(&c.Agent.Kill, oneOf("process", "session"))},
 		{"shutdown.without_poweroff", f.Shutdown.WithoutPowerOff, "", checked(&c.WithoutPowerOff, oneOf("reboot", "halt"))},
 	}
 }

@@ -75,7 +75,7 @@ func TestLoad(t *testing.T) {
 			name:    "command line",
 			cmdline: "quiet arcbox.hostname=h1 arcbox.agent=/x arcbox.log=debug arcbox.primary=eth1 arcbox.bridge=52:54:00:00:00:01 arcbox.debug_console",
 			want: func(c *Config) {
-				c.Hostname, c.Agent, c.Log, c.DebugConsole = "h1", "/x", slog.LevelDebug, true
+				c.Hostname, c.Agent.Argv, c.Log, c.DebugConsole = "h1", []string{"/x"}, slog.LevelDebug, true
 				c.Primary, c.Bridge = "eth1", "52:54:00:00:00:01"
 			},
 		},
@@ -85,7 +85,7 @@ func TestLoad(t *testing.T) {
 			files:   files{DefaultFile: "hostname = \"file\"\nlog = \"warn\"\n[network]\nprimary = \"eth3\"\n[shutdown]\ngrace = \"3s\"\n"},
 			want: func(c *Config) {
 				c.Hostname, c.Log, c.Primary = "line", slog.LevelWarn, "eth3"
-				c.Grace, c.AgentGrace = 3*time.Second, 3*time.Second
+				c.Grace, c.Agent.Grace = 3*time.Second, 3*time.Second
 			},
 		},
 		{
@@ -303,14 +303,14 @@ role = "dhcp-no-route"
 		{
 			name:  "shutdown",
 			files: files{DefaultFile: "[shutdown]\nwithout_poweroff = \"halt\"\ngrace = \"soon\"\nlimit = \"10ms\"\n[agent]\ngrace = \"4s\"\nkill = \"session\"\n"},
-			want:  func(c *Config) { c.WithoutPowerOff, c.AgentGrace, c.AgentKill = "halt", 4*time.Second, "session" },
+			want:  func(c *Config) { c.WithoutPowerOff, c.Agent.Grace, c.Agent.Kill = "halt", 4*time.Second, "session" },
 			errs:  []string{"shutdown.grace: |soon|15s", "shutdown.limit: |10ms|25s"},
 		},
 		{
 			name:    "bad and unknown keys on the command line",
 			cmdline: "arcbox.log=loud arcbox.agent=relative arcbox.colour=red other.colour=red",
 			want:    func(*Config) {},
-			errs:    []string{"arcbox.log: |loud|debug, info, warn or error|INFO", "arcbox.agent: |relative|" + Default().Agent, "arcbox.colour: "},
+			errs:    []string{"arcbox.log: |loud|debug, info, warn or error|INFO", "arcbox.agent: |relative|" + Default().Agent.Argv[0], "arcbox.colour: "},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -394,7 +394,7 @@ func FuzzMerge(f *testing.F) {
 				t.Errorf("%q sets %q", text, path)
 			}
 		}
-		if c.Agent == "" || len(c.Nameservers) == 0 || c.Grace < 0 {
+		if c.Agent.Argv[0] == "" || len(c.Nameservers) == 0 || c.Grace < 0 {
 			t.Errorf("%q left the configuration unusable: %+v", text, c)
 		}
 		checkNetwork(t, text, c.Network)

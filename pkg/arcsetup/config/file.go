@@ -58,7 +58,7 @@ func (c *Config) mergeFile(path, text string) error {
 		}
 	}
 	if f.Agent.Grace == nil {
-		c.AgentGrace = c.Grace
+		c.Agent.Grace = c.Grace
 	}
 	if f.DNS.Nameservers != nil {
 		refused.add("dns.nameservers", parsed(&c.Nameservers, parseNameservers)(f.DNS.Nameservers))

@@ -63,21 +63,18 @@ func (r *Runner) Run(steps []Step) {
 		if s.Patience > 0 {
 			defer run.after(s.Patience, func() {
 				r.mu.Lock()
-				n := run.begin(i)
-				r.mu.Unlock()
-				run.start(n)
+				defer r.mu.Unlock()
+				run.begin(i)
 			})()
 		}
 	}
-	n := 0
 	r.mu.Lock()
 	for i := range steps {
 		if run.states[i].waits == 0 {
-			n += run.begin(i)
+			run.begin(i)
 		}
 	}
 	r.mu.Unlock()
-	run.start(n)
 	run.running.Wait()
 }
 
@@ -100,34 +97,26 @@ type state struct {
 	result    int // its place in Runner.results, counted from 1; 0 until it has ended or was given up
 }
 
-// begin makes step i ready, unless it has begun. It returns how many steps it has made ready. The caller holds
-// Runner.mu.
-func (r *run) begin(i int) int {
+// begin starts a goroutine for step i, unless the step has begun. The caller holds Runner.mu.
+func (r *run) begin(i int) {
 	if r.states[i].begun {
-		return 0
+		return
 	}
 	r.states[i].begun = true
 	r.running.Add(1)
 	r.ready = append(r.ready, i)
 	slices.Sort(r.ready)
-	return 1
-}
-
-// start starts a goroutine for each of n steps that became ready.
-func (r *run) start(n int) {
-	for range n {
-		guarded.Go(r.Log, "step", func() {
-			i := r.next()
-			limit := DefaultLimit
-			if r.steps[i].Limit != nil {
-				limit = r.steps[i].Limit()
-			}
-			stop := r.after(limit, func() { r.giveUp(i, limit) })
-			res := r.step(r.steps[i])
-			stop()
-			r.end(i, res, false)
-		})
-	}
+	guarded.Go(r.Log, "step", func() {
+		i := r.next()
+		limit := DefaultLimit
+		if r.steps[i].Limit != nil {
+			limit = r.steps[i].Limit()
+		}
+		stop := r.after(limit, func() { r.giveUp(i, limit) })
+		res := r.step(r.steps[i])
+		stop()
+		r.end(i, res, false)
+	})
 }
 
 // after is AfterFunc for a limit, which may be none.
@@ -147,14 +136,13 @@ func (r *run) next() int {
 	return first
 }
 
-// end keeps the result of step i, starts the steps that it has made ready, and logs the result. A step that
-// was given up ends a second time. It is not given up when it has ended already.
+// end keeps the result of step i, and logs it. A step that was given up ends a second time. It is not given up when
+// it has ended already.
 func (r *run) end(i int, res Result, givenUp bool) {
-	n, before, isKept := r.keep(i, res, givenUp)
+	before, isKept := r.keep(i, res, givenUp)
 	if !isKept {
 		return
 	}
-	r.start(n)
 	// Steps go first: on one processor, writing a log line takes as long as a short step.
 	runtime.Gosched()
 	r.log(res)
@@ -183,9 +171,9 @@ func (r *run) giveUp(i int, limit time.Duration) {
 	r.end(i, Result{Step: s.Name, Doc: s.Doc, Needs: s.Needs, Outcome: Failed, Start: now - limit, End: now, Error: err.Error(), Err: err}, true)
 }
 
-// keep keeps the result of step i. It returns how many steps the step's end has made ready, and whether the
+// keep keeps the result of step i, and begins the steps that have only waited for its end. before reports whether the
 // step has ended or was given up before.
-func (r *run) keep(i int, res Result, givenUp bool) (n int, before, isKept bool) {
+func (r *run) keep(i int, res Result, givenUp bool) (before, isKept bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	state := &r.states[i]
@@ -193,16 +181,16 @@ func (r *run) keep(i int, res Result, givenUp bool) (n int, before, isKept bool)
 		if !givenUp {
 			r.results[state.result-1] = res
 		}
-		return 0, true, !givenUp
+		return true, !givenUp
 	}
 	r.results = append(r.results, res)
 	state.result = len(r.results)
 	for _, f := range state.followers {
 		if r.states[f].waits--; r.states[f].waits == 0 {
-			n += r.begin(f)
+			r.begin(f)
 		}
 	}
-	return n, false, true
+	return false, true
 }
 
 // step runs one step. A panic, in the step or in the clock, is a failure.
