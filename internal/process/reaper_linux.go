@@ -18,15 +18,11 @@ import (
 type Reaper struct {
 	scoreFile string // this process's oom_score_adj
 
-	mu    sync.Mutex
+	mu    sync.Mutex                        // held while a child starts, which may end at once
 	exits map[int]chan<- syscall.WaitStatus // by process id
 	// changed is closed and replaced when a child has ended.
-	changed chan struct{}
-	// Starting a program takes as long as its file system does. Meanwhile the
-	// ends of unknown children are kept, because one may be the new child's.
-	starting  int
-	unknown   map[int]syscall.WaitStatus
-	protected bool // from the out-of-memory killer, but for while starting is not 0
+	changed   chan struct{}
+	protected bool // from the out-of-memory killer, but for while a child starts
 }
 
 // NewReaper returns a Reaper without children.
@@ -35,7 +31,6 @@ func NewReaper() *Reaper {
 		scoreFile: "/proc/self/oom_score_adj",
 		exits:     map[int]chan<- syscall.WaitStatus{},
 		changed:   make(chan struct{}),
-		unknown:   map[int]syscall.WaitStatus{},
 	}
 }
 
@@ -64,17 +59,25 @@ func (r *Reaper) Start(cmd Command, out *os.File) (pid int, exit <-chan syscall.
 	if err := awaitProgram(cmd.Path); err != nil {
 		return 0, nil, err
 	}
-	r.begin()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	// A child inherits the score. PID 1 needs no protection meanwhile, because the kernel never kills it
+	// (oom_unkillable_task, mm/oom_kill.c).
+	_ = r.setScore(usualScore)
 	pid, err = syscall.ForkExec(cmd.Path, cmd.Args, &syscall.ProcAttr{
 		Dir: cmd.Dir, Env: cmd.Env,
 		Files: []uintptr{stdin.Fd(), out.Fd(), out.Fd()},
 		Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: cmd.Terminal != ""},
 	})
-	exit = r.started(pid, err)
+	if r.protected {
+		_ = r.setScore(protectedScore)
+	}
 	if err != nil {
 		return 0, nil, fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
-	return pid, exit, nil
+	ended := make(chan syscall.WaitStatus, 1)
+	r.exits[pid] = ended
+	return pid, ended, nil
 }
 
 // OpenTerminal opens a terminal, or another device, without making it this process's controlling
@@ -131,44 +134,10 @@ func (r *Reaper) Protect() (changed bool, err error) {
 	defer r.mu.Unlock()
 	changed = !r.protected
 	r.protected = true
-	return changed, r.setScore()
+	return changed, r.setScore(protectedScore)
 }
 
-func (r *Reaper) setScore() error {
-	score := usualScore
-	if r.protected && r.starting == 0 {
-		score = protectedScore
-	}
-	return os.WriteFile(r.scoreFile, []byte(score), 0)
-}
-
-// begin prepares for a new child, which inherits this process's score. PID 1 needs no protection
-// meanwhile, because the kernel never kills it (oom_unkillable_task, mm/oom_kill.c).
-func (r *Reaper) begin() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.starting++
-	_ = r.setScore()
-}
-
-// started registers a child, unless it failed to start. The child may have ended already.
-func (r *Reaper) started(pid int, err error) <-chan syscall.WaitStatus {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	exit := make(chan syscall.WaitStatus, 1)
-	if status, ended := r.unknown[pid]; ended {
-		exit <- status
-		delete(r.unknown, pid)
-	} else if err == nil {
-		r.exits[pid] = exit
-	}
-	r.starting--
-	if r.starting == 0 {
-		clear(r.unknown)
-	}
-	_ = r.setScore()
-	return exit
-}
+func (r *Reaper) setScore(score string) error { return os.WriteFile(r.scoreFile, []byte(score), 0) }
 
 // Reap reaps all children that have ended. The caller calls it after every
 // SIGCHLD; one signal can stand for many ends.
@@ -206,8 +175,6 @@ func (r *Reaper) ended(pid int, status syscall.WaitStatus) {
 	if exit, ok := r.exits[pid]; ok {
 		exit <- status
 		delete(r.exits, pid)
-	} else if r.starting > 0 {
-		r.unknown[pid] = status
 	}
 }
 

@@ -456,10 +456,10 @@ func TestChildrenThatEndAtOnce(t *testing.T) {
 	}
 }
 
-// TestProtect has this process be protected while it starts a child, and before
-// and after that.
+// TestProtect has a protected process start children. In a guest, TestRows looks at the children's scores.
 func TestProtect(t *testing.T) {
-	r := NewReaper()
+	s, _, _ := newServices(t)
+	r := s.Reaper
 	r.scoreFile = filepath.Join(t.TempDir(), "oom_score_adj")
 	want := func(when, score string) {
 		t.Helper()
@@ -467,37 +467,24 @@ func TestProtect(t *testing.T) {
 			t.Errorf("%s the score is %q, %v, want %q", when, got, err, score)
 		}
 	}
-	protect := func(changed bool) {
+	start := func() {
 		t.Helper()
+		_, exit, err := r.Start(program("", "/bin/true").Command, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-exit
+	}
+	start()
+	want("after the first child", "0")
+	for _, changed := range []bool{true, false} {
 		if got, err := r.Protect(); err != nil || got != changed {
 			t.Errorf("Protect = %v, %v, want %v", got, err, changed)
 		}
+		want("after Protect", "-999")
+		start()
+		want("after another child", "-999")
 	}
-	start := func() { r.begin() }
-	end := func() { r.started(0, errors.ErrUnsupported) }
-	start()
-	want("for the first child", "0")
-	end()
-	want("after it", "0")
-	start()
-	protect(true)
-	protect(false)
-	want("for the next child", "0")
-	start()
-	end()
-	want("for the next child still", "0")
-	end()
-	want("after it", "-999")
-	start()
-	want("for another", "0")
-	end()
-	want("at last", "-999")
-
-	r = NewReaper()
-	r.scoreFile = filepath.Join(t.TempDir(), "oom_score_adj")
-	protect(true)
-	want("without a child", "-999")
-	protect(false)
 }
 
 func TestCanPowerOff(t *testing.T) {
