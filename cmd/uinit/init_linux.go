@@ -42,12 +42,9 @@ type initProcess struct {
 	// host is nil unless the configuration names an address to notify.
 	host atomic.Pointer[notify.Notifier]
 
-	// reportMu is held while a report is made and written into the guest, shareMu while one is written to the
-	// share, too, so that no older one replaces a newer one.
+	// reportMu is held while a report is made and written, so that no older one replaces a newer one.
 	reportMu      sync.Mutex
-	shareMu       sync.Mutex
 	reportClosed  bool          // the last report is written
-	reportFailed  bool          // at the last try; guarded by shareMu
 	reportChanged chan struct{} // has one in it while changes are not written
 
 	watching sync.Map // names of the goroutines that watch started

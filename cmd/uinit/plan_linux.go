@@ -51,10 +51,7 @@ func bootPlan() []plan.Step {
 	return p.plan()
 }
 
-func (p *initProcess) saveReport() (bool, error) {
-	_, err := p.writeReport()
-	return true, err
-}
+func (p *initProcess) saveReport() (bool, error) { return true, p.writeReport(false) }
 
 // keepID is the step that writes a new machine id to the share, after the step need.
 func keepID(g *arcsetup.Guest, need string) plan.Step {

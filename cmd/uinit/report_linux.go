@@ -26,35 +26,24 @@ func (p *initProcess) currentReport() arcsetup.Report {
 	}
 }
 
-// writeReport writes the current report into the guest, and returns it. It returns nothing after the last report.
-func (p *initProcess) writeReport() ([]byte, error) {
+// writeReport writes the current report into the guest, and onto the share if it shall. The share may never answer.
+func (p *initProcess) writeReport(onShare bool) error {
 	p.reportMu.Lock()
 	defer p.reportMu.Unlock()
 	if p.reportClosed {
-		return nil, nil
+		return nil
 	}
 	data, err := json.Marshal(p.currentReport())
 	if err != nil {
-		return nil, fmt.Errorf("boot report: %w", err)
+		return fmt.Errorf("boot report: %w", err)
 	}
 	data = append(data, '\n')
 	_, err = regular.Write("/", arcsetup.ReportPath, data, 0o644)
-	return data, err
-}
-
-// updateReport writes the report wherever it is kept. It may wait for the share's host.
-func (p *initProcess) updateReport() {
-	p.shareMu.Lock()
-	defer p.shareMu.Unlock()
-	data, err := p.writeReport()
-	if data != nil && p.guest.HasShare() {
+	if onShare && p.guest.HasShare() {
 		_, errShare := regular.Write("/", arcsetup.HostReportPath, data, 0o644)
 		err = errors.Join(err, errShare)
 	}
-	if err != nil && !p.reportFailed {
-		p.log.Error("cannot write the boot report", "err", err)
-	}
-	p.reportFailed = err != nil
+	return err
 }
 
 // reportDelay is how long a change waits for further changes before the report is
@@ -64,9 +53,14 @@ const reportDelay = 100 * time.Millisecond
 // keepReport writes the report after the plan, and whenever a service has changed.
 // Only this goroutine waits for the share, which may be slow or hang.
 func (p *initProcess) keepReport() {
+	failed := false // at the last try
 	for range p.reportChanged {
 		<-time.After(reportDelay)
-		p.updateReport()
+		err := p.writeReport(true)
+		if err != nil && !failed {
+			p.log.Error("cannot write the boot report", "err", err)
+		}
+		failed = err != nil
 	}
 }
 
@@ -129,7 +123,9 @@ func (p *initProcess) flushNotifier() {
 // service runs any more and before shares are unmounted.
 func (p *initProcess) flush() {
 	p.flushNotifier()
-	p.updateReport()
+	if err := p.writeReport(true); err != nil {
+		p.log.Error("cannot write the last boot report", "err", err)
+	}
 	p.reportMu.Lock()
 	p.reportClosed = true
 	p.reportMu.Unlock()

@@ -42,7 +42,7 @@ func Plan(g *Guest) []plan.Step {
 			Doc: "IPv4 is forwarded, lo is up"},
 		{Name: "netfilter", Run: g.netfilter, Needs: []string{"switchroot"},
 			Doc: "the modules that the firewall's rules need are loaded"},
-		{Name: "share", Run: g.mainShare, Needs: []string{"switchroot"}, Limit: plan.Within(10 * time.Second), On: "the share arcbox",
+		{Name: "share", Run: g.mainShare, Needs: []string{"switchroot"}, Limit: func() time.Duration { return 10 * time.Second }, On: "the share arcbox",
 			Doc: "/arcbox is the virtiofs share arcbox"},
 		// /private may hold the VMM's configuration.
 		{Name: "private", Run: g.share("private", "/private", ""), Needs: []string{"switchroot"}, On: "the share private",

@@ -50,11 +50,6 @@ type Step struct {
 // DefaultLimit is the limit of a step that names none.
 const DefaultLimit = 5 * time.Second
 
-// Within returns a Step's Limit that is always the same.
-func Within(limit time.Duration) func() time.Duration {
-	return func() time.Duration { return limit }
-}
-
 // severity is how bad an error of a step is, mildest first. 0 is no error.
 type severity int
 

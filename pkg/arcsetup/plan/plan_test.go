@@ -351,7 +351,7 @@ func TestGiveUpRefused(t *testing.T) {
 func TestPatience(t *testing.T) {
 	r, clock, _ := limited()
 	began := make(chan bool, 2)
-	release, ended := runHanging(r, Step{Limit: Within(-1)},
+	release, ended := runHanging(r, Step{Limit: func() time.Duration { return -1 }},
 		Step{Name: "eager", Patience: time.Second, Run: func() (bool, error) { began <- true; return true, nil }})
 	clock.pass()
 	<-began
