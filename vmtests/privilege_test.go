@@ -26,8 +26,9 @@ func testPrivileges(t *testing.T, m *machine) {
 	const netOnly, nothing = "0000000000003400", "0000000000000000"
 	for _, file := range threads {
 		got := privileges(m.read(t, file))
-		for field, want := range map[string]string{"CapInh": nothing, "CapPrm": netOnly, "CapEff": netOnly,
-			"CapBnd": netOnly, "CapAmb": nothing, "NoNewPrivs": "1"} {
+		for field, want := range map[string]string{
+			"CapInh": nothing, "CapPrm": netOnly, "CapEff": netOnly, "CapAmb": nothing, "NoNewPrivs": "1",
+		} {
 			if got[field] != want {
 				t.Errorf("%s: %s is %q, want %s", file, field, got[field], want)
 			}
@@ -43,7 +44,7 @@ func testPrivileges(t *testing.T, m *machine) {
 			t.Errorf("the network daemon has %s open as %s", st.Target, fd)
 		}
 	}
-	eventually(t, func() string { // a thread that starts the daemon ends
+	eventually(t, func() string { // a thread may end meanwhile
 		all := privileges(m.read(t, "/proc/1/status"))["CapBnd"]
 		others := must[[]string](t, m, "Glob", "/proc/1/task/*/status")
 		for _, file := range append(others, fmt.Sprintf("/proc/%d/status", must[probe.AtStart](t, m, "AtStart", none{}).PID)) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"github.com/arcinit/arcinit/internal/guarded"
 	"github.com/arcinit/arcinit/internal/logs"
@@ -41,7 +43,7 @@ func (p *initProcess) startNetwork() (bool, error) {
 	s.Sinks = p.log.sinks()
 	s.Last, s.Grace = true, 5*time.Second
 	s.Nice = -20 // the daemon needs little processor time, but at once: leases expire
-	s.Env, s.Capabilities = nil, []uintptr{unix.CAP_NET_ADMIN, unix.CAP_NET_RAW, unix.CAP_NET_BIND_SERVICE}
+	s.Env = nil  // it needs none
 	s.EndSignal = func() syscall.Signal {
 		if p.config.Load().ReleaseOnPowerOff && p.shutdown.Action() == process.PowerOff {
 			return releaseSignal
@@ -90,6 +92,9 @@ func netDaemon(args []string) error {
 		}
 		end(nil)
 	})
+	if err := confine(); err != nil {
+		log.Error("the network daemon keeps all capabilities", "err", err)
+	}
 	if err := parseArgument(args, &cfg); err != nil {
 		log.Error("cannot read the network daemon's configuration; using the defaults", "err", err)
 		cfg = daemonConfig{}
@@ -101,6 +106,20 @@ func netDaemon(args []string) error {
 		log.Error("network daemon ended", "err", err)
 	}
 	return err
+}
+
+// confine gives up, for all threads and for good, the capabilities that a network daemon does not need
+// (capabilities(7)). No program that this process starts can have others, although it runs as root (no_new_privs).
+func confine() error {
+	const kept = 1<<unix.CAP_NET_ADMIN | 1<<unix.CAP_NET_RAW | 1<<unix.CAP_NET_BIND_SERVICE
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	data := [2]unix.CapUserData{{Effective: kept, Permitted: kept}}
+	_, _, errPrivs := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0)
+	_, _, errCaps := syscall.AllThreadsSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&data)), 0)
+	if errno := cmp.Or(errPrivs, errCaps); errno != 0 {
+		return errno
+	}
+	return nil
 }
 
 func parseArgument(args []string, cfg *daemonConfig) error {

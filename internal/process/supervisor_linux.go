@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -47,8 +46,6 @@ type Service struct {
 	Prepare func(*Command)
 	// Nice is the scheduling priority (setpriority(2)). Values below 0 are preferred to the usual 0.
 	Nice int
-	// Capabilities, if not nil, are all that the service's processes can have (capabilities(7)).
-	Capabilities []uintptr
 	// Grace is how long the service has to end after that was asked of it. What the service started has the rest of
 	// that time, if it is left of the service's session.
 	Grace time.Duration
@@ -192,13 +189,7 @@ func (s *Supervisor) start(v *supervised) (err error) {
 	if v.Prepare != nil {
 		v.Prepare(&cmd)
 	}
-	start := func() { pid, v.exit, err = s.Reaper.Start(cmd, v.output) }
-	if v.Capabilities != nil {
-		s.confine(v, start)
-	} else {
-		start()
-	}
-	if err != nil {
+	if pid, v.exit, err = s.Reaper.Start(cmd, v.output); err != nil {
 		v.backoff = max(v.backoff, minBackoff) // the next attempt would fail at once, too
 		s.set(v, func(st *ServiceStatus) { st.LastEnd = err.Error() })
 		return err
@@ -212,33 +203,6 @@ func (s *Supervisor) start(v *supervised) (err error) {
 	s.Log.Info("service started", "service", v.Name, "pid", pid)
 	s.set(v, func(st *ServiceStatus) { st.PID, st.Since = pid, since; st.Starts++ })
 	return nil
-}
-
-// confine calls start on a thread that has given up the right to other capabilities than the service's. A program
-// inherits that from the thread that starts it. The thread ends, so this process keeps its rights.
-func (s *Supervisor) confine(v *supervised, start func()) {
-	done := make(chan struct{})
-	guarded.RestartOnPanic(s.Log, "start of "+v.Name, s.After, func() {
-		runtime.LockOSThread() // for good: the thread ends with this goroutine
-		if unix.Gettid() == os.Getpid() {
-			s.confine(v, start) // on another thread, because the main thread cannot end
-			runtime.UnlockOSThread()
-			close(done)
-			return
-		}
-		err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-		for c := uintptr(0); err == nil; c++ {
-			if !slices.Contains(v.Capabilities, c) {
-				err = unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0)
-			}
-		}
-		if !errors.Is(err, unix.EINVAL) { // the kernel has no more capabilities
-			s.Log.Warn("cannot limit the service's capabilities", "service", v.Name, "err", err)
-		}
-		start()
-		close(done)
-	})
-	<-done
 }
 
 // set changes a service's status.

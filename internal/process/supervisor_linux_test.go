@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -276,50 +275,6 @@ func TestStopKillsWhatStays(t *testing.T) {
 	if len(logged) < 3 || !slices.Equal(slices.Compact(logged), []string{notice, "WARN"}) {
 		t.Errorf("%s is logged with levels %v, want at least two of %s and a WARN, in\n%s", who, logged, notice, log)
 	}
-}
-
-// TestCapabilities starts a service that may have two capabilities. What it starts has no others, and this process
-// keeps its own. Only root can give up capabilities.
-func TestCapabilities(t *testing.T) {
-	const fields = "^(CapPrm|CapEff|CapBnd|NoNewPrivs):"
-	before := threads(t, fields)
-	s, _, _ := newServices(t)
-	log := &lines{}
-	for n := range 20 { // on whichever thread
-		p := program(fmt.Sprintf("limited-%d", n), "/bin/sh", "-c", "grep -E '"+fields+"' /proc/self/status")
-		p.Restart, p.Capabilities, p.Sinks = Never, []uintptr{unix.CAP_NET_ADMIN, unix.CAP_NET_RAW}, []logs.Sink{log}
-		if _, err := s.Start(p); err != nil {
-			t.Fatal(err)
-		}
-		<-s.all[n].ended
-	}
-	s.finishOutput()
-	want := []string{"NoNewPrivs:\t1"}
-	if os.Geteuid() == 0 {
-		want = append(want, "CapPrm:\t0000000000003000", "CapEff:\t0000000000003000", "CapBnd:\t0000000000003000")
-	}
-	for _, line := range want {
-		if got := strings.Count(log.String(), line); got != 20 {
-			t.Errorf("%d of 20 services have %q:\n%s", got, line, log)
-		}
-	}
-	// The threads that started services end.
-	until(func() bool { return slices.Equal(threads(t, fields), before) })
-}
-
-// threads returns the lines that match in the status of this process's threads, each once.
-func threads(t *testing.T, pattern string) (all []string) {
-	t.Helper()
-	files, err := filepath.Glob("/proc/self/task/*/status")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range files {
-		text, _ := os.ReadFile(file) // a thread may end
-		all = append(all, regexp.MustCompile("(?m)"+pattern+".*$").FindAllString(string(text), -1)...)
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
 }
 
 func TestRestartPolicy(t *testing.T) {
