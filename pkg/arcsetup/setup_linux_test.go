@@ -11,7 +11,6 @@ import (
 
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
-	"golang.org/x/sys/unix"
 )
 
 // newGuest is a guest whose files are in a directory.
@@ -251,49 +250,6 @@ func TestDirectories(t *testing.T) {
 		if st, err := os.Stat(g.path(dir)); err != nil || !st.IsDir() {
 			t.Errorf("%s: %v", dir, err)
 		}
-	}
-}
-
-func TestShareIsRetriedWithBackoff(t *testing.T) {
-	var total, last time.Duration
-	g := newGuest(t, nil)
-	g.After = func(d time.Duration) <-chan time.Time {
-		if d <= last {
-			t.Errorf("waited %v after %v", d, last)
-		}
-		total, last = total+d, d
-		over := make(chan time.Time)
-		close(over)
-		return over
-	}
-	missing := &os.PathError{Op: "mount", Path: "/arcbox", Err: unix.EINVAL}
-	for _, tt := range []struct {
-		name  string
-		until int // the try that finds it
-		err   error
-		tries int
-	}{
-		{"at once", 1, missing, 1},
-		{"later", 4, missing, 4},
-		{"never", 1000, missing, shareTries},
-		{"another error", 1000, unix.EIO, 1},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			total, last = 0, 0
-			tries := 0
-			changed, err := g.retryShare(func() (bool, error) {
-				if tries++; tries < tt.until {
-					return false, tt.err
-				}
-				return true, nil
-			})
-			if found := tt.until < 1000; tries != tt.tries || changed != found || (err == nil) != found {
-				t.Errorf("%d tries, changed %v, error %v; want %d tries", tries, changed, err, tt.tries)
-			}
-			if total > 3*time.Second {
-				t.Errorf("waited %v in all", total)
-			}
-		})
 	}
 }
 

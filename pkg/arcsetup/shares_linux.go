@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/arcinit/arcinit/internal/disks"
 	"github.com/arcinit/arcinit/internal/mounts"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 	"golang.org/x/sys/unix"
@@ -21,32 +22,20 @@ func virtiofs(tag, path string) mounts.Point {
 	return mounts.Point{Device: tag, Path: path, FSType: "virtiofs", Magic: fuseMagic}
 }
 
-// The main share is tried shareTries times, with a wait of shareWait after the first
-// try that doubles after each: 2.5 s in all. By then the kernel has found the share's
-// device, if there is one. The guest goes on without the share.
-const (
-	shareTries = 9
-	shareWait  = 10 * time.Millisecond
-)
+// shareLimit is how long the main share is awaited. By then the kernel has found the share's device, if there is one.
+// The guest goes on without the share.
+const shareLimit = 2500 * time.Millisecond
 
-func (g *Guest) mainShare() (bool, error) {
+func (g *Guest) mainShare() (changed bool, err error) {
 	m := virtiofs("arcbox", "/arcbox")
-	changed, err := g.retryShare(func() (bool, error) { return m.Mount(g.Root) })
+	err = g.await("share arcbox", shareLimit, func() (err error) {
+		if changed, err = m.Mount(g.Root); noShare(err) {
+			err = fmt.Errorf("%w: %w", disks.ErrNotThere, g.explainNoShare(m, err))
+		}
+		return err
+	})
 	if err != nil {
-		return false, fmt.Errorf("share arcbox not mounted on /arcbox: %w", g.explainNoShare(m, err))
-	}
-	return changed, nil
-}
-
-// retryShare calls mount until it finds the share, or for the last time.
-func (g *Guest) retryShare(mount plan.Func) (changed bool, err error) {
-	for try := range shareTries {
-		if try > 0 {
-			<-g.After(shareWait << (try - 1))
-		}
-		if changed, err = mount(); !noShare(err) {
-			break
-		}
+		err = fmt.Errorf("share arcbox not mounted on /arcbox: %w", err)
 	}
 	return changed, err
 }

@@ -136,17 +136,32 @@ func (r *run) next() int {
 	return first
 }
 
-// end keeps the result of step i, and logs it. A step that was given up ends a second time. It is not given up when
-// it has ended already.
+// end keeps the result of step i, begins the steps that have only waited for it, and logs it. A step that was given up
+// ends a second time. It is not given up when it has ended already.
 func (r *run) end(i int, res Result, givenUp bool) {
-	before, isKept := r.keep(i, res, givenUp)
-	if !isKept {
+	r.mu.Lock()
+	state := &r.states[i]
+	before := state.result
+	switch {
+	case before == 0:
+		r.results = append(r.results, res)
+		state.result = len(r.results)
+		for _, f := range state.followers {
+			if r.states[f].waits--; r.states[f].waits == 0 {
+				r.begin(f)
+			}
+		}
+	case !givenUp:
+		r.results[before-1] = res
+	}
+	r.mu.Unlock()
+	if before != 0 && givenUp {
 		return
 	}
 	// Steps go first: on one processor, writing a log line takes as long as a short step.
 	runtime.Gosched()
 	r.log(res)
-	if !before {
+	if before == 0 {
 		r.running.Done()
 		return
 	}
@@ -169,28 +184,6 @@ func (r *run) giveUp(i int, limit time.Duration) {
 	}
 	now := r.Uptime()
 	r.end(i, Result{Step: s.Name, Doc: s.Doc, Needs: s.Needs, Outcome: Failed, Start: now - limit, End: now, Error: err.Error(), Err: err}, true)
-}
-
-// keep keeps the result of step i, and begins the steps that have only waited for its end. before reports whether the
-// step has ended or was given up before.
-func (r *run) keep(i int, res Result, givenUp bool) (before, isKept bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	state := &r.states[i]
-	if state.result != 0 {
-		if !givenUp {
-			r.results[state.result-1] = res
-		}
-		return true, !givenUp
-	}
-	r.results = append(r.results, res)
-	state.result = len(r.results)
-	for _, f := range state.followers {
-		if r.states[f].waits--; r.states[f].waits == 0 {
-			r.begin(f)
-		}
-	}
-	return false, true
 }
 
 // step runs one step. A panic, in the step or in the clock, is a failure.
