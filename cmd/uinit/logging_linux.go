@@ -52,11 +52,6 @@ func writeConsole(text []byte) {
 // sinks are the logs of PID 1's own lines and the network daemon's.
 func (l *logging) sinks() []logs.Sink { return []logs.Sink{l.kernel, l.console, l.file} }
 
-// serviceSinks are the logs of a service.
-func (l *logging) serviceSinks() []logs.Sink {
-	return []logs.Sink{&logs.Bounded{Sink: l.kernel}, l.output}
-}
-
 // consoleLoglevel is the first number of /proc/sys/kernel/printk, or the kernel's
 // default before /proc is mounted.
 func consoleLoglevel() int {

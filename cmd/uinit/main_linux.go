@@ -17,6 +17,7 @@ import (
 	"github.com/arcinit/arcinit/internal/guarded"
 	"github.com/arcinit/arcinit/internal/process"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
+	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
 )
 
 const usage = `usage: uinit           set up this guest and run it; in a running guest: repeat the set-up
@@ -100,7 +101,12 @@ func report(out io.Writer) error {
 	if err := r.WriteTable(out); err != nil {
 		return err
 	}
-	return printNetwork(out, r.Start)
+	network, err := netd.ReadReport(netd.DefaultReport)
+	if err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintln(out)
+	return network.WriteTable(out, r.Start)
 }
 
 // modprobe loads a module when the kernel asks for it, as `modprobe -q -- MODULE`, or iptables-legacy, as

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -57,13 +55,10 @@ func (p *initProcess) startNetwork() (bool, error) {
 func (p *initProcess) daemonArgument() string {
 	cfg := p.config.Load()
 	hostname, _ := os.Hostname() // the daemon does without
-	argument, err := json.Marshal(daemonConfig{Log: cfg.Log, Config: netd.Config{
+	argument, _ := json.Marshal(daemonConfig{Log: cfg.Log, Config: netd.Config{
 		Roles: nicRoles(cfg.Network), SandboxSubnet: cfg.SandboxSubnet, Hostname: hostname,
 		ProbeAddress: cfg.ProbeAddress, IPv6Router: cfg.IPv6Router,
 	}})
-	if err != nil {
-		p.log.Error("cannot pass the configuration to the network daemon", "err", err)
-	}
 	return string(argument)
 }
 
@@ -124,14 +119,4 @@ func confine() error {
 
 func parseArgument(args []string, cfg *daemonConfig) error {
 	return json.Unmarshal([]byte(strings.Join(args, " ")), cfg)
-}
-
-// printNetwork prints the network daemon's report.
-func printNetwork(out io.Writer, start time.Duration) error {
-	network, err := netd.ReadReport(netd.DefaultReport)
-	if err != nil {
-		return err
-	}
-	_, _ = fmt.Fprintln(out)
-	return network.WriteTable(out, start)
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/arcinit/arcinit/internal/logs"
 	"github.com/arcinit/arcinit/internal/process"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
@@ -27,7 +28,8 @@ func environment() []string {
 }
 
 func (p *initProcess) service(name, path string, args ...string) process.Service {
-	return process.Service{Name: name, Restart: process.Always, Sinks: p.log.serviceSinks(), Command: process.Command{
+	sinks := []logs.Sink{&logs.Bounded{Sink: p.log.kernel}, p.log.output}
+	return process.Service{Name: name, Restart: process.Always, Sinks: sinks, Command: process.Command{
 		Path: path, Args: append([]string{path}, args...), Env: environment(), Dir: "/",
 	}}
 }

@@ -12,9 +12,7 @@ import (
 var seconds string
 
 // Time returns when the sources last changed. It is zero if the build did not set it.
-func Time() time.Time { return parse(seconds) }
-
-func parse(seconds string) time.Time {
+func Time() time.Time {
 	n, err := strconv.ParseInt(seconds, 10, 64)
 	if err != nil || n <= 0 {
 		return time.Time{}

@@ -12,8 +12,9 @@ func TestParse(t *testing.T) {
 		"yesterday":  {},
 		"-1":         {},
 	} {
-		if got := parse(text); !got.Equal(want) {
-			t.Errorf("parse(%q) = %v, want %v", text, got, want)
+		seconds = text
+		if got := Time(); !got.Equal(want) {
+			t.Errorf("Time of %q = %v, want %v", text, got, want)
 		}
 	}
 }

@@ -28,14 +28,10 @@ func (g *Guest) modules() (bool, error) {
 	var r result
 	r.add(g.answerModprobe())
 	r.add(g.loadBootDrivers())
-	r.add(g.loadDrivers(powerButtons()...))
+	// A power button is a device of ACPI's (section 4.8.2.2.1 of its specification), and an input device that the
+	// driver makes. Platform devices have the other kind, gpio-keys.
+	r.add(g.loadDrivers("/sys/bus/acpi/devices/LNXPWRBN:*", "/sys/bus/acpi/devices/PNP0C0C:*", "/sys/class/input/input*"))
 	return r.changed, r.err
-}
-
-// powerButtons are the devices of a power button: ACPI's (section 4.8.2.2.1 of its specification), and the
-// input devices that their drivers make. Platform devices have the other kind, gpio-keys.
-func powerButtons() []string {
-	return []string{"/sys/bus/acpi/devices/LNXPWRBN:*", "/sys/bus/acpi/devices/PNP0C0C:*", "/sys/class/input/input*"}
 }
 
 // loadBootDrivers loads what the boot waits for: the drivers of virtio devices, which

@@ -42,7 +42,6 @@ type daemon struct {
 	workers     map[int]*worker // by link index
 	bridge      string          // the link name in the firewall's rules, if any
 	firewallErr string          // of the last try to apply the rules
-	hasRival    bool            // another program's default route has been logged
 
 	reportFailed bool // the last write of the report failed, which was logged
 

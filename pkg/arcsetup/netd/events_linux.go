@@ -68,13 +68,9 @@ func (d *daemon) routeChanged(m syscall.NetlinkMessage) {
 	}
 	isOurs := r.Protocol == unix.RTPROT_DHCP
 	isNew := m.Header.Type == unix.RTM_NEWROUTE
-	switch {
-	case isOurs && !isNew, !isOurs && isNew && m.Header.Flags&unix.NLM_F_REPLACE != 0:
+	if isOurs && !isNew || !isOurs && isNew && m.Header.Flags&unix.NLM_F_REPLACE != 0 {
 		for _, w := range d.workers {
 			signal(w.disturbed)
 		}
-	case !isOurs && isNew && r.Dst_len == 0 && !d.hasRival:
-		d.hasRival = true
-		d.log.Warn("another program added a default route; leaving it alone", "protocol", r.Protocol)
 	}
 }
