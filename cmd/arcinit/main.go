@@ -1,6 +1,5 @@
-// Command arcinit is the host's tool: it shows what a guest's reports say and
-// checks a guest's configuration before the guest boots with it. It runs where
-// the host is, on Linux and macOS, and needs no guest.
+// Command arcinit is the host's tool: it shows what a guest's reports say and checks a guest's configuration before the
+// guest boots with it. It runs where the host is, on Linux and macOS, and needs no guest.
 package main
 
 import (

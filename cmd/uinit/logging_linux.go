@@ -24,8 +24,7 @@ type logging struct {
 	output *logs.FileLog
 }
 
-// newLogging returns a logging that keeps the lines for the files until the step log
-// starts to write them.
+// newLogging returns a logging that keeps the lines for the files until the step log starts to write them.
 func newLogging(tag string) *logging {
 	l := &logging{
 		kernel:  &logs.KernelLog{Open: func() (io.Writer, error) { return os.OpenFile("/dev/kmsg", os.O_WRONLY, 0) }},
@@ -52,8 +51,7 @@ func writeConsole(text []byte) {
 // sinks are the logs of PID 1's own lines and the network daemon's.
 func (l *logging) sinks() []logs.Sink { return []logs.Sink{l.kernel, l.console, l.file} }
 
-// consoleLoglevel is the first number of /proc/sys/kernel/printk, or the kernel's
-// default before /proc is mounted.
+// consoleLoglevel is the first number of /proc/sys/kernel/printk, or the kernel's default before /proc is mounted.
 func consoleLoglevel() int {
 	text, _ := os.ReadFile("/proc/sys/kernel/printk")
 	first, _, _ := strings.Cut(string(text), "\t")

@@ -20,8 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Signals to the network daemon, which SIGTERM ends. A daemon that has just been started
-// ends at any of them.
+// Signals to the network daemon, which SIGTERM ends. A daemon that has just been started ends at any of them.
 const (
 	releaseSignal = syscall.SIGHUP  // release the leases and end
 	checkSignal   = syscall.SIGUSR1 // put right what other programs changed

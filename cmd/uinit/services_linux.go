@@ -16,8 +16,7 @@ import (
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
-// environment is the environment of services: the parameters that the kernel passed
-// on, and the variables below.
+// environment is the environment of services: the parameters that the kernel passed on, and the variables below.
 func environment() []string {
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")

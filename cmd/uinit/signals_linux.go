@@ -10,9 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// signals are the signals that mean something to an init. Each kind has its own
-// channel, so that a flood of one kind does not crowd out another. One entry stands
-// for any number of ended children or of repeats.
+// signals are the signals that mean something to an init. Each kind has its own channel, so that a flood of one kind
+// does not crowd out another. One entry stands for any number of ended children or of repeats.
 type signals struct {
 	child, shutdown, repeat chan os.Signal
 }
@@ -32,9 +31,8 @@ func subscribe() signals {
 	return s
 }
 
-// catchAllSignals catches every other signal and ignores it. Even a SIGSEGV that
-// another process sends would otherwise end this process. The system calls take a
-// millisecond, which the network's start does not have to wait for.
+// catchAllSignals catches every other signal and ignores it. Even a SIGSEGV that another process sends would otherwise
+// end this process. The system calls take a millisecond, which the network's start does not have to wait for.
 func catchAllSignals() (bool, error) {
 	signal.Notify(make(chan os.Signal, 1)) // never read: the signals are dropped
 	signal.Reset(syscall.SIGURG)           // the Go scheduler uses SIGURG and ignores those of others

@@ -30,8 +30,7 @@ func Program(m Machine) (magic, mask []byte) {
 	return magic, mask
 }
 
-// Takes reports whether h matches programs for a machine: whether its magic and
-// Program's agree where both count.
+// Takes reports whether h matches programs for a machine: whether its magic and Program's agree where both count.
 func (h *Handler) Takes(m Machine) bool {
 	magic, mask := Program(m)
 	for i, b := range h.Magic {

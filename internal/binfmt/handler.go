@@ -1,6 +1,5 @@
-// Package binfmt formats entries of the kernel's binfmt_misc
-// (Documentation/admin-guide/binfmt-misc.rst), and checks which programs can be
-// interpreters. It must not know which handlers there are, and opens no file.
+// Package binfmt formats entries of the kernel's binfmt_misc (Documentation/admin-guide/binfmt-misc.rst), and checks
+// which programs can be interpreters. It must not know which handlers there are, and opens no file.
 package binfmt
 
 import (
@@ -18,9 +17,8 @@ type Handler struct {
 	Magic       []byte // the bytes at Offset of such a file
 	Offset      int
 	Mask        []byte // a bit is set for each bit of Magic that counts; nil if all count
-	// Flags are letters. P keeps argv[0]. O passes the file open. C gives the
-	// process the file's credentials, and implies O. F opens the interpreter at
-	// registration, so that it works in every mount name space.
+	// Flags are letters. P keeps argv[0]. O passes the file open. C gives the process the file's credentials, and
+	// implies O. F opens the interpreter at registration, so that it works in every mount name space.
 	Flags string
 }
 

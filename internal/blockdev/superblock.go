@@ -52,8 +52,7 @@ func ReadSuperblock(r io.ReaderAt) (Superblock, error) {
 	return Superblock{}, nil
 }
 
-// read reads n bytes at an offset. Bytes behind the end of the device are zeros,
-// which is no file system's magic.
+// read reads n bytes at an offset. Bytes behind the end of the device are zeros, which is no file system's magic.
 func read(r io.ReaderAt, offset int64, n int) ([]byte, error) {
 	b := make([]byte, n)
 	if _, err := r.ReadAt(b, offset); err != nil && !errors.Is(err, io.EOF) {

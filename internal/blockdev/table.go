@@ -16,8 +16,7 @@ type Partition struct {
 	UUID, Label string
 }
 
-// Table is the partition table of a disk: an MBR with a signature, or a GPT with
-// partitions, by number from 1.
+// Table is the partition table of a disk: an MBR with a signature, or a GPT with partitions, by number from 1.
 type Table struct {
 	signature  uint32
 	partitions map[int]Partition

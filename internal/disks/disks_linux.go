@@ -119,8 +119,7 @@ func ReadSuperblock(root, path string) (blockdev.Superblock, error) {
 	return s, nil
 }
 
-// readPartition reads the entry of the partition with this link in /sys, from the
-// partition table of its disk.
+// readPartition reads the entry of the partition with this link in /sys, from the partition table of its disk.
 func readPartition(root, link string, number int) (p blockdev.Partition, err error) {
 	dir, err := filepath.EvalSymlinks(link)
 	if err != nil {

@@ -10,8 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fired has the names that have had their fault. Only test guests run this build, so
-// only they have this variable.
+// fired has the names that have had their fault. Only test guests run this build, so only they have this variable.
 var fired sync.Map
 
 // Fault fails the first time that this process calls it with a name listed in ARCBOX_FAULT=NAME=FAULT,NAME=FAULT
@@ -19,8 +18,7 @@ var fired sync.Map
 // _ stands for a blank.
 func Fault(name string) error {
 	name = strings.ReplaceAll(name, " ", "_")
-	// PID 1 and its services have the list in their environment. A process that
-	// the kernel starts has not.
+	// PID 1 and its services have the list in their environment. A process that the kernel starts has not.
 	cmdline, _ := os.ReadFile("/proc/cmdline")
 	for _, parameter := range append(os.Environ(), strings.Fields(string(cmdline))...) {
 		list, ok := strings.CutPrefix(parameter, "ARCBOX_FAULT=")

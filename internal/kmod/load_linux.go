@@ -14,9 +14,8 @@ import (
 // ErrNone is the error for a name or alias that no module has.
 var ErrNone = errors.New("there is no such module")
 
-// Open reads the index of the modules for the running kernel in the root directory
-// root. sys is the mount point of sysfs. The error is fs.ErrNotExist if there are
-// no modules, as with a kernel that has everything built in.
+// Open reads the index of the modules for the running kernel in the root directory root. sys is the mount point of
+// sysfs. The error is fs.ErrNotExist if there are no modules, as with a kernel that has everything built in.
 func Open(root, sys string) (*Loader, error) {
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
@@ -93,8 +92,7 @@ func (l *Loader) builtIn(module string) (found bool) {
 	return err == nil && found
 }
 
-// insert loads a module's file. If another thread is loading the module, the kernel
-// waits for that and returns EEXIST.
+// insert loads a module's file. If another thread is loading the module, the kernel waits for that and returns EEXIST.
 func insert(file string) error {
 	f, err := os.Open(file)
 	if err != nil {

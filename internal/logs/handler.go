@@ -15,8 +15,7 @@ import (
 // this level lies between slog's Info and Warn.
 const LevelNotice = slog.Level(2)
 
-// Sink takes finished log lines without a newline. Emit must not block for long
-// and has nowhere to report an error.
+// Sink takes finished log lines without a newline. Emit must not block for long and has nowhere to report an error.
 type Sink interface {
 	Emit(t time.Time, level slog.Level, line string)
 }
@@ -70,8 +69,7 @@ func (h *Handler) WithGroup(name string) slog.Handler {
 	return &with
 }
 
-// replaceAttr drops what a line has elsewhere and puts text of several lines,
-// such as joined errors, on one.
+// replaceAttr drops what a line has elsewhere and puts text of several lines, such as joined errors, on one.
 func replaceAttr(groups []string, a slog.Attr) slog.Attr {
 	if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey || a.Key == slog.MessageKey) {
 		return slog.Attr{}

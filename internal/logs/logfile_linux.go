@@ -13,8 +13,7 @@ const fileLimit = 1 << 20
 
 // FileLog appends lines to a file on a share. No other process may write to the file.
 //
-// A second file, path.1, has what was logged before: in the previous boot, or
-// in this boot before the file was full.
+// A second file, path.1, has what was logged before: in the previous boot, or in this boot before the file was full.
 type FileLog struct{ Spool }
 
 // Emit implements Sink.
@@ -22,10 +21,9 @@ func (l *FileLog) Emit(t time.Time, level slog.Level, line string) {
 	l.Put(fmt.Sprintf("%s %-5s %s\n", t.UTC().Format("2006-01-02T15:04:05.000000Z"), level, line))
 }
 
-// Open begins to write to path, first the lines that were logged before. It is
-// called once. An error means that the previous log could not be kept as path.1,
-// so that lines are appended to it, or that the file cannot be written for now.
-// Lines that cannot be written are lost; the kernel log has them.
+// Open begins to write to path, first the lines that were logged before. It is called once. An error means that the
+// previous log could not be kept as path.1, so that lines are appended to it, or that the file cannot be written for
+// now. Lines that cannot be written are lost; the kernel log has them.
 func (l *FileLog) Open(path string) error {
 	err := regular.Append("/", path, nil, 0)
 	failed := err != nil

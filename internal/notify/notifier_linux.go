@@ -86,8 +86,7 @@ func (n *Notifier) put(stopping bool, assignments ...string) {
 	}
 }
 
-// Flush retries at once and waits until everything is sent. If ctx ends first, the
-// error names what was not sent.
+// Flush retries at once and waits until everything is sent. If ctx ends first, the error names what was not sent.
 func (n *Notifier) Flush(ctx context.Context) error {
 	if n == nil {
 		return nil

@@ -94,8 +94,7 @@ func (b *PowerButton) read(ctx context.Context, device *os.File) error {
 	}
 }
 
-// eventSize is the size of struct input_event (linux/input.h): the time in two
-// words, then type, code and value.
+// eventSize is the size of struct input_event (linux/input.h): the time in two words, then type, code and value.
 const eventSize = 2*bits.UintSize/8 + 2 + 2 + 4
 
 // powerPresses counts the presses of the power key among events.

@@ -12,9 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Reaper starts processes and reaps all that end, orphans too. Nothing else in
-// this process may wait for children, os/exec included: Reap waits for any child,
-// and would take the exit status from whoever waits for one.
+// Reaper starts processes and reaps all that end, orphans too. Nothing else in this process may wait for children,
+// os/exec included: Reap waits for any child, and would take the exit status from whoever waits for one.
 type Reaper struct {
 	scoreFile string // this process's oom_score_adj
 
@@ -139,8 +138,7 @@ func (r *Reaper) Protect() (changed bool, err error) {
 
 func (r *Reaper) setScore(score string) error { return os.WriteFile(r.scoreFile, []byte(score), 0) }
 
-// Reap reaps all children that have ended. The caller calls it after every
-// SIGCHLD; one signal can stand for many ends.
+// Reap reaps all children that have ended. The caller calls it after every SIGCHLD; one signal can stand for many ends.
 func (r *Reaper) Reap() {
 	for {
 		var status syscall.WaitStatus

@@ -48,8 +48,7 @@ func ActionFor(sig os.Signal) Action {
 }
 
 const (
-	// afterTerm is how long the processes that are not services have to end after SIGTERM, and again after
-	// SIGKILL.
+	// afterTerm is how long the processes that are not services have to end after SIGTERM, and again after SIGKILL.
 	afterTerm = 2 * time.Second
 	// afterLogs is how long the share has for the last report and the logs.
 	afterLogs = 5 * time.Second
@@ -79,8 +78,7 @@ type Shutdown struct {
 	hurry  context.CancelFunc // ends the grace
 }
 
-// Request starts a shutdown and returns at once. A request during a shutdown
-// ends the grace and replaces the action.
+// Request starts a shutdown and returns at once. A request during a shutdown ends the grace and replaces the action.
 func (s *Shutdown) Request(a Action) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

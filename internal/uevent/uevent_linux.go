@@ -20,18 +20,16 @@ type Event struct {
 	ModAlias  string // the alias of the module that is its driver; may be empty
 }
 
-// fromKernel is the multicast group of the kernel's own messages; udev sends to
-// another (lib/kobject_uevent.c).
+// fromKernel is the multicast group of the kernel's own messages; udev sends to another (lib/kobject_uevent.c).
 const fromKernel = 1
 
 // maxMessage is longer than any message, in bytes: a path, and 2048 bytes of variables
 // (UEVENT_BUFFER_SIZE in linux/kobject.h).
 const maxMessage = 8 << 10
 
-// Watch calls scan, which looks at the devices that are there, and from then on calls each for every
-// event. It subscribes before scan looks: it misses no device, but may report one twice. If events came
-// faster than each handled them, some are lost, and it calls scan again. Watch returns nil when ctx ends,
-// or the reason why it cannot listen.
+// Watch calls scan, which looks at the devices that are there, and from then on calls each for every event. It
+// subscribes before scan looks: it misses no device, but may report one twice. If events came faster than each handled
+// them, some are lost, and it calls scan again. Watch returns nil when ctx ends, or the reason why it cannot listen.
 func Watch(ctx context.Context, scan func(), each func(Event)) error {
 	for {
 		err := watch(ctx, scan, each)

@@ -101,9 +101,8 @@ func (g *Guest) register(h *binfmt.Handler) (changed bool, err error) {
 	return mounted || changed, errors.Join(unfit, err)
 }
 
-// checkInterpreter returns why a handler's interpreter cannot work. With flag F the
-// kernel keeps the interpreter's file open, also for containers, which do not have
-// the dynamic loader that the file may need.
+// checkInterpreter returns why a handler's interpreter cannot work. With flag F the kernel keeps the interpreter's file
+// open, also for containers, which do not have the dynamic loader that the file may need.
 func (g *Guest) checkInterpreter(h *binfmt.Handler) error {
 	f, err := os.OpenFile(g.path(h.Interpreter), unix.O_NONBLOCK, 0)
 	if err != nil {

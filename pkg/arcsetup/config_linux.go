@@ -53,8 +53,7 @@ func checkWriters(mode, owner uint32, onShare bool) error {
 	return nil
 }
 
-// configure reads the configuration files. Each setting has a default, so an
-// invalid one is only a warning.
+// configure reads the configuration files. Each setting has a default, so an invalid one is only a warning.
 func (g *Guest) configure() (bool, error) {
 	readFile := func(path string) ([]byte, error) { return regular.Read(g.Root, path, maxConfig, checkFile) }
 	c, errConfig := config.Load(g.commandLine, readFile)

@@ -79,9 +79,8 @@ func (g *Guest) imageDaemon() (image object, err error) {
 	return image, nil
 }
 
-// merge puts over into base, object by object. Of two values that are not both
-// objects, over's wins; replaced, if not nil, is called if they differ. The path at,
-// with a dot at its end, is where both objects are.
+// merge puts over into base, object by object. Of two values that are not both objects, over's wins; replaced, if not
+// nil, is called if they differ. The path at, with a dot at its end, is where both objects are.
 func merge(base, over object, at string, replaced func(key string, old, value any)) {
 	for _, k := range slices.Sorted(maps.Keys(over)) {
 		old, there := base[k]

@@ -13,8 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// resolvConf names the agent's own DNS server, which forwards to the servers of the
-// leases: no lease changes this file.
+// resolvConf names the agent's own DNS server, which forwards to the servers of the leases: no lease changes this file.
 func (g *Guest) resolvConf() (bool, error) {
 	var text strings.Builder
 	for _, addr := range g.Config().Nameservers {
@@ -106,8 +105,7 @@ func account(line string) (name, id string) {
 	return fields[0], fields[2]
 }
 
-// certificates links to the image's own certificates, which are outside of /etc,
-// from where TLS programs look.
+// certificates links to the image's own certificates, which are outside of /etc, from where TLS programs look.
 func (g *Guest) certificates() (bool, error) {
 	const bundle = "/cacerts/ca-certificates.crt"
 	if _, err := os.Stat(g.path(bundle)); err != nil {

@@ -13,8 +13,7 @@ import (
 // guests, and the kernel's default for fs.nr_open.
 const nofile = 1 << 20
 
-// openFiles raises the limit of open files, and fs.nr_open before it: the kernel
-// refuses a hard limit above fs.nr_open.
+// openFiles raises the limit of open files, and fs.nr_open before it: the kernel refuses a hard limit above fs.nr_open.
 func (g *Guest) openFiles() (bool, error) {
 	changed, err := g.raiseSysctl("fs/nr_open", nofile)
 	if err != nil {
@@ -33,9 +32,8 @@ func (g *Guest) openFiles() (bool, error) {
 	return changed || want != limit, nil
 }
 
-// expediteRCU shortens RCU grace periods (rcupdate.rcu_expedited in Documentation/
-// admin-guide/kernel-parameters.txt): starting a container and closing a packet socket
-// wait for several. A kernel for one processor has no such file.
+// expediteRCU shortens RCU grace periods (rcupdate.rcu_expedited in Documentation/ admin-guide/kernel-parameters.txt):
+// starting a container and closing a packet socket wait for several. A kernel for one processor has no such file.
 func (g *Guest) expediteRCU() (changed bool, err error) {
 	changed, err = g.setValue("/sys/kernel/rcu_expedited", "1")
 	if errors.Is(err, fs.ErrNotExist) {

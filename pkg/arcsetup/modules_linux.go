@@ -40,8 +40,7 @@ func (g *Guest) loadBootDrivers() (bool, error) {
 	return g.loadDrivers("/sys/bus/pci/devices/*", "/sys/bus/platform/devices/*", "/sys/bus/virtio/devices/*")
 }
 
-// loadDrivers loads the drivers of the devices whose directories match the patterns,
-// one pattern after the other.
+// loadDrivers loads the drivers of the devices whose directories match the patterns, one pattern after the other.
 func (g *Guest) loadDrivers(patterns ...string) (bool, error) {
 	if g.loader.Load() == nil {
 		return false, nil
@@ -131,8 +130,7 @@ func Modprobe(name string) error {
 	return err
 }
 
-// openModules opens the modules for the running kernel in the guest's root, else
-// those that the initramfs left.
+// openModules opens the modules for the running kernel in the guest's root, else those that the initramfs left.
 func openModules(root string) (*kmod.Loader, error) {
 	sys := filepath.Join(root, "/sys")
 	loader, err := kmod.Open(root, sys)

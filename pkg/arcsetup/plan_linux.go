@@ -6,9 +6,8 @@ import (
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
-// Plan lists the steps that set the guest up, in the order of the boot. Steps that
-// do not need each other run side by side. The program that runs the plan adds its
-// own steps; cmd/uinit adds the network daemon, the agent and others.
+// Plan lists the steps that set the guest up, in the order of the boot. Steps that do not need each other run side by
+// side. The program that runs the plan adds its own steps; cmd/uinit adds the network daemon, the agent and others.
 //
 // The steps run, modules, config, hostname and netfilter exist for other steps'
 // sake. The others each stand for one property of the finished guest.
@@ -56,16 +55,14 @@ func Plan(g *Guest) []plan.Step {
 			Doc: "/dev/fd, stdin, stdout and stderr link into /proc/self/fd"},
 		{Name: "users", Run: g.share("users", "/Users", ""), Needs: []string{"switchroot"}, On: "the share users",
 			Doc: "optional: the virtiofs share users is on /Users"},
-		// This share exists to exercise DAX. With any other option, such as cache=,
-		// virtiofs refuses the mount.
+		// This share exists to exercise DAX. With any other option, such as cache=, virtiofs refuses the mount.
 		{Name: "dax", Run: g.share("arcbox-dax", "/run/arcbox-dax", "dax=always"), Needs: []string{"switchroot"}, On: "the share arcbox-dax",
 			Doc: "optional: the virtiofs share arcbox-dax is on /run/arcbox-dax, with dax=always"},
 		{Name: "rosetta", Run: g.rosetta, Needs: []string{"switchroot"}, On: "the share rosetta",
 			Doc: "optional: the virtiofs share rosetta is on /media/rosetta and runs x86-64 programs on arm64"},
 
-		// The layers cover a root that may be read-only. They need private, because its
-		// mount point may be made on a root in which /etc and /tmp are links into
-		// /private; and config, because /etc covers the image's own files.
+		// The layers cover a root that may be read-only. They need private, because its mount point may be made on a
+		// root in which /etc and /tmp are links into /private; and config, because /etc covers the image's own files.
 		{Name: "layers", Run: g.layers, Needs: []string{"private", "config"}, On: "/etc of the root",
 			Doc: "tmpfs on /tmp, /var and /etc; the image's own /etc is copied in"},
 		{Name: "jailer", Run: g.jailer, Needs: []string{"layers"},

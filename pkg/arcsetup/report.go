@@ -15,8 +15,7 @@ import (
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
-// Report is the result of a boot, kept as JSON in ReportPath. Times are since the
-// kernel's boot, in nanoseconds.
+// Report is the result of a boot, kept as JSON in ReportPath. Times are since the kernel's boot, in nanoseconds.
 type Report struct {
 	Version string `json:"version"` // of arcinit
 	Kernel  string `json:"kernel"`  // release and architecture

@@ -12,10 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// moveRoot makes the initramfs a root like any other. It has no parent mount, so before
-// Linux 7.0 pivot_root(2) fails on it with EINVAL, and with that every container runtime.
-// moveRoot binds the initramfs to a directory and moves this mount over /. It comes
-// before all other mounts: one on the old root would be out of sight.
+// moveRoot makes the initramfs a root like any other. It has no parent mount, so before Linux 7.0 pivot_root(2) fails
+// on it with EINVAL, and with that every container runtime. moveRoot binds the initramfs to a directory and moves this
+// mount over /. It comes before all other mounts: one on the old root would be out of sight.
 func (g *Guest) moveRoot() (changed bool, err error) {
 	if initramfs, err := mount.IsTmpRamfs("/"); err != nil || !initramfs || !g.OwnRoot {
 		return false, err

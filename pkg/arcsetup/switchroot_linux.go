@@ -101,8 +101,7 @@ const (
 	rootNotice   = 5 * time.Second
 )
 
-// await calls try until the result is not ErrNotThere, or the limit is over;
-// config.WaitForever is no limit.
+// await calls try until the result is not ErrNotThere, or the limit is over; config.WaitForever is no limit.
 func (g *Guest) await(what string, limit time.Duration, try func() error) error {
 	var end <-chan time.Time
 	if limit != config.WaitForever {
@@ -253,8 +252,7 @@ func freeInitramfs() error {
 	return err
 }
 
-// deleteBelow deletes all that it can in the directory dir, except the directory
-// keep and what is mounted there.
+// deleteBelow deletes all that it can in the directory dir, except the directory keep and what is mounted there.
 func deleteBelow(dir, keep string) error {
 	var found []string
 	var errs []error

@@ -30,8 +30,7 @@ func raised() map[string]uint64 {
 	}
 }
 
-// sysctls sets the configured parameters to their values, even to lower ones, and
-// raises the others of the table.
+// sysctls sets the configured parameters to their values, even to lower ones, and raises the others of the table.
 func (g *Guest) sysctls() (bool, error) {
 	var r result
 	table, configured := raised(), g.Config().Sysctls

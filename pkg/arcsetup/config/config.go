@@ -18,8 +18,7 @@ import (
 	"github.com/arcinit/arcinit/internal/notify"
 )
 
-// Config is what a host can configure. The kernel command line overrides
-// arcinit.toml, which overrides the defaults.
+// Config is what a host can configure. The kernel command line overrides arcinit.toml, which overrides the defaults.
 type Config struct {
 	file         string       // the configuration file, if the command line names one
 	Hostname     string       // replaces the kernel's host name, unless it is empty

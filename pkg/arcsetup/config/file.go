@@ -36,9 +36,8 @@ type file struct {
 	}
 }
 
-// mergeFile sets what the text of the configuration file path configures. A file
-// that is not TOML, or has a value of the wrong type, is refused as a whole, so
-// that half of an edit is never used. Any other wrong value is refused alone.
+// mergeFile sets what the text of the configuration file path configures. A file that is not TOML, or has a value of
+// the wrong type, is refused as a whole, so that half of an edit is never used. Any other wrong value is refused alone.
 func (c *Config) mergeFile(path, text string) error {
 	var f file
 	meta, err := toml.Decode(text, &f)

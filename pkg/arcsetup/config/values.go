@@ -19,8 +19,7 @@ const (
 	digits  = "0123456789"
 )
 
-// CheckHostname reports why name cannot be a host name (RFC 1123 section 2.1;
-// Linux takes 64 bytes in all).
+// CheckHostname reports why name cannot be a host name (RFC 1123 section 2.1; Linux takes 64 bytes in all).
 func CheckHostname(name string) error {
 	isWrong := func(label string) bool {
 		return label == "" || len(label) > 63 || strings.Trim(label, letters+digits+"-") != "" || strings.Trim(label, "-") != label
@@ -87,8 +86,7 @@ func parseNameservers(values []string) (addrs []netip.Addr, err error) {
 	return addrs, nil
 }
 
-// checkNIC reports why v is neither a link name (dev_valid_name in
-// net/core/dev.c, at most 15 bytes) nor a MAC address.
+// checkNIC reports why v is neither a link name (dev_valid_name in net/core/dev.c, at most 15 bytes) nor a MAC address.
 func checkNIC(v string) error {
 	if _, err := net.ParseMAC(v); err == nil {
 		return nil

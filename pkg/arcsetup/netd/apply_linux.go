@@ -22,8 +22,7 @@ func (w *worker) setSysctls() error {
 		return errors.Join(setSysctl("net/ipv4/conf/"+w.Name+"/proxy_arp", "1"),
 			setSysctl("net/ipv4/neigh/"+w.Name+"/proxy_delay", "0"))
 	case w.Role == RolePrimary && w.d.cfg.IPv6Router:
-		// 2 accepts router advertisements although the guest forwards IPv6
-		// (Documentation/networking/ip-sysctl.rst).
+		// 2 accepts router advertisements although the guest forwards IPv6 (Documentation/networking/ip-sysctl.rst).
 		return setSysctl("net/ipv6/conf/"+w.Name+"/accept_ra", "2")
 	}
 	return nil
@@ -162,9 +161,8 @@ func (k kernel) setRoutes(link netlink.Link, own netip.Prefix, want []Route) (ch
 	return changed, errors.Join(errs...)
 }
 
-// netOfLink returns the connected network that forbids a lease on link index to route
-// dst: another link's network that contains dst, or the link's own network, whose
-// route the new one would replace. It is invalid if there is none.
+// netOfLink returns the connected network that forbids a lease on link index to route dst: another link's network that
+// contains dst, or the link's own network, whose route the new one would replace. It is invalid if there is none.
 func netOfLink(have []netlink.Route, index int, dst netip.Prefix) netip.Prefix {
 	for _, h := range have {
 		n := prefix(h.Dst)

@@ -19,10 +19,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Run configures the NICs and the firewall and keeps them configured until ctx
-// ends. Then it returns nil and leaves the network as it is, for the next Run to
-// take over. With ErrRelease as ctx's cause it releases the leases first. An error
-// means that the kernel sends no more messages, or that a goroutine panicked.
+// Run configures the NICs and the firewall and keeps them configured until ctx ends. Then it returns nil and leaves the
+// network as it is, for the next Run to take over. With ErrRelease as ctx's cause it releases the leases first. An
+// error means that the kernel sends no more messages, or that a goroutine panicked.
 func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	return newDaemon(cfg, log).run(ctx)
 }

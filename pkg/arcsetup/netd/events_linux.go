@@ -10,9 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// subscribe returns a channel with the kernel's messages about links, IPv4 addresses
-// and IPv4 routes until ctx ends. It signals lost when messages were lost, because too
-// many came at once. One socket for all keeps them in order.
+// subscribe returns a channel with the kernel's messages about links, IPv4 addresses and IPv4 routes until ctx ends. It
+// signals lost when messages were lost, because too many came at once. One socket for all keeps them in order.
 func (d *daemon) subscribe(ctx context.Context, lost chan<- struct{}) (<-chan []syscall.NetlinkMessage, error) {
 	socket, err := openSubscription()
 	if err != nil {

@@ -152,8 +152,7 @@ func newTransactionID() (id dhcpv4.TransactionID) {
 	}
 }
 
-// clientID is made of the MAC address (RFC 2132 section 9.14): a guest without a
-// disk has no other identity that lasts.
+// clientID is made of the MAC address (RFC 2132 section 9.14): a guest without a disk has no other identity that lasts.
 func clientID(link netlink.Link) dhcpv4.Option {
 	const ethernet = 1 // hardware type of RFC 1700
 	return dhcpv4.OptClientIdentifier(append([]byte{ethernet}, link.Attrs().HardwareAddr...))
@@ -207,9 +206,8 @@ func listenPackets(link netlink.Link, protocol int, filter []bpf.RawInstruction)
 		packet.Datagram, protocol, &packet.Config{Filter: filter})
 }
 
-// dhcpAnswers passes UDP datagrams to the port of a DHCP client, so that nothing
-// else wakes the client. Of a fragmented datagram it passes the first part. The
-// offsets are from RFC 791 section 3.1 and RFC 768.
+// dhcpAnswers passes UDP datagrams to the port of a DHCP client, so that nothing else wakes the client. Of a fragmented
+// datagram it passes the first part. The offsets are from RFC 791 section 3.1 and RFC 768.
 var dhcpAnswers = []bpf.Instruction{
 	bpf.LoadAbsolute{Off: 0, Size: 1}, // version and header length
 	bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xf0},

@@ -25,8 +25,7 @@ type lease struct {
 // one would make neighbours of half the Internet.
 const minPrefix = 8
 
-// isUnicast reports whether a host can have the address a: none of the blocks 0/8,
-// 127/8 and 224/3 (RFC 6890).
+// isUnicast reports whether a host can have the address a: none of the blocks 0/8, 127/8 and 224/3 (RFC 6890).
 func isUnicast(a netip.Addr) bool {
 	first := a.As4()[0]
 	return first != 0 && first != 127 && first < 224

@@ -26,8 +26,7 @@ func (w *worker) keepLease() {
 		w.unconfigure()
 		w.failed(err)
 	}
-	// The address stays, because the message may still be queued until the server's
-	// MAC address is resolved.
+	// The address stays, because the message may still be queued until the server's MAC address is resolved.
 	if errors.Is(context.Cause(w.ctx), ErrRelease) {
 		if err := w.d.client.tell(w.link.Load(), dhcpv4.MessageTypeRelease, w.ack); err != nil {
 			w.failed(fmt.Errorf("release %s: %w", w.current.address, err))
@@ -71,8 +70,7 @@ func (w *worker) acquire() *linkState {
 	return nil
 }
 
-// try gets a lease and configures the NIC with it. The first try asks for the previous
-// lease, if there was one.
+// try gets a lease and configures the NIC with it. The first try asks for the previous lease, if there was one.
 func (w *worker) try(link *linkState, isFirst bool, d discovery) error {
 	if isFirst && w.last.IsValid() {
 		ack, err := w.d.client.request(link.up, link, request{address: w.last.Addr(), wait: d.wait})
@@ -169,8 +167,7 @@ func (w *worker) hold(link *linkState) error {
 				r.server = w.current.server
 			}
 		}
-		// After a pause of the whole guest the lease may be over, and the server
-		// may still grant it again.
+		// After a pause of the whole guest the lease may be over, and the server may still grant it again.
 		expired := w.current.time > 0 && age(w.obtained, clock.Now()) >= w.current.time
 		if expired && r.ack != nil {
 			return errExpired

@@ -22,8 +22,7 @@ const (
 	fallbackTime = time.Hour                // without a valid lease time
 	minTime      = 10 * time.Second         // bounds how often a server can make us renew
 	forever      = 0xffffffff * time.Second // RFC 2131 section 3.3
-	// maxRoutes, maxServers and maxSearch bound what one lease can make us store,
-	// maxInvalid what it can make us log.
+	// maxRoutes, maxServers and maxSearch bound what one lease can make us store, maxInvalid what it can make us log.
 	maxRoutes  = 64
 	maxServers = 8
 	maxSearch  = 32

@@ -18,8 +18,7 @@ import (
 // DefaultReport is the Report's file unless the Config names another.
 const DefaultReport = "/run/arcbox/net.json"
 
-// Report is the state of the network. The daemon keeps it as JSON in a file, which it
-// replaces at each change.
+// Report is the state of the network. The daemon keeps it as JSON in a file, which it replaces at each change.
 type Report struct {
 	// NICs are the NICs with a role, the primary NIC first.
 	NICs []NIC `json:"nics"`
@@ -40,8 +39,7 @@ const (
 	StateOff         State = "off"         // stays down
 )
 
-// NIC is the state of one NIC. The fields after Error describe its lease or static
-// address, and are empty without one.
+// NIC is the state of one NIC. The fields after Error describe its lease or static address, and are empty without one.
 type NIC struct {
 	Role  Role   `json:"role"`
 	Name  string `json:"name"`

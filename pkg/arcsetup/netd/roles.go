@@ -32,8 +32,7 @@ func (r Role) takesRoutes() bool { return r == RolePrimary || r == RoleDHCP }
 // Roles is the configuration of the NICs' roles. A NIC is named by its link name or
 // by its MAC address, in upper or lower case.
 type Roles struct {
-	// Primary and Bridge name the only NIC that can have the role. If empty, the
-	// first NIC without a role has it.
+	// Primary and Bridge name the only NIC that can have the role. If empty, the first NIC without a role has it.
 	Primary string `json:"primary,omitempty"`
 	Bridge  string `json:"bridge,omitempty"`
 	// Further are the roles of other NICs.
@@ -86,10 +85,9 @@ func (ss slots) restore(before Report) {
 	}
 }
 
-// assign finds a NIC for each slot in the sysfs that is mounted at sys: first the
-// NIC that had the role, by MAC address; then a NIC with the right name, which may
-// have replaced the other; and last the first NIC that is left, eth2 before eth10.
-// Assignments are valid even with an error, which names the NICs that were not found.
+// assign finds a NIC for each slot in the sysfs that is mounted at sys: first the NIC that had the role, by MAC
+// address; then a NIC with the right name, which may have replaced the other; and last the first NIC that is left, eth2
+// before eth10. Assignments are valid even with an error, which names the NICs that were not found.
 func (ss slots) assign(sys string) ([]assignment, error) {
 	nics := listNICs(sys)
 	found := make([]*nic, len(ss))
@@ -159,8 +157,7 @@ func listNICs(sys string) (nics []nic) {
 		}
 		nics = append(nics, nic{name: filepath.Base(link), mac: mac})
 	}
-	// sort.Slice has one implementation for all types. slices.SortFunc adds 10 KB
-	// to the image for each type.
+	// sort.Slice has one implementation for all types. slices.SortFunc adds 10 KB to the image for each type.
 	sort.Slice(nics, func(i, j int) bool { return natural.Less(nics[i].name, nics[j].name) })
 	return nics
 }

@@ -181,8 +181,7 @@ func (w *worker) report(change func(*NIC)) {
 	signal(w.d.changed)
 }
 
-// maxSeen bounds how many texts are remembered and logged, should a hostile
-// network keep inventing new ones.
+// maxSeen bounds how many texts are remembered and logged, should a hostile network keep inventing new ones.
 const maxSeen = 64
 
 // seen is a set of texts that have been logged, so that each is logged once.

@@ -1,6 +1,5 @@
-// Package plan runs a set-up that is written down as data: a list of named steps, each with a function
-// and the names of the steps that it needs. The package orders, runs, times and reports the steps. It
-// must not know what they do.
+// Package plan runs a set-up that is written down as data: a list of named steps, each with a function and the names of
+// the steps that it needs. The package orders, runs, times and reports the steps. It must not know what they do.
 package plan
 
 import (
@@ -36,8 +35,7 @@ type Step struct {
 	// Limit is how long Run may take before the steps that need it go on, as after a failure. Nil stands
 	// for DefaultLimit, a result below zero for no limit.
 	Limit func() time.Duration
-	// On names what Run may have to wait for, such as a share. The error of a step that takes too long
-	// has it.
+	// On names what Run may have to wait for, such as a share. The error of a step that takes too long has it.
 	On string
 	// GiveUp, if not nil, is called at the limit. If it returns false, the steps that need this one wait
 	// for its end after all.

@@ -41,10 +41,9 @@ type Runner struct {
 	results []Result
 }
 
-// Run runs the steps and returns when all have ended, or have been given up at their limits. Each begins as
-// soon as the steps that it needs have ended, however those ended. Of the steps that can begin at the same
-// time, the first in the plan begins first. A need that is not an earlier step is ignored with a warning, so
-// that a wrong plan still boots.
+// Run runs the steps and returns when all have ended, or have been given up at their limits. Each begins as soon as the
+// steps that it needs have ended, however those ended. Of the steps that can begin at the same time, the first in the
+// plan begins first. A need that is not an earlier step is ignored with a warning, so that a wrong plan still boots.
 func (r *Runner) Run(steps []Step) {
 	run := run{Runner: r, steps: steps, states: make([]state, len(steps))}
 	index := make(map[string]int, len(steps))
@@ -210,8 +209,7 @@ func (r *Runner) step(s Step) Result {
 	return res
 }
 
-// log logs how a step ended: a line for each of its errors, so that no line is too
-// long for the kernel log.
+// log logs how a step ended: a line for each of its errors, so that no line is too long for the kernel log.
 func (r *Runner) log(res Result) {
 	level, event := slog.LevelDebug, "step ended"
 	switch {

@@ -106,9 +106,8 @@ func filterChains() []*nftables.Chain {
 	}, {Name: "DOCKER-USER", Table: table}}
 }
 
-// explainList names all kernel symbols that the rules need when the kernel lists no
-// chains. Without nfnetlink the kernel refuses the socket. Without nf_tables it
-// refuses the request (nfnetlink_rcv_msg returns EINVAL).
+// explainList names all kernel symbols that the rules need when the kernel lists no chains. Without nfnetlink the
+// kernel refuses the socket. Without nf_tables it refuses the request (nfnetlink_rcv_msg returns EINVAL).
 func explainList(err error) error {
 	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EINVAL) {
 		return fmt.Errorf("the kernel has no nf_tables (arcinit does not use legacy ip_tables): enable "+
@@ -121,9 +120,8 @@ func explainList(err error) error {
 var errNoConntrack = errors.New("the kernel has no conntrack match for nf_tables: " +
 	"enable CONFIG_NFT_COMPAT and CONFIG_NETFILTER_XT_MATCH_CONNTRACK")
 
-// explain names the kernel symbol to enable when the kernel refuses a batch that
-// inserts these rules. Without IPv4 tables, nf_tables_newtable returns EOPNOTSUPP.
-// Without the match, nft_match_select_ops returns ENOENT.
+// explain names the kernel symbol to enable when the kernel refuses a batch that inserts these rules. Without IPv4
+// tables, nf_tables_newtable returns EOPNOTSUPP. Without the match, nft_match_select_ops returns ENOENT.
 func explain(err error, inserted []Rule) error {
 	switch {
 	case errors.Is(err, unix.EOPNOTSUPP):

@@ -18,9 +18,8 @@ const (
 	stateRelated     = 1 << 2
 )
 
-// exprs returns the expressions that iptables-nft writes for r, in the same order.
-// With other expressions for the same packets, iptables would call the whole table
-// incompatible, and container engines run iptables.
+// exprs returns the expressions that iptables-nft writes for r, in the same order. With other expressions for the same
+// packets, iptables would call the whole table incompatible, and container engines run iptables.
 func (r Rule) exprs() []expr.Any {
 	var es []expr.Any
 	switch {
