@@ -3,7 +3,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -23,16 +22,8 @@ BOOT.json is a guest's /run/arcbox/boot.json, which is also log/boot.json on its
 NET.json is its /run/arcbox/net.json.
 `
 
-// errUsage says that the command line is wrong, and not a file.
-var errUsage = errors.New("cannot understand the command line")
-
 func main() {
-	err := run(os.Args[1:], os.Stdout)
-	switch {
-	case errors.Is(err, errUsage):
-		fmt.Fprintf(os.Stderr, "arcinit: %v\n%s", err, usage)
-		os.Exit(2)
-	case err != nil:
+	if err := run(os.Args[1:], os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "arcinit:", err)
 		os.Exit(1)
 	}
@@ -53,7 +44,7 @@ func run(args []string, out io.Writer) (err error) {
 	case command == "help" || command == "-h" || command == "--help":
 		_, err = fmt.Fprint(out, usage)
 	default:
-		err = fmt.Errorf("%w: command %q with %d arguments", errUsage, command, n)
+		err = fmt.Errorf("cannot understand command %q with %d arguments\n%s", command, n, usage)
 	}
 	return err
 }

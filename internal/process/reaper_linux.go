@@ -62,14 +62,14 @@ func (r *Reaper) Start(cmd Command, out *os.File) (pid int, exit <-chan syscall.
 	defer r.mu.Unlock()
 	// A child inherits the score. PID 1 needs no protection meanwhile, because the kernel never kills it
 	// (oom_unkillable_task, mm/oom_kill.c).
-	_ = r.setScore(usualScore)
+	_ = r.setScore("0")
 	pid, err = syscall.ForkExec(cmd.Path, cmd.Args, &syscall.ProcAttr{
 		Dir: cmd.Dir, Env: cmd.Env,
 		Files: []uintptr{stdin.Fd(), out.Fd(), out.Fd()},
 		Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: cmd.Terminal != ""},
 	})
 	if r.protected {
-		_ = r.setScore(protectedScore)
+		_ = r.setScore("-999")
 	}
 	if err != nil {
 		return 0, nil, fmt.Errorf("start %s: %w", cmd.Path, err)
@@ -120,20 +120,14 @@ func awaitProgram(path string) error {
 	return nil
 }
 
-// Values of oom_score_adj (Documentation/filesystems/proc.rst). The kernel kills
-// a process with protectedScore last, but rather than panic.
-const (
-	usualScore     = "0"
-	protectedScore = "-999"
-)
-
-// Protect protects this process, but not its children, from the out-of-memory killer.
+// Protect protects this process, but not its children, from the out-of-memory killer: the kernel kills a process with
+// the score -999 last, but rather than panic (oom_score_adj, Documentation/filesystems/proc.rst).
 func (r *Reaper) Protect() (changed bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	changed = !r.protected
 	r.protected = true
-	return changed, r.setScore(protectedScore)
+	return changed, r.setScore("-999")
 }
 
 func (r *Reaper) setScore(score string) error { return os.WriteFile(r.scoreFile, []byte(score), 0) }

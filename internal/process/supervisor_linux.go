@@ -100,8 +100,17 @@ func (s *Supervisor) Start(service Service) (changed bool, err error) {
 	v := &supervised{Service: service, again: make(chan struct{}, 1), ended: make(chan struct{})}
 	v.status.Store(&ServiceStatus{Name: service.Name})
 	v.ctx, v.stop = context.WithCancel(context.Background())
-	if added, err := s.add(v); !added {
-		return false, err
+	s.mu.Lock()
+	isNew, stopped := !slices.ContainsFunc(s.all, func(other *supervised) bool { return other.Name == v.Name }), s.stopped
+	if isNew && !stopped {
+		s.all = append(s.all, v)
+	}
+	s.mu.Unlock()
+	switch {
+	case stopped:
+		return false, fmt.Errorf("start %s: %w", v.Path, errStopped)
+	case !isNew:
+		return false, nil
 	}
 	if v.Terminal == "" {
 		if err := s.capture(v); err != nil {
@@ -114,19 +123,6 @@ func (s *Supervisor) Start(service Service) (changed bool, err error) {
 		close(v.ended)
 	})
 	return true, err
-}
-
-func (s *Supervisor) add(v *supervised) (bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stopped {
-		return false, fmt.Errorf("start %s: %w", v.Path, errStopped)
-	}
-	if slices.ContainsFunc(s.all, func(other *supervised) bool { return other.Name == v.Name }) {
-		return false, nil
-	}
-	s.all = append(s.all, v)
-	return true, nil
 }
 
 // services returns all services, in the order of their first start.
