@@ -28,9 +28,7 @@ type logging struct {
 func newLogging(tag string) *logging {
 	l := &logging{
 		kernel:  &logs.KernelLog{Open: func() (io.Writer, error) { return os.OpenFile("/dev/kmsg", os.O_WRONLY, 0) }},
-		console: &logs.Console{Loglevel: consoleLoglevel},
-		file:    &logs.FileLog{},
-		output:  &logs.FileLog{},
+		console: &logs.Console{Loglevel: consoleLoglevel}, file: &logs.FileLog{}, output: &logs.FileLog{},
 	}
 	l.Logger = slog.New(logs.NewHandler(tag, &l.level, l.sinks()...))
 	for _, spool := range []*logs.Spool{&l.console.Spool, &l.file.Spool, &l.output.Spool} {

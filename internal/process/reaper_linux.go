@@ -26,11 +26,7 @@ type Reaper struct {
 
 // NewReaper returns a Reaper without children.
 func NewReaper() *Reaper {
-	return &Reaper{
-		scoreFile: "/proc/self/oom_score_adj",
-		exits:     map[int]chan<- syscall.WaitStatus{},
-		changed:   make(chan struct{}),
-	}
+	return &Reaper{scoreFile: "/proc/self/oom_score_adj", exits: map[int]chan<- syscall.WaitStatus{}, changed: make(chan struct{})}
 }
 
 // Command is a program to start.

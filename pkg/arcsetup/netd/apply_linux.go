@@ -178,12 +178,8 @@ func netOfLink(have []netlink.Route, index int, dst netip.Prefix) netip.Prefix {
 // link, as leases of a single address need.
 func dhcpRoute(index int, own netip.Prefix, r Route) netlink.Route {
 	w := netlink.Route{
-		LinkIndex: index,
-		Dst:       ipNet(r.Dst),
-		Gw:        r.Gateway.AsSlice(),
-		Table:     unix.RT_TABLE_MAIN,
-		Type:      unix.RTN_UNICAST,
-		Protocol:  unix.RTPROT_DHCP,
+		LinkIndex: index, Dst: ipNet(r.Dst), Gw: r.Gateway.AsSlice(),
+		Table: unix.RT_TABLE_MAIN, Type: unix.RTN_UNICAST, Protocol: unix.RTPROT_DHCP,
 	}
 	switch {
 	case !r.Gateway.IsValid():

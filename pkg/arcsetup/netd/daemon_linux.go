@@ -53,13 +53,8 @@ type daemon struct {
 func newDaemon(cfg Config, log *slog.Logger) *daemon {
 	cfg.setDefaults()
 	return &daemon{
-		cfg:        cfg,
-		log:        log,
-		client:     dhcpClient{cfg.Hostname},
-		applyRules: firewall.Apply,
-		slots:      cfg.slots(),
-		workers:    make(map[int]*worker),
-		changed:    make(chan struct{}, 1),
+		cfg: cfg, log: log, client: dhcpClient{cfg.Hostname}, applyRules: firewall.Apply,
+		slots: cfg.slots(), workers: make(map[int]*worker), changed: make(chan struct{}, 1),
 	}
 }
 
@@ -265,17 +260,10 @@ func (d *daemon) start(ctx context.Context, a assignment) {
 	}
 	mac := link.Attrs().HardwareAddr.String()
 	w := &worker{
-		assignment:  a,
-		d:           d,
-		index:       index,
-		log:         d.log.With("nic", a.Name, "role", a.Role),
-		done:        make(chan struct{}),
+		assignment: a, d: d, index: index, log: d.log.With("nic", a.Name, "role", a.Role), done: make(chan struct{}),
 		nic:         NIC{Role: a.Role, Name: a.Name, MAC: mac, State: StateDiscovering},
-		linkChanges: make(chan struct{}, 1),
-		clockSet:    make(chan struct{}, 1),
-		disturbed:   make(chan struct{}, 1),
-		mtu:         link.Attrs().MTU,
-		last:        d.before.leased(mac, d.cfg.Now()),
+		linkChanges: make(chan struct{}, 1), clockSet: make(chan struct{}, 1), disturbed: make(chan struct{}, 1),
+		mtu: link.Attrs().MTU, last: d.before.leased(mac, d.cfg.Now()),
 	}
 	w.ctx, w.cancel = context.WithCancel(ctx)
 	up, lost := context.WithCancelCause(w.ctx)

@@ -46,14 +46,15 @@ type Runner struct {
 // plan begins first. A need that is not an earlier step is ignored with a warning, so that a wrong plan still boots.
 func (r *Runner) Run(steps []Step) {
 	run := run{Runner: r, steps: steps, states: make([]state, len(steps))}
+	if err := Check(steps); err != nil {
+		r.Log.Warn("the plan is wrong", "err", err)
+	}
 	index := make(map[string]int, len(steps))
 	for i, s := range steps {
 		for _, need := range s.Needs {
 			if needed, ok := index[need]; ok {
 				run.states[needed].followers = append(run.states[needed].followers, i)
 				run.states[i].waits++
-			} else {
-				r.Log.Warn("ignored a need that is not an earlier step", "step", s.Name, "need", need)
 			}
 		}
 		index[s.Name] = i

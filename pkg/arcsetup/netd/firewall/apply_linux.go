@@ -97,12 +97,8 @@ func applyBatch(add, remove []Rule) (changed bool, err error) {
 func filterChains() []*nftables.Chain {
 	table := &nftables.Table{Name: "filter", Family: nftables.TableFamilyIPv4}
 	return []*nftables.Chain{{
-		Name:     "FORWARD",
-		Table:    table,
-		Type:     nftables.ChainTypeFilter,
-		Hooknum:  nftables.ChainHookForward,
-		Priority: nftables.ChainPriorityFilter,
-		Policy:   new(nftables.ChainPolicyAccept),
+		Name: "FORWARD", Table: table, Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter, Policy: new(nftables.ChainPolicyAccept),
 	}, {Name: "DOCKER-USER", Table: table}}
 }
 
