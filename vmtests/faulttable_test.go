@@ -15,6 +15,7 @@ import (
 
 	"github.com/arcinit/arcinit/pkg/arcsetup"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
+	"github.com/arcinit/arcinit/vmtests/dhcppeer"
 	"github.com/arcinit/arcinit/vmtests/guest"
 	"github.com/arcinit/arcinit/vmtests/probe"
 )
@@ -29,74 +30,96 @@ var (
 	faults      = append(slices.Clip(errorFaults), "hang", "panic")
 )
 
-// noAgent says why the agent does not start when a step fails.
-var noAgent = map[string]string{
-	"early":   "nothing is mounted, so the drivers of the share are not found",
-	"modules": "the drivers of the share are not loaded",
-	"share":   "the agent's program is on the share",
-	"agent":   "this step starts the agent",
-}
+// noAgent says why the agent does not start when a step fails, noNetwork why the networks do not come up. noButton are
+// the steps without which the power button does nothing. The first name in a key is the step's, the others say on
+// which kernel.
+var (
+	noAgent = map[string]string{
+		"early":          "without /proc and /dev nothing is found",
+		"modules, stock": "the share's driver is not loaded",
+		"share":          "the agent's program is on the share",
+		"agent":          "this step starts the agent",
+	}
+	noNetwork = map[string]string{
+		"early":          "without /proc and /dev nothing is found",
+		"modules, stock": "the NICs' drivers are not loaded",
+		"network":        "this step starts the network daemon",
+	}
+	noButton = []string{"early", "modules, stock", "powerbutton"}
+)
 
-// noButton are the steps without which the power button does nothing.
-var noButton = []string{"early", "modules", "powerbutton"}
-
-// sampled is what runs without FULL=1.
-var sampled = map[string]string{"accounts": "EROFS", "share": "hang", "network": "panic", "agent": "ENOENT"}
+// sampled are the faults that are tried on the distribution's kernel.
+var sampled = map[string]string{"modules": "EPERM", "accounts": "EROFS", "share": "hang", "network": "panic", "agent": "ENOENT"}
 
 // TestFaultTable gives each step of the plan each fault, in a guest of its own, and compares what else goes wrong with
 // docs/faults.md. Only steps that need the faulty one may go wrong with it. With UPDATE set in the environment, the test
-// writes the table. Without FULL it tries a few faults.
+// writes the table. This project's kernel, which boots fast, gets all faults, the distribution's, whose drivers are
+// modules, a few.
 func TestFaultTable(t *testing.T) {
 	t.Parallel()
-	good, _ := startFaulty(t, "none", "EPERM")
-	before := good.waitReport(t)
-	var steps []string
-	for line := range strings.Lines(good.run(t, arcsetup.ProgramPath, "plan").Stdout) {
-		steps = append(steps, strings.Fields(line)[0])
-	}
-	steps = steps[1:] // without the headings
-	testPowerOff(t, good)
+	eachKernel(t, func(t *testing.T, k kernel) {
+		if k.name != "own" && k.name != "stock" {
+			return
+		}
+		good, _ := startFaulty(t, k, "none", "EPERM")
+		before := good.waitReport(t)
+		var steps []string
+		for line := range strings.Lines(good.run(t, arcsetup.ProgramPath, "plan").Stdout) {
+			steps = append(steps, strings.Fields(line)[0])
+		}
+		steps = steps[1:] // without the headings
+		testPowerOff(t, good)
 
-	table := readFaults(t)
-	var mu sync.Mutex
-	t.Run("steps", func(t *testing.T) {
-		for _, step := range steps {
-			for _, fault := range faults {
-				if os.Getenv("FULL") == "" && sampled[step] != fault {
-					continue
+		table := readFaults(t)
+		var mu sync.Mutex
+		t.Run("steps", func(t *testing.T) {
+			for _, step := range steps {
+				for _, fault := range faults {
+					if k.name == "stock" && sampled[step] != fault {
+						continue
+					}
+					t.Run(step+"/"+fault, func(t *testing.T) {
+						t.Parallel()
+						outcome := tryFault(t, k, steps, before, step, fault)
+						mu.Lock()
+						defer mu.Unlock()
+						table.cells[cell{on(k, step), fault}] = outcome
+					})
 				}
-				t.Run(step+"/"+fault, func(t *testing.T) {
-					t.Parallel()
-					outcome := tryFault(t, steps, before, step, fault)
-					mu.Lock()
-					defer mu.Unlock()
-					table.cells[cell{step, fault}] = outcome
-				})
 			}
+		})
+		if !t.Failed() {
+			table.check(t, append(steps, "modules, stock"))
 		}
 	})
-	if !t.Failed() {
-		table.check(t, steps)
-	}
 }
 
-// startFaulty boots a guest whose step has this fault, and returns when the plan has ended.
-func startFaulty(t *testing.T, step, fault string) (*machine, *hostPort) {
+// on is the name in the table for a step on a kernel. Only what the modules are needed for depends on the kernel.
+func on(k kernel, step string) string {
+	if step == "modules" && k.name == "stock" {
+		return "modules, stock"
+	}
+	return step
+}
+
+// startFaulty boots a guest whose step has this fault, and returns when the plan has ended. The peers serve its networks.
+func startFaulty(t *testing.T, k kernel, step, fault string) (*machine, []*dhcppeer.Peer) {
 	t.Helper()
 	host := &hostPort{}
+	nics, peers := dhcpPeers(t, time.Hour)
 	m := boot(t, image{
-		initrd: "initramfs-fault.cpio", nics: bothNICs(), ports: []guest.Port{host.port("host")},
-		// The console shows the line by which the plan ends, and nothing of lower level.
-		cmdline: []string{"loglevel=6", "arcbox.notify=virtio-port:host", "ARCBOX_FAULT=step_" + step + strings.TrimSuffix("="+fault, "=panic")},
+		kernel: k.image, initrd: "initramfs-fault.cpio", nics: nics, ports: []guest.Port{host.port("host")},
+		// The console shows the lines by which the plan and the shutdown end.
+		cmdline: []string{"loglevel=7", "arcbox.notify=virtio-port:host", "ARCBOX_FAULT=step_" + step + strings.TrimSuffix("="+fault, "=panic")},
 	})
 	m.waitConsole(t, "guest is up")
-	return m, host
+	return m, peers
 }
 
 // tryFault boots a guest whose step has this fault, checks what must hold whatever a step does, and returns what else
 // went wrong, in the words of docs/faults.md.
-func tryFault(t *testing.T, steps []string, before map[string]plan.Result, step, fault string) string {
-	m, _ := startFaulty(t, step, fault)
+func tryFault(t *testing.T, k kernel, steps []string, before map[string]plan.Result, step, fault string) string {
+	m, peers := startFaulty(t, k, step, fault)
 	// Without the share, the failed steps are on the console alone.
 	after, onShare := m.failures(before), !strings.Contains(m.ConsoleText(), "step=share outcome=failed")
 	if onShare {
@@ -118,12 +141,19 @@ func tryFault(t *testing.T, steps []string, before map[string]plan.Result, step,
 		wrong[got] = append(wrong[got], s)
 	}
 	seen := []string{"the agent runs"}
-	why, without := noAgent[step]
+	why, without := noAgent[on(k, step)]
 	if without {
 		seen[0] = "no agent: " + why
 	} else {
 		must[probe.AtStart](t, m, "AtStart", none{})
 		m.crash(t, 3)
+	}
+	if why, silent := noNetwork[on(k, step)]; silent {
+		seen = append(seen, "no networks: "+why)
+	} else {
+		for i, p := range peers {
+			answers(t, &p.Host, leased[i])
+		}
 	}
 	for _, kind := range []plan.Outcome{plan.Failed, plan.Unavailable, "fallback", plan.OK} {
 		if len(wrong[kind]) > 0 {
@@ -131,7 +161,7 @@ func tryFault(t *testing.T, steps []string, before map[string]plan.Result, step,
 		}
 	}
 	switch {
-	case !slices.Contains(noButton, step):
+	case !slices.Contains(noButton, on(k, step)):
 		m.pressUntilEnd(t)
 	case !without:
 		seen = append(seen, "no power button")
@@ -143,9 +173,15 @@ func tryFault(t *testing.T, steps []string, before map[string]plan.Result, step,
 	return strings.Join(seen, "; ")
 }
 
-// pressUntilEnd presses the power button until the guest is off. A press may come before the driver.
+// pressUntilEnd presses the power button until the guest is off, which it is within its limit of 25 s. A press may come
+// before the driver.
 func (m *machine) pressUntilEnd(t *testing.T) {
 	t.Helper()
+	defer func() {
+		if took := seconds(t, m, "asking the kernel ") - seconds(t, m, "shutting down "); took > 25 {
+			t.Errorf("the shutdown took %.1f s of the guest's time", took)
+		}
+	}()
 	for range 12 {
 		_ = m.PowerButton(t.Context()) // the guest may have ended
 		select {
