@@ -49,12 +49,11 @@ func writeConsole(text []byte) {
 // sinks are the logs of PID 1's own lines and the network daemon's.
 func (l *logging) sinks() []logs.Sink { return []logs.Sink{l.kernel, l.console, l.file} }
 
-// consoleLoglevel is the first number of /proc/sys/kernel/printk, or the kernel's default before /proc is mounted.
+// consoleLoglevel is the first number of /proc/sys/kernel/printk. Without /proc there is no /dev/kmsg either, and the
+// kernel prints no line.
 func consoleLoglevel() int {
 	text, _ := os.ReadFile("/proc/sys/kernel/printk")
 	first, _, _ := strings.Cut(string(text), "\t")
-	if n, err := strconv.Atoi(first); err == nil {
-		return n
-	}
-	return 7
+	n, _ := strconv.Atoi(first)
+	return n
 }
