@@ -101,7 +101,7 @@ endif
 # the environment.
 vmtest: packages images $(if $(filter own,$(KERNELS)),$(BUILD)/kernel)
 	GOOS=linux GOARCH=$(ARCH) CGO_ENABLED=0 go build -o $(BUILD)/arcbox-agent ./vmtests/agent
-	ARCINIT_BUILD=$(abspath $(BUILD)) KERNELS='$(KERNELS)' ENGINES='$(ENGINES)' go test -tags vmtest -count=1 -p 1 -timeout 90m -run '$(RUN)' ./vmtests/...
+	ARCINIT_BUILD=$(abspath $(BUILD)) KERNELS='$(KERNELS)' ENGINES='$(ENGINES)' go test -tags vmtest$(FULL:%=,full) -count=1 -p 1 -timeout 90m -run '$(RUN)' ./vmtests/...
 
 test-docker:
 	$(MAKE) vmtest FULL= RUN='^TestDocker$$$$' ENGINES='$(or $(strip $(ENGINES)),28.5-nft)'

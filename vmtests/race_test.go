@@ -1,9 +1,8 @@
-//go:build vmtest
+//go:build vmtest && full
 
 package vmtests
 
 import (
-	"os"
 	"strings"
 	"testing"
 
@@ -13,9 +12,6 @@ import (
 // TestRace boots a uinit with Go's race detector, which reports data races on standard error: PID 1 on the console,
 // the network daemon in its log. The agent crashes, uinit runs again, and the power button is pressed.
 func TestRace(t *testing.T) {
-	if os.Getenv("FULL") == "" {
-		t.Skip("only FULL=1 builds the image")
-	}
 	t.Parallel()
 	m := boot(t, image{initrd: "initramfs-race.cpio", nics: bothNICs(), memory: 2048, cpus: 2})
 	init := must[probe.AtStart](t, m, "AtStart", none{}).PPID
