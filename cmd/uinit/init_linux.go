@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -155,6 +156,18 @@ func (p *initProcess) boot() {
 		"after", (r.PlanEnded - r.Start).Round(10*time.Microsecond), "outcome", r.Count())
 	if p.config.Load().DebugConsole {
 		p.showReport(r)
+	}
+	// Go keeps these threads for later. It ends a program that the kernel refuses a thread, as in a guest with too many
+	// processes, and the kernel panics when PID 1 ends.
+	var spare sync.WaitGroup
+	spare.Add(16)
+	for range 16 {
+		guarded.Go(p.log.Logger, "spare thread", func() {
+			runtime.LockOSThread()
+			spare.Done()
+			spare.Wait() // for all, so that each has a thread of its own
+			runtime.UnlockOSThread()
+		})
 	}
 }
 
