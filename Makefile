@@ -11,7 +11,7 @@
 #   make vmtest      the tests in guests, on the stock kernel. RUN=pattern chooses tests, KERNELS="stock own" the kernels
 #   make test-docker containerd and dockerd in a guest. ENGINES=name chooses the engine, FULL=1 runs all (docs/docker.md)
 #   make matrix      writes docs/matrix.md: which rows hold on which kernel
-#   make faults      writes docs/faults.md: what still works when a step of the boot fails
+#   make faults      writes docs/faults.md: what still works when a step of the boot fails, and under real faults
 #   make bench       measures the boot beside the reference's and writes docs/benchmarks.md (amd64)
 #   make bench-check fails if the boot costs a tenth more than docs/benchmarks.md says (amd64)
 #   make bench-scale measures many guests at once, and guests with many shares and NICs: writes docs/scale.md (amd64)
@@ -112,7 +112,7 @@ matrix-%:
 	$(MAKE) vmtest ARCH=$* FULL=1 UPDATE=1 RUN='^TestRows$$$$'
 
 faults:
-	$(MAKE) vmtest UPDATE=1 KERNELS=own ENGINES= RUN='^TestFaultTable$$$$'
+	$(MAKE) vmtest UPDATE=1 KERNELS=own ENGINES= RUN='^(TestFaultTable|TestRealFaults)$$$$'
 
 # Only for amd64; elsewhere they fail with a message.
 bench bench-check bench-scale: $(BUILD)/reference $(BUILD)/initramfs.cpio $(BUILD)/initramfs.cpio.zst $(BUILD)/kernel

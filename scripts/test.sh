@@ -79,7 +79,7 @@ for arch in "${archs[@]}"; do
 		part "rows $arch" run "$arch" vmtest RUN='^TestRows$'
 	fi
 done
-[ -z "$full" ] || [ -z "$own" ] || part faults run "$host" vmtest KERNELS=own ENGINES= RUN='^TestFaultTable$'
+[ -z "$full" ] || [ -z "$own" ] || part faults run "$host" vmtest KERNELS=own ENGINES= RUN='^(TestFaultTable|TestRealFaults)$'
 [ "$host" != amd64 ] || [ -z "$own" ] || part bench-check run amd64 bench-check
 
 [ ${#failed[@]} = 0 ] || die "failed: $(printf '%s; ' "${failed[@]}")"

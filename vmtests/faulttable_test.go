@@ -70,7 +70,7 @@ func TestFaultTable(t *testing.T) {
 		steps = steps[1:] // without the headings
 		testPowerOff(t, good)
 
-		table := readFaults(t)
+		cells := outcomes(t, stepColumns, faultNames)
 		var mu sync.Mutex
 		t.Run("steps", func(t *testing.T) {
 			for _, step := range steps {
@@ -83,13 +83,13 @@ func TestFaultTable(t *testing.T) {
 						outcome := tryFault(t, k, steps, before, step, fault)
 						mu.Lock()
 						defer mu.Unlock()
-						table.cells[cell{on(k, step), fault}] = outcome
+						cells[cell{on(k, step), fault}] = outcome
 					})
 				}
 			}
 		})
 		if !t.Failed() {
-			table.check(t, append(steps, "modules, stock"))
+			checkTable(t, stepColumns, stepRows(cells, append(steps, "modules, stock")))
 		}
 	})
 }
@@ -230,70 +230,99 @@ func followers(steps []string, results map[string]plan.Result, step string) []st
 	return found
 }
 
-// cell is a place in the table of docs/faults.md.
-type cell struct{ step, fault string }
+// cell is a place in a table of docs/faults.md: of a step and a fault, or of a fault and when it happens.
+type cell struct{ row, column string }
 
-// faultTable is the table of docs/faults.md, and the text around it.
-type faultTable struct {
-	before, table, after string
-	cells                map[cell]string
-}
+// Tables of docs/faults.md have these columns.
+const (
+	stepColumns = "| step | fault | outcome |"
+	realColumns = "| fault | when | outcome |"
+)
 
 const faultsPage = "../docs/faults.md"
 
-var faultsTable = regexp.MustCompile(`(?s)(.*\n\| step \| fault \| outcome \|\n\|---\|---\|---\|\n)((?:\|[^\n]*\n)*)(.*)$`)
+// faultsPageMu is held while a test reads and writes docs/faults.md, in which another test may write its own table.
+var faultsPageMu sync.Mutex
 
-// readFaults reads docs/faults.md.
-func readFaults(t *testing.T) faultTable {
+// readTable returns the table in docs/faults.md with these columns, and the text around the table.
+func readTable(t *testing.T, columns string) (before, table, after string) {
 	t.Helper()
 	text, err := os.ReadFile(faultsPage)
 	if err != nil {
 		t.Fatal(err)
 	}
-	parts := faultsTable.FindStringSubmatch(string(text))
+	parts := regexp.MustCompile(`(?s)^(.*\n` + regexp.QuoteMeta(columns) + `\n[-|]+\n)((?:\|[^\n]*\n)*)(.*)$`).FindStringSubmatch(string(text))
 	if parts == nil {
-		t.Fatal("docs/faults.md has no table of steps")
+		t.Fatalf("docs/faults.md has no table %s", columns)
 	}
-	table := faultTable{parts[1], parts[2], parts[3], map[cell]string{}}
-	for line := range strings.Lines(parts[2]) {
-		fields := strings.Split(strings.Trim(line, "|\n "), " | ")
-		for _, fault := range faults {
-			if with := fields[1]; with == "any" || strings.Contains(with, fault) || strings.Contains(with, "any error") && slices.Contains(errorFaults, fault) {
-				table.cells[cell{fields[0], fault}] = fields[2]
-			}
-		}
-	}
-	return table
+	return parts[1], parts[2], parts[3]
 }
 
-// check compares the table with the page, or writes it there.
-func (f faultTable) check(t *testing.T, steps []string) {
+// outcomes returns the cells of the table with these columns. names returns the columns that a name in the page stands for.
+func outcomes(t *testing.T, columns string, names func(string) []string) map[cell]string {
 	t.Helper()
-	var b strings.Builder
-	for _, step := range steps {
-		with := map[string][]string{} // outcome to faults
-		for _, fault := range faults {
-			outcome := f.cells[cell{step, fault}]
-			with[outcome] = append(with[outcome], fault)
-		}
-		for _, fault := range faults {
-			outcome := f.cells[cell{step, fault}]
-			if all := with[outcome]; outcome != "" && all[0] == fault {
-				names := strings.Join(all, ", ")
-				names = strings.Replace(names, strings.Join(errorFaults, ", "), "any error", 1)
-				names = strings.Replace(names, "any error, hang, panic", "any", 1)
-				fmt.Fprintf(&b, "| %s | %s | %s |\n", step, names, outcome)
-			}
+	faultsPageMu.Lock()
+	defer faultsPageMu.Unlock()
+	cells := map[cell]string{}
+	_, table, _ := readTable(t, columns)
+	for line := range strings.Lines(table) {
+		fields := strings.Split(strings.Trim(line, "|\n "), " | ")
+		for _, name := range names(fields[1]) {
+			cells[cell{fields[0], name}] = fields[2]
 		}
 	}
-	if b.String() == f.table {
+	return cells
+}
+
+// checkTable compares these rows with the table in docs/faults.md, or writes them there.
+func checkTable(t *testing.T, columns string, rows [][3]string) {
+	t.Helper()
+	faultsPageMu.Lock()
+	defer faultsPageMu.Unlock()
+	var b strings.Builder
+	for _, row := range rows {
+		fmt.Fprintf(&b, "| %s |\n", strings.Join(row[:], " | "))
+	}
+	before, table, after := readTable(t, columns)
+	if b.String() == table {
 		return
 	}
 	if os.Getenv("UPDATE") == "" {
 		t.Errorf("docs/faults.md has another table (make faults writes it):\n%s", b.String())
 		return
 	}
-	if err := os.WriteFile(faultsPage, []byte(f.before+b.String()+f.after), 0o644); err != nil {
+	if err := os.WriteFile(faultsPage, []byte(before+b.String()+after), 0o644); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// faultNames returns the faults that the page names together.
+func faultNames(with string) (names []string) {
+	for _, fault := range faults {
+		if with == "any" || strings.Contains(with, fault) || strings.Contains(with, "any error") && slices.Contains(errorFaults, fault) {
+			names = append(names, fault)
+		}
+	}
+	return names
+}
+
+// stepRows returns the rows of the steps: a row for all faults of a step that have the same outcome.
+func stepRows(cells map[cell]string, steps []string) (rows [][3]string) {
+	for _, step := range steps {
+		with := map[string][]string{} // outcome to faults
+		for _, fault := range faults {
+			outcome := cells[cell{step, fault}]
+			with[outcome] = append(with[outcome], fault)
+		}
+		for _, fault := range faults {
+			outcome := cells[cell{step, fault}]
+			if all := with[outcome]; outcome != "" && all[0] == fault {
+				names := strings.Join(all, ", ")
+				names = strings.Replace(names, strings.Join(errorFaults, ", "), "any error", 1)
+				names = strings.Replace(names, "any error, hang, panic", "any", 1)
+				rows = append(rows, [3]string{step, names, outcome})
+			}
+		}
+	}
+	return rows
 }

@@ -184,6 +184,12 @@ func waitsIn(t *testing.T, m *machine, pid int) (functions []string) {
 // stopShare stops the processes that serve a directory. resume continues them.
 func stopShare(t *testing.T, dir string) (resume func()) {
 	t.Helper()
+	return signalShare(t, dir, syscall.SIGSTOP)
+}
+
+// signalShare sends a signal to the processes that serve a directory. resume continues those that it has stopped.
+func signalShare(t *testing.T, dir string, sig syscall.Signal) (resume func()) {
+	t.Helper()
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		t.Fatal(err)
@@ -195,7 +201,7 @@ func stopShare(t *testing.T, dir string) (resume func()) {
 		if line, err := os.ReadFile(f); err != nil || pid == os.Getpid() || !bytes.Contains(line, []byte(dir)) {
 			continue
 		}
-		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		if err := syscall.Kill(pid, sig); err != nil {
 			t.Fatal(err)
 		}
 		stopped = append(stopped, pid)

@@ -70,6 +70,10 @@ func mode(args []string) func() error {
 		return func() error { return storm(args[2], args[3], args[4]) }
 	case len(args) == 3 && args[1] == "deaf":
 		return func() error { return deaf(args[2]) }
+	case len(args) == 3 && args[1] == "idle":
+		return idle
+	case len(args) > 4 && args[1] == "squeeze":
+		return func() error { return squeeze(args[2], args[3], args[4], args[5:]) }
 	case len(args) == 4 && args[1] == "note":
 		return func() error { return note(args[2], args[3]) }
 	}
