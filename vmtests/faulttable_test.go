@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,11 +21,11 @@ import (
 	"github.com/arcinit/arcinit/vmtests/probe"
 )
 
-// errorFaults are the errors that a step is given, with their texts. faults are all that it is given.
+// errorFaults are the errors that a step is given, errorNumbers their numbers. faults are all that it is given.
 var (
-	errorTexts = map[string]string{
-		"EPERM": "operation not permitted", "ENOSPC": "no space left on device", "ENOENT": "no such file or directory",
-		"EBUSY": "device or resource busy", "EROFS": "read-only file system", "ENOMEM": "cannot allocate memory",
+	errorNumbers = map[string]syscall.Errno{
+		"EPERM": syscall.EPERM, "ENOSPC": syscall.ENOSPC, "ENOENT": syscall.ENOENT,
+		"EBUSY": syscall.EBUSY, "EROFS": syscall.EROFS, "ENOMEM": syscall.ENOMEM,
 	}
 	errorFaults = []string{"EPERM", "ENOSPC", "ENOENT", "EBUSY", "EROFS", "ENOMEM"}
 	faults      = append(slices.Clip(errorFaults), "hang", "panic")
@@ -106,13 +107,17 @@ func on(k kernel, step string) string {
 // startFaulty boots a guest whose step has this fault, and returns when the plan has ended. The peers serve its networks.
 func startFaulty(t *testing.T, k kernel, step, fault string) (*machine, []*dhcppeer.Peer) {
 	t.Helper()
+	parameter := "ARCBOX_FAULT=step_" + step + "=" + fault
+	if number, isError := errorNumbers[fault]; isError {
+		parameter = fmt.Sprintf("ARCBOX_FAULT=step_%s=%d", step, number)
+	}
 	host := &hostPort{}
 	nics, peers := dhcpPeers(t, time.Hour)
 	m := boot(t, image{
 		kernel: k.image, initrd: "initramfs-fault.cpio", nics: nics, ports: []guest.Port{host.port("host")},
 		// The console shows the lines by which the plan and the shutdown end. The kernel's check of its timer fails where
 		// the host is busy.
-		cmdline: []string{"loglevel=7", "no_timer_check", "arcbox.notify=virtio-port:host", "ARCBOX_FAULT=step_" + step + strings.TrimSuffix("="+fault, "=panic")},
+		cmdline: []string{"loglevel=7", "no_timer_check", "arcbox.notify=virtio-port:host", strings.TrimSuffix(parameter, "=panic")},
 	})
 	m.waitConsole(t, "guest is up")
 	return m, peers
@@ -127,7 +132,10 @@ func tryFault(t *testing.T, k kernel, steps []string, before map[string]plan.Res
 	if onShare {
 		after = m.waitReport(t)
 	}
-	want := map[string]string{"hang": "still running", "panic": "fault in step_" + step}[fault] + errorTexts[fault]
+	want := map[string]string{"hang": "still running", "panic": "fault in step_" + step}[fault]
+	if number, isError := errorNumbers[fault]; isError {
+		want = number.Error()
+	}
 	checkOutcome(t, after[step], step, "failed", want)
 
 	follows := followers(steps, before, step)

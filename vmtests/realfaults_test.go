@@ -253,6 +253,10 @@ func tryShare(t *testing.T, k kernel, sig syscall.Signal, when string) (seen []s
 		must[none](t, b.machine, "OnTerm", probe.OnTerm{Wait: 3 * time.Second})
 		b.press(t)
 	}
+	if when == whileUp {
+		// So PID 1 has services.log open on the share, or is about to.
+		b.tell("WriteLines", 300_000)
+	}
 	b.resume = signalShare(t, b.dirs["arcbox"], sig)
 
 	switch {

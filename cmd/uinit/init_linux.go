@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -85,7 +86,7 @@ func newInitProcess(role string, log *logging, signals signals) *initProcess {
 	p.runner = newRunner(log.Logger)
 	p.runner.Late = p.changeReport
 	p.services = &process.Supervisor{
-		Reaper: process.NewReaper(), Log: log.Logger,
+		Reaper: process.NewReaper(log.Logger, time.After), Log: log.Logger,
 		Uptime: uptime, After: time.After, Changed: p.servicesChanged,
 	}
 	p.shutdown = &process.Shutdown{
@@ -97,8 +98,11 @@ func newInitProcess(role string, log *logging, signals signals) *initProcess {
 			}
 			return process.Reboot
 		},
-		Begun: p.notifyStopping,
-		Last:  func() { log.console.Flush(500 * time.Millisecond) }, // a console may not take the last lines
+		Begun: func(a process.Action) {
+			p.host.Load().Stopping("shutting down to " + a.String())
+			p.flushNotifier()
+		},
+		Last: func() { log.console.Flush(500 * time.Millisecond) }, // a console may not take the last lines
 	}
 	p.guest = newGuest(os.Getpid())
 	p.guest.OwnRoot = role == "init"
@@ -155,7 +159,9 @@ func (p *initProcess) boot() {
 	p.log.Log(context.Background(), logs.LevelNotice, "guest is up",
 		"after", (r.PlanEnded - r.Start).Round(10*time.Microsecond), "outcome", r.Count())
 	if p.config.Load().DebugConsole {
-		p.showReport(r)
+		var table strings.Builder
+		_ = r.WriteTable(&table) // a Builder takes everything
+		p.log.console.Put(table.String() + "\nA root shell is on this console: press enter.\n")
 	}
 	// Go keeps these threads for later. It ends a program that the kernel refuses a thread, as in a guest with too many
 	// processes, and the kernel panics when PID 1 ends.

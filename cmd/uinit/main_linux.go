@@ -77,11 +77,8 @@ func printPlan(out io.Writer) error {
 	_, _ = fmt.Fprintln(table, "STEP\tNEEDS\tRESULT")
 	for i, s := range bootPlan() {
 		needs := strings.Join(s.Needs, " ")
-		switch n := len(s.Needs); {
-		case n > 4 && n == i:
-			needs = "all above"
-		case n > 4:
-			needs = fmt.Sprintf("%d of those above", n)
+		if n := len(s.Needs); n > 4 {
+			needs = fmt.Sprintf("%d of the %d above", n, i)
 		}
 		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\n", s.Name, needs, s.Doc)
 	}

@@ -47,7 +47,7 @@ func (p *initProcess) plan() []plan.Step {
 
 // bootPlan is the plan that `uinit plan` prints.
 func bootPlan() []plan.Step {
-	p := &initProcess{guest: &arcsetup.Guest{Root: "/"}, services: &process.Supervisor{Reaper: process.NewReaper()}}
+	p := &initProcess{guest: &arcsetup.Guest{Root: "/"}, services: &process.Supervisor{Reaper: &process.Reaper{}}}
 	return p.plan()
 }
 

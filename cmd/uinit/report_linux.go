@@ -5,12 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/arcinit/arcinit/internal/built"
-	"github.com/arcinit/arcinit/internal/process"
 	"github.com/arcinit/arcinit/internal/regular"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
@@ -82,13 +80,6 @@ func (p *initProcess) servicesChanged() {
 	p.changeReport()
 }
 
-// showReport prints the report on the console, where a shell may already run.
-func (p *initProcess) showReport(r arcsetup.Report) {
-	var table strings.Builder
-	_ = r.WriteTable(&table) // a Builder takes everything
-	p.log.console.Put(table.String() + "\nA root shell is on this console: press enter.\n")
-}
-
 // notifyBooted tells the host the outcome of the boot, with the error number of the first failed step.
 func (p *initProcess) notifyBooted(r arcsetup.Report) {
 	p.host.Load().Status("guest is up: " + r.Count())
@@ -102,17 +93,8 @@ func (p *initProcess) notifyBooted(r arcsetup.Report) {
 	}
 }
 
-// notifyStopping tells the host that a shutdown begins.
-func (p *initProcess) notifyStopping(a process.Action) {
-	p.host.Load().Stopping("shutting down to " + a.String())
-	p.flushNotifier()
-}
-
-// notifyLimit is how long a shutdown waits for a host that may be gone.
-const notifyLimit = time.Second
-
 func (p *initProcess) flushNotifier() {
-	ctx, cancel := context.WithTimeout(context.Background(), notifyLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second) // the host may be gone
 	defer cancel()
 	if err := p.host.Load().Flush(ctx); err != nil {
 		p.log.Warn("cannot notify the host of the shutdown", "err", err)
@@ -136,16 +118,12 @@ func (p *initProcess) flush() {
 // uptime is the time since the kernel's boot.
 func uptime() time.Duration {
 	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
-		return 0
-	}
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &now) // cannot fail
 	return time.Duration(now.Nano())
 }
 
 func kernelRelease() string {
 	var uts unix.Utsname
-	if err := unix.Uname(&uts); err != nil {
-		return "unknown"
-	}
+	_ = unix.Uname(&uts) // cannot fail
 	return unix.ByteSliceToString(uts.Release[:]) + " " + unix.ByteSliceToString(uts.Machine[:])
 }

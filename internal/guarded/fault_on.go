@@ -4,17 +4,17 @@ package guarded
 
 import (
 	"os"
+	"strconv"
 	"strings"
 	"sync"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 )
 
 // fired has the names that have had their fault. Only test guests run this build, so only they have this variable.
 var fired sync.Map
 
 // Fault fails the first time that this process calls it with a name listed in ARCBOX_FAULT=NAME=FAULT,NAME=FAULT
-// on the kernel command line. FAULT is the error to return (EPERM), hang, or missing: then Fault panics. In NAME,
+// on the kernel command line. FAULT is the error to return (errno(3)), hang, or missing: then Fault panics. In NAME,
 // _ stands for a blank.
 func Fault(name string) error {
 	name = strings.ReplaceAll(name, " ", "_")
@@ -30,10 +30,8 @@ func Fault(name string) error {
 			if _, again := fired.LoadOrStore(name, true); again {
 				return nil
 			}
-			for number := range unix.Errno(200) {
-				if kind != "" && unix.ErrnoName(number) == kind {
-					return number
-				}
+			if number, err := strconv.Atoi(kind); err == nil {
+				return syscall.Errno(number)
 			}
 			if kind == "hang" {
 				select {}

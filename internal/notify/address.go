@@ -18,12 +18,6 @@ type Address struct {
 	port    uint32
 }
 
-const (
-	networkVsock      = "vsock"
-	networkUnix       = "unix"
-	networkVirtioPort = "virtio-port"
-)
-
 // maxUnixPath is the length of the longest path in a sockaddr_un with its final NUL (unix(7)).
 const maxUnixPath = 107
 
@@ -38,19 +32,19 @@ const maxUnixPath = 107
 func Parse(s string) (Address, error) {
 	network, name, _ := strings.Cut(s, ":")
 	switch network {
-	case networkVsock, "vsock-stream":
+	case "vsock", "vsock-stream":
 		cid, port, _ := strings.Cut(name, ":")
 		c, errCID := strconv.ParseUint(cid, 10, 32)
 		p, errPort := strconv.ParseUint(port, 10, 32)
 		// The highest numbers stand for any (VMADDR_CID_ANY and VMADDR_PORT_ANY).
 		if errCID == nil && errPort == nil && c < math.MaxUint32 && p < math.MaxUint32 {
-			return Address{network: networkVsock, cid: uint32(c), port: uint32(p)}, nil
+			return Address{network: "vsock", cid: uint32(c), port: uint32(p)}, nil
 		}
-	case networkUnix:
+	case "unix":
 		if strings.HasPrefix(name, "/") && len(name) <= maxUnixPath {
 			return Address{network: network, name: name}, nil
 		}
-	case networkVirtioPort:
+	case "virtio-port":
 		if name != "" {
 			return Address{network: network, name: name}, nil
 		}
@@ -64,7 +58,7 @@ func (a Address) String() string {
 	switch a.network {
 	case "":
 		return ""
-	case networkVsock:
+	case "vsock":
 		return fmt.Sprintf("%s:%d:%d", a.network, a.cid, a.port)
 	}
 	return a.network + ":" + a.name

@@ -45,7 +45,7 @@ func (h *host) goAway(away bool) {
 func notifier(t *testing.T, h *host, f func(t *testing.T, n *Notifier, log *bytes.Buffer)) {
 	synctest.Test(t, func(t *testing.T) {
 		log := new(bytes.Buffer)
-		n := New(Address{network: networkUnix, name: "/h"}, time.After, slog.New(slog.NewTextHandler(log, nil)))
+		n := New(Address{network: "unix", name: "/h"}, time.After, slog.New(slog.NewTextHandler(log, nil)))
 		n.send = h.send
 		f(t, n, log)
 	})

@@ -22,9 +22,9 @@ const closeTime = 500 * time.Millisecond
 func send(a Address, message []byte, timeout time.Duration) error {
 	deadline := time.Now().Add(timeout)
 	switch a.network {
-	case networkVsock:
+	case "vsock":
 		return sendSocket(unix.AF_VSOCK, unix.SOCK_STREAM, &unix.SockaddrVM{CID: a.cid, Port: a.port}, message, deadline)
-	case networkUnix:
+	case "unix":
 		to := &unix.SockaddrUnix{Name: a.name}
 		err := sendSocket(unix.AF_UNIX, unix.SOCK_DGRAM, to, message, deadline)
 		if errors.Is(err, unix.EPROTOTYPE) { // it is a stream socket

@@ -17,7 +17,7 @@ import (
 
 func unixAddress(t *testing.T) Address {
 	t.Helper()
-	return Address{network: networkUnix, name: filepath.Join(t.TempDir(), "s")}
+	return Address{network: "unix", name: filepath.Join(t.TempDir(), "s")}
 }
 
 func TestDatagram(t *testing.T) {

@@ -4,11 +4,15 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
+	"runtime"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/arcinit/arcinit/internal/binfmt"
+	"github.com/arcinit/arcinit/internal/guarded"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,16 +21,37 @@ import (
 type Reaper struct {
 	scoreFile string // this process's oom_score_adj
 
-	mu    sync.Mutex                        // held while a child starts, which may end at once
-	exits map[int]chan<- syscall.WaitStatus // by process id
-	// changed is closed and replaced when a child has ended.
-	changed   chan struct{}
-	protected bool // from the out-of-memory killer, but for while a child starts
+	mu        sync.Mutex                        // held while a child starts, which may end at once
+	exits     map[int]chan<- syscall.WaitStatus // by process id
+	changed   chan struct{}                     // closed and replaced when a child has ended
+	protected bool                              // from the out-of-memory killer, but for while a child starts
+	starts    chan func()                       // for the thread that starts programs
 }
 
-// NewReaper returns a Reaper without children.
-func NewReaper() *Reaper {
-	return &Reaper{scoreFile: "/proc/self/oom_score_adj", exits: map[int]chan<- syscall.WaitStatus{}, changed: make(chan struct{})}
+// NewReaper returns a Reaper without children. It must come before any file on a share is open.
+func NewReaper(log *slog.Logger, after func(time.Duration) <-chan time.Time) *Reaper {
+	r := &Reaper{
+		scoreFile: "/proc/self/oom_score_adj", exits: map[int]chan<- syscall.WaitStatus{},
+		changed: make(chan struct{}), starts: make(chan func()),
+	}
+	guarded.RestartOnPanic(log, "start of programs", after, func() { r.runStarts(log) })
+	r.starts <- func() {} // the thread has its files
+	return r
+}
+
+// runStarts calls the functions that start programs, on a thread that has files of its own. For exec closes the files
+// that a child has inherited, and to close one on a share waits for the share's host. Until then this process stands
+// still, because it shares its memory with the child (CLONE_VFORK, clone(2)).
+func (r *Reaper) runStarts(log *slog.Logger) {
+	runtime.LockOSThread() // for good
+	if unix.Gettid() == os.Getpid() {
+		guarded.Go(log, "start of programs", func() { r.runStarts(log) })
+		select {} // on the main thread, whose files are those in /proc/self
+	}
+	_ = unix.Unshare(unix.CLONE_FILES) // fails only without memory
+	for start := range r.starts {
+		start()
+	}
 }
 
 // Command is a program to start.
@@ -43,14 +68,6 @@ type Command struct {
 // Start starts a program as the leader of a new session. Without a terminal, out is its standard output
 // and error; nil discards both. exit receives how the program ended.
 func (r *Reaper) Start(cmd Command, out *os.File) (pid int, exit <-chan syscall.WaitStatus, err error) {
-	stdin, err := OpenTerminal(cmp.Or(cmd.Terminal, os.DevNull), os.O_RDWR)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer stdin.Close() //nolint:errcheck // the child has its own
-	if cmd.Terminal != "" || out == nil {
-		out = stdin
-	}
 	if err := awaitProgram(cmd.Path); err != nil {
 		return 0, nil, err
 	}
@@ -58,14 +75,15 @@ func (r *Reaper) Start(cmd Command, out *os.File) (pid int, exit <-chan syscall.
 	defer r.mu.Unlock()
 	// A child inherits the score. PID 1 needs no protection meanwhile, because the kernel never kills it
 	// (oom_unkillable_task, mm/oom_kill.c).
-	_ = r.setScore("0")
-	pid, err = syscall.ForkExec(cmd.Path, cmd.Args, &syscall.ProcAttr{
-		Dir: cmd.Dir, Env: cmd.Env,
-		Files: []uintptr{stdin.Fd(), out.Fd(), out.Fd()},
-		Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: cmd.Terminal != ""},
-	})
+	_ = os.WriteFile(r.scoreFile, []byte("0"), 0)
+	done := make(chan struct{})
+	r.starts <- func() {
+		defer close(done)
+		pid, err = fork(cmd, out)
+	}
+	<-done
 	if r.protected {
-		_ = r.setScore("-999")
+		_ = os.WriteFile(r.scoreFile, []byte("-999"), 0)
 	}
 	if err != nil {
 		return 0, nil, fmt.Errorf("start %s: %w", cmd.Path, err)
@@ -73,6 +91,27 @@ func (r *Reaper) Start(cmd Command, out *os.File) (pid int, exit <-chan syscall.
 	ended := make(chan syscall.WaitStatus, 1)
 	r.exits[pid] = ended
 	return pid, ended, nil
+}
+
+// fork starts a program from a thread with files of its own.
+func fork(cmd Command, out *os.File) (pid int, err error) {
+	stdin, err := OpenTerminal(cmp.Or(cmd.Terminal, os.DevNull), os.O_RDWR)
+	if err != nil {
+		return 0, err
+	}
+	defer stdin.Close() //nolint:errcheck // the child has its own
+	stdout := stdin.Fd()
+	if cmd.Terminal == "" && out != nil {
+		// Without /proc, the output is lost.
+		if fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", out.Fd()), unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil {
+			defer unix.Close(fd) //nolint:errcheck // the child has its own
+			stdout = uintptr(fd)
+		}
+	}
+	return syscall.ForkExec(cmd.Path, cmd.Args, &syscall.ProcAttr{
+		Dir: cmd.Dir, Env: cmd.Env, Files: []uintptr{stdin.Fd(), stdout, stdout},
+		Sys: &syscall.SysProcAttr{Setsid: true, Setctty: cmd.Terminal != ""},
+	})
 }
 
 // OpenTerminal opens a terminal, or another device, without making it this process's controlling
@@ -90,15 +129,11 @@ func OpenTerminal(path string, flag int) (*os.File, error) {
 	return f, nil
 }
 
-// maxInterpreters is how many scripts the kernel takes whose interpreter is a script (fs/exec.c).
-const maxInterpreters = 5
-
 // awaitProgram reads what exec will read of a program and its interpreter. A share whose host is gone blocks only
-// the caller here. In ForkExec it would block the whole process: until exec the child shares the parent's memory
-// (CLONE_VFORK, clone(2)), and the Go runtime waits for that at its next garbage collection. A host that goes
-// between awaitProgram and exec, some microseconds later, still blocks this process: exec opens the files again.
+// the caller here, and in ForkExec the whole process (see runStarts). A host that goes between awaitProgram and exec,
+// some microseconds later, still blocks this process: exec opens the files again.
 func awaitProgram(path string) error {
-	for i := range maxInterpreters {
+	for i := range 5 { // the kernel takes so many scripts whose interpreter is a script (fs/exec.c)
 		// O_NONBLOCK: opening a FIFO would wait for a writer.
 		file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 		if err != nil {
@@ -123,10 +158,8 @@ func (r *Reaper) Protect() (changed bool, err error) {
 	defer r.mu.Unlock()
 	changed = !r.protected
 	r.protected = true
-	return changed, r.setScore("-999")
+	return changed, os.WriteFile(r.scoreFile, []byte("-999"), 0)
 }
-
-func (r *Reaper) setScore(score string) error { return os.WriteFile(r.scoreFile, []byte(score), 0) }
 
 // Reap reaps all children that have ended. The caller calls it after every SIGCHLD; one signal can stand for many ends.
 func (r *Reaper) Reap() {

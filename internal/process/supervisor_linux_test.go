@@ -28,7 +28,7 @@ func newServices(t *testing.T) (s *Supervisor, waits chan time.Duration, uptime 
 	waits, uptime = make(chan time.Duration), new(atomic.Int64)
 	ended := make(chan struct{})
 	s = &Supervisor{
-		Reaper: NewReaper(), Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Reaper: NewReaper(slog.New(slog.DiscardHandler), time.After), Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Uptime:  func() time.Duration { return time.Duration(uptime.Load()) },
 		Changed: func() {},
 		After: func(d time.Duration) <-chan time.Time {
@@ -483,7 +483,7 @@ func TestOrphansAreReaped(t *testing.T) {
 
 // TestAllChildrenAreReaped has a child that outlives the other.
 func TestAllChildrenAreReaped(t *testing.T) {
-	r := NewReaper()
+	r := NewReaper(slog.New(slog.DiscardHandler), time.After)
 	var exits []<-chan syscall.WaitStatus
 	for _, seconds := range []string{"0", "0.1"} {
 		_, exit, err := r.Start(program("sleeper", "/bin/sleep", seconds).Command, nil)

@@ -93,7 +93,7 @@ func (ss slots) assign(sys string) ([]assignment, error) {
 	found := make([]*nic, len(ss))
 	for _, suits := range []func(slot, nic) bool{
 		func(s slot, n nic) bool { return n.mac != "" && n.mac == s.mac },
-		func(s slot, n nic) bool { return n.isNamed(s.name) },
+		func(s slot, n nic) bool { return n.name == s.name || n.mac != "" && strings.EqualFold(n.mac, s.name) },
 		func(s slot, _ nic) bool { return s.name == "" },
 	} {
 		for i := range ss {
@@ -129,10 +129,6 @@ type nic struct {
 }
 
 func (n nic) String() string { return n.name + " (" + n.mac + ")" }
-
-func (n nic) isNamed(name string) bool {
-	return n.name == name || n.mac != "" && strings.EqualFold(n.mac, name)
-}
 
 // isNIC reports whether the link of that name has a device and so is a NIC.
 func isNIC(sys, name string) bool {
