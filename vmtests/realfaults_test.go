@@ -323,7 +323,7 @@ func (b *broken) vmmWaits(t *testing.T) []string {
 		}
 	})
 	b.resume()
-	<-answered
+	_ = <-answered
 	b.resume, b.why = nil, nil
 	must[probe.AtStart](t, b.machine, "AtStart", none{})
 	b.waitReport(t)
