@@ -323,7 +323,9 @@ func (b *broken) vmmWaits(t *testing.T) []string {
 		}
 	})
 	b.resume()
-	_ = <-answered
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
 	b.resume, b.why = nil, nil
 	must[probe.AtStart](t, b.machine, "AtStart", none{})
 	b.waitReport(t)
