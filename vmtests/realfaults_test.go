@@ -256,6 +256,13 @@ func tryShare(t *testing.T, k kernel, sig syscall.Signal, when string) (seen []s
 	if when == whileUp {
 		// So PID 1 has services.log open on the share, or is about to.
 		b.tell("WriteLines", 300_000)
+		eventually(t, func() string {
+			st, err := os.Stat(filepath.Join(b.dirs["arcbox"], "log/services.log"))
+			if err != nil || st.Size() < 100_000 {
+				return fmt.Sprintf("services.log is %v, %v", st, err)
+			}
+			return ""
+		})
 	}
 	b.resume = signalShare(t, b.dirs["arcbox"], sig)
 
