@@ -177,7 +177,7 @@ func (g *Guest) directories() (bool, error) {
 	if st, err := os.Lstat(g.path("/var/run")); err != nil || !st.IsDir() {
 		r.add(g.symlink("/run", "/var/run"))
 	}
-	for _, dir := range []string{"/var/lib/docker", "/var/run/docker", "/run/containerd"} {
+	for _, dir := range []string{"/var/lib/docker", "/run/containerd", "/var/run/docker"} { // the second makes a missing /run
 		if !g.exists(dir) {
 			r.add(true, os.MkdirAll(g.path(dir), 0o755))
 		}
