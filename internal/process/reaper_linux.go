@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Reaper starts processes and reaps all that end, orphans too. Nothing else in this process may wait for children,
-// os/exec included: Reap waits for any child, and would take the exit status from whoever waits for one.
+// Reaper starts processes and reaps all that end, orphans too. Nothing else in this process may wait for a child, not
+// even os/exec: Reap waits for all children, so it would take the exit status away.
 type Reaper struct {
 	scoreFile string // this process's oom_score_adj
 

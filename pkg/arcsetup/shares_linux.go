@@ -15,11 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fuseMagic is the type of virtiofs in statfs(2) (FUSE_SUPER_MAGIC, linux/magic.h).
-const fuseMagic = 0x65735546
-
 func virtiofs(tag, path string) mounts.Point {
-	return mounts.Point{Device: tag, Path: path, FSType: "virtiofs", Magic: fuseMagic}
+	return mounts.Point{Device: tag, Path: path, FSType: "virtiofs", Magic: unix.FUSE_SUPER_MAGIC}
 }
 
 // shareLimit is how long the main share is awaited. By then the kernel has found the share's device, if there is one.

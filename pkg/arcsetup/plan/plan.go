@@ -105,8 +105,9 @@ func severityOf(err error) (worst severity) {
 // Check reports what is wrong with the plan: a name used twice, a missing function, or a need that is not an
 // earlier step. Needs only point back, so a plan reads from top to bottom and has no cycles.
 func Check(steps []Step) (err error) {
+	names := Names(steps)
 	for i, s := range steps {
-		earlier := Names(steps[:i])
+		earlier := names[:i]
 		if slices.Contains(earlier, s.Name) {
 			err = errors.Join(err, fmt.Errorf("two steps have the name %q", s.Name))
 		}
