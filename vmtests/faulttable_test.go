@@ -187,11 +187,7 @@ func tryFault(t *testing.T, k kernel, steps []string, before map[string]plan.Res
 // before the driver.
 func (m *machine) pressUntilEnd(t *testing.T) {
 	t.Helper()
-	defer func() {
-		if took := seconds(t, m, "asking the kernel ") - seconds(t, m, "shutting down "); took > 25 {
-			t.Errorf("the shutdown took %.1f s of the guest's time", took)
-		}
-	}()
+	defer testInTime(t, m)
 	for range 12 {
 		_ = m.PowerButton(t.Context()) // the guest may have ended
 		select {

@@ -136,11 +136,19 @@ func TestShareHangsAtPowerOff(t *testing.T) {
 	}
 	// The kernel prints the guest's time before each line. After the last one QEMU itself waits for the share's host,
 	// and answers nobody any more.
-	begin := seconds(t, m, "shutting down ")
-	if took := seconds(t, m, "asking the kernel ") - begin; took > 25 {
-		t.Errorf("the shutdown took %.1f s of the guest's time", took)
-	}
+	testInTime(t, m)
 	testClean(t, disk)
+}
+
+// testInTime checks that a guest asks the kernel for power-off within 25 s of its own time.
+func testInTime(t *testing.T, m *machine) {
+	t.Helper()
+	begin := seconds(t, m, "shutting down ")
+	took := seconds(t, m, "asking the kernel ") - begin
+	t.Logf("the shutdown took %.1f s of the guest's time", took)
+	if took > 25 {
+		t.Error("the shutdown took longer than 25 s")
+	}
 }
 
 // seconds waits for a line of PID 1 in the kernel log, and returns the guest's time of it.

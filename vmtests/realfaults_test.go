@@ -183,12 +183,7 @@ func (b *broken) end(t *testing.T) (seen []string) {
 		b.works(t)
 		b.press(t)
 	}
-	begin := seconds(t, b.machine, "shutting down ")
-	took := seconds(t, b.machine, "asking the kernel ") - begin
-	t.Logf("the shutdown took %.1f s of the guest's time", took)
-	if took > 25 {
-		t.Error("the shutdown took longer than 25 s")
-	}
+	testInTime(t, b.machine)
 	failures := b.failures(map[string]plan.Result{})
 	delete(failures, b.faulty)
 	for step, r := range failures {
@@ -409,21 +404,6 @@ func tryDiskUnwritable(t *testing.T, k kernel, path string) []string {
 		t.Errorf("the file that was written before has %q, %v", got, err)
 	}
 	return append(seen, state+"; nothing that was written before is lost")
-}
-
-// isClean reports whether an ext4 was unmounted (see testClean).
-func isClean(t *testing.T, disk string) bool {
-	t.Helper()
-	f, err := os.Open(disk)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close() //nolint:errcheck // only read from
-	super := make([]byte, 1024)
-	if _, err := f.ReadAt(super, 1024); err != nil {
-		t.Fatal(err)
-	}
-	return super[0x3a]&1 != 0 && super[0x60]&4 == 0
 }
 
 // tryFullTmpfs fills every tmpfs. Each is made small before, because all together are larger than the memory.
