@@ -21,7 +21,7 @@ import (
 // guest runs at the same time.
 func TestPackagesInGuest(t *testing.T) {
 	m := boot(t, image{tools: true, cpus: 2, timeout: 15 * time.Minute})
-	for _, path := range []string{"pkg/arcsetup", "pkg/arcsetup/netd", "internal/uevent"} {
+	for _, path := range []string{"pkg/arcsetup", "pkg/arcsetup/netd", "internal/process", "internal/uevent"} {
 		program := packageTests(t, m, path)
 		t.Run(filepath.Base(path), func(t *testing.T) { runPackageTests(t, m, program, "iptables") })
 	}

@@ -1,3 +1,7 @@
+//go:build !guesttest
+
+// The guest of these tests has no shell.
+
 package process
 
 import (
