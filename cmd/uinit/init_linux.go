@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -152,6 +153,7 @@ func (p *initProcess) configure(c config.Config) {
 func (p *initProcess) boot() {
 	p.runner.Run(p.plan())
 	p.planEnded.Store(int64(uptime()))
+	debug.SetGCPercent(25) // from now on memory matters more than time: at 1 MiB, not at 4, Go collects garbage
 	p.changeReport()
 	_, _ = p.watch("report writer", p.keepReport)
 	r := p.currentReport()
