@@ -126,10 +126,8 @@ func newRunner(log *slog.Logger) *plan.Runner {
 
 // newGuest returns the guest that the process pid looks after.
 func newGuest(pid int) *arcsetup.Guest {
-	return &arcsetup.Guest{
-		Root: "/", Program: fmt.Sprintf("/proc/%d/exe", pid), Environ: os.Environ(),
-		BuildTime: built.Time(), After: time.After,
-	}
+	return &arcsetup.Guest{Root: "/", Program: fmt.Sprintf("/proc/%d/exe", pid), Environ: os.Environ(),
+		BuildTime: built.Time(), After: time.After}
 }
 
 // configure applies process-wide settings: the log level and host notifications.

@@ -21,7 +21,8 @@ func (p *initProcess) plan() []plan.Step {
 		Doc: "the power button powers the guest off"})
 
 	steps = plan.Insert(steps, "devlinks", []plan.Step{
-		{Name: "network", Run: p.startNetwork, Needs: []string{"forward", "hostname", "netfilter", "rcu"}, Patience: plan.DefaultLimit,
+		// After 6 s a step that hangs has failed, and what follows it has run. So the daemon begins as usual after most.
+		{Name: "network", Run: p.startNetwork, Needs: []string{"forward", "hostname", "netfilter", "rcu"}, Patience: plan.DefaultLimit * 6 / 5,
 			Doc: "the network daemon runs; it owns NICs, leases, routes and the firewall's rules"},
 		{Name: "log", Run: p.startLogFiles, Needs: []string{"share"}, On: "the share arcbox",
 			Doc: "the log is also written to the share"},
