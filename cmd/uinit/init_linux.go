@@ -17,6 +17,7 @@ import (
 
 	"github.com/arcinit/arcinit/internal/built"
 	"github.com/arcinit/arcinit/internal/guarded"
+	"github.com/arcinit/arcinit/internal/kernelfile"
 	"github.com/arcinit/arcinit/internal/logs"
 	"github.com/arcinit/arcinit/internal/notify"
 	"github.com/arcinit/arcinit/internal/process"
@@ -57,8 +58,11 @@ type initProcess struct {
 // uinit already runs the system, runInit only repeats the set-up and returns.
 func runInit(role string, out io.Writer) error {
 	// First of all: Go exits on a signal that the program has not subscribed to.
-	signals := subscribe()
+	signals, errIgnore := subscribe()
 	log := newLogging("arcinit")
+	if errIgnore != nil {
+		log.Warn("a signal may end this process", "err", errIgnore)
+	}
 	owner, err := process.Claim(process.OwnerAddress, log.Logger, time.After)
 	switch {
 	case err != nil:
@@ -137,7 +141,7 @@ func (p *initProcess) configure(c config.Config) {
 	// By default the kernel drops all but ten of a program's lines in five seconds
 	// (Documentation/admin-guide/sysctl/kernel.rst, printk_devkmsg). The write fails
 	// while /proc is not mounted, and if the kernel command line fixes the limit.
-	_ = os.WriteFile("/proc/sys/kernel/printk_devkmsg", []byte("on\n"), 0)
+	_ = kernelfile.Write("/proc/sys/kernel/printk_devkmsg", "on\n")
 	if p.services != nil {
 		p.services.Again("netd") // which runs already if the configuration comes late
 	}
@@ -183,7 +187,7 @@ func repeatSetup(owner int, out io.Writer) error {
 	runner := newRunner(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
 	r := arcsetup.Report{Version: built.Version(), Kernel: kernelRelease(), Role: "repeat", Start: uptime()}
 	guest := newGuest(owner)
-	runner.Run(append(arcsetup.Plan(guest), keepID(guest, "machineid")))
+	runner.Run(append(arcsetup.Plan(guest), arcsetup.PlanLater(guest)...))
 	if err := signalOwner(repeatSignal); err != nil {
 		return err
 	}

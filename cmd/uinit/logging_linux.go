@@ -8,8 +8,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/arcinit/arcinit/internal/kernelfile"
 	"github.com/arcinit/arcinit/internal/logs"
 	"github.com/arcinit/arcinit/internal/process"
+	"golang.org/x/sys/unix"
 )
 
 // logging is where PID 1 logs: the kernel log, the console, and files on the share.
@@ -27,7 +29,7 @@ type logging struct {
 // newLogging returns a logging that keeps the lines for the files until the step log starts to write them.
 func newLogging(tag string) *logging {
 	l := &logging{
-		kernel:  &logs.KernelLog{Open: func() (io.Writer, error) { return os.OpenFile("/dev/kmsg", os.O_WRONLY, 0) }},
+		kernel:  &logs.KernelLog{Open: openKernelLog},
 		console: &logs.Console{Loglevel: consoleLoglevel}, file: &logs.FileLog{}, output: &logs.FileLog{},
 	}
 	l.Logger = slog.New(logs.NewHandler(tag, &l.level, l.sinks()...))
@@ -36,6 +38,12 @@ func newLogging(tag string) *logging {
 	}
 	l.console.Start(writeConsole)
 	return l
+}
+
+// openKernelLog opens the kernel log, which takes a line at once: it needs no poller.
+func openKernelLog() (io.Writer, error) {
+	fd, err := unix.Open("/dev/kmsg", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	return os.NewFile(uintptr(fd), "/dev/kmsg"), err
 }
 
 // writeConsole writes a text to the console, whatever device that is now.
@@ -52,8 +60,8 @@ func (l *logging) sinks() []logs.Sink { return []logs.Sink{l.kernel, l.console, 
 // consoleLoglevel is the first number of /proc/sys/kernel/printk. Without /proc there is no /dev/kmsg either, and the
 // kernel prints no line.
 func consoleLoglevel() int {
-	text, _ := os.ReadFile("/proc/sys/kernel/printk")
-	first, _, _ := strings.Cut(string(text), "\t")
+	text, _ := kernelfile.Read("/proc/sys/kernel/printk")
+	first, _, _ := strings.Cut(text, "\t")
 	n, _ := strconv.Atoi(first)
 	return n
 }

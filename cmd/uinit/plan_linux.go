@@ -3,13 +3,16 @@ package main
 import (
 	"context"
 	"errors"
+	"runtime"
+	"time"
 
 	"github.com/arcinit/arcinit/internal/process"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
-// plan is the whole boot: the guest's steps (arcsetup.Plan) and this program's own among them.
+// plan is the whole boot: the guest's steps (arcsetup.Plan) and this program's own among them. It has two halves: what
+// the agent needs, and what can follow.
 func (p *initProcess) plan() []plan.Step {
 	steps := arcsetup.Plan(p.guest)
 
@@ -17,33 +20,36 @@ func (p *initProcess) plan() []plan.Step {
 	steps = plan.Insert(steps, "switchroot", plan.Step{Name: "console", Run: p.startConsole, Needs: []string{"nofile"},
 		Doc: "optional: a root shell on the console (arcbox.debug_console)"})
 	steps = plan.AddNeed(steps, "switchroot", "console")
-	steps = plan.Insert(steps, "switchroot", plan.Step{Name: "powerbutton", Run: p.watchPowerButton, Needs: []string{"modules"},
-		Doc: "the power button powers the guest off"})
+	steps = append(steps, plan.Step{Name: "oom", Run: p.services.Reaper.Protect, Needs: []string{"switchroot"},
+		Doc: "the OOM killer spares PID 1, but not its children"})
+	steps = append(steps, plan.Step{Name: "agent", Run: p.startAgent, Needs: plan.Names(steps), On: "the share with the agent's program",
+		Doc: "the agent runs and is restarted when it ends"})
 
-	steps = plan.Insert(steps, "devlinks", []plan.Step{
-		// After 6 s a step that hangs has failed, and what follows it has run. So the daemon begins as usual after most.
-		{Name: "network", Run: p.startNetwork, Needs: []string{"forward", "hostname", "netfilter", "rcu"}, Patience: plan.DefaultLimit * 6 / 5,
-			Doc: "the network daemon runs; it owns NICs, leases, routes and the firewall's rules"},
-		{Name: "log", Run: p.startLogFiles, Needs: []string{"share"}, On: "the share arcbox",
-			Doc: "the log is also written to the share"},
-		{Name: "oom", Run: p.services.Reaper.Protect, Needs: []string{"switchroot"},
-			Doc: "the OOM killer spares PID 1, but not its children"},
-		// Only other processes send signals, and the agent is the first that may.
-		{Name: "signals", Run: catchAllSignals, Needs: []string{"network"},
-			Doc: "no signal ends PID 1"},
-	}...)
-
-	steps = append(steps, plan.Step{Name: "report", Run: p.saveReport, Needs: plan.Names(steps),
-		Doc: "the report is in " + arcsetup.ReportPath + ", and soon on the share"})
-	return append(steps,
-		plan.Step{Name: "agent", Run: p.startAgent, Needs: []string{"report"}, On: "the share with the agent's program",
-			Doc: "the agent runs and is restarted when it ends"},
-		keepID(p.guest, "agent"),
-		plan.Step{Name: "services", Run: p.startServices, Needs: []string{"agent"}, On: "the file system of a service's program",
+	later := append([]plan.Step{
+		{Name: "services", Run: p.startServices, On: "the file system of a service's program",
 			Doc: "optional: the services of arcinit.toml run"},
-		// Loading drivers takes processor time, which the agent gets first.
-		plan.Step{Name: "hotplug", Run: p.watchDevices, Needs: []string{"agent"},
-			Doc: "drivers of all other devices are loaded, also of devices that appear later"})
+		// A root may be awaited for long, and the button is heard meanwhile.
+		{Name: "powerbutton", Run: p.watchPowerButton, Patience: time.Second,
+			Doc: "the power button powers the guest off"},
+		{Name: "log", Run: p.startLogFiles, On: "the share arcbox",
+			Doc: "the log is also written to the share"},
+	}, arcsetup.PlanLater(p.guest)...)
+	later = plan.Insert(later, "dax", plan.Step{Name: "report", Run: p.saveReport,
+		Doc: "the report is in " + arcsetup.ReportPath + ", and soon on the share"})
+	later = append(later, plan.Step{Name: "hotplug", Run: p.watchDevices,
+		Doc: "drivers of all other devices are loaded, also of devices that appear later"})
+	for i := range later {
+		later[i].Needs = append(later[i].Needs, "agent")
+	}
+
+	network := plan.Step{Name: "network", Run: p.startNetwork, Needs: []string{"forward", "hostname", "netfilter", "rcu"}, Patience: plan.DefaultLimit,
+		Doc: "the network daemon runs; it owns NICs, leases, routes and the firewall's rules"}
+	if runtime.NumCPU() > 1 {
+		return plan.Insert(append(steps, later...), "devlinks", network)
+	}
+	// The daemon would keep the only processor from the agent.
+	network.Needs = append(network.Needs, "agent")
+	return append(append(steps, network), later...)
 }
 
 // bootPlan is the plan that `uinit plan` prints.
@@ -53,12 +59,6 @@ func bootPlan() []plan.Step {
 }
 
 func (p *initProcess) saveReport() (bool, error) { return true, p.writeReport(false) }
-
-// keepID is the step that writes a new machine id to the share, after the step need.
-func keepID(g *arcsetup.Guest, need string) plan.Step {
-	return plan.Step{Name: "keepid", Run: g.KeepMachineID, Needs: []string{need}, On: "the share arcbox",
-		Doc: "the share keeps a new machine id"}
-}
 
 func (p *initProcess) startLogFiles() (bool, error) {
 	if !p.guest.HasShare() {

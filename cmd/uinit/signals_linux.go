@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"syscall"
 
+	"github.com/arcinit/arcinit/internal/kernelfile"
 	"github.com/arcinit/arcinit/internal/process"
 	"golang.org/x/sys/unix"
 )
@@ -19,7 +20,9 @@ type signals struct {
 // repeatSignal reports that the set-up was run again.
 const repeatSignal = syscall.SIGHUP
 
-func subscribe() signals {
+// subscribe subscribes to the signals that mean something, and ignores all others. Of these, Go itself ignores most, but
+// it crashes on some, even if another process sends them, and leaves some to C libraries or to the kernel.
+func subscribe() (signals, error) {
 	s := signals{make(chan os.Signal, 1), make(chan os.Signal, 16), make(chan os.Signal, 1)}
 	signal.Notify(s.child, syscall.SIGCHLD)
 	signal.Notify(s.repeat, repeatSignal)
@@ -28,15 +31,10 @@ func subscribe() signals {
 			signal.Notify(s.shutdown, n)
 		}
 	}
-	return s
-}
-
-// catchAllSignals catches every other signal and ignores it. Even a SIGSEGV that another process sends would otherwise
-// end this process. The system calls take a millisecond, which the network's start does not have to wait for.
-func catchAllSignals() (bool, error) {
-	signal.Notify(make(chan os.Signal, 1)) // never read: the signals are dropped
-	signal.Reset(syscall.SIGURG)           // the Go scheduler uses SIGURG and ignores those of others
-	return true, process.Ignore(32, 34)    // Go leaves these to C libraries
+	signal.Notify(make(chan os.Signal), // never read: the signals are dropped
+		syscall.SIGQUIT, syscall.SIGILL, syscall.SIGTRAP, syscall.SIGABRT, syscall.SIGBUS, syscall.SIGFPE,
+		syscall.SIGSEGV, syscall.SIGPIPE, syscall.SIGSTKFLT, syscall.SIGSYS)
+	return s, process.Ignore(uintptr(syscall.SIGTSTP), uintptr(syscall.SIGTTIN), uintptr(syscall.SIGTTOU), 32, 34)
 }
 
 // serveSignals reaps children and acts on requests. It does not return.
@@ -70,8 +68,7 @@ func (p *initProcess) checkNetwork() {
 // instead of resetting the machine (Documentation/admin-guide/sysctl/kernel.rst, cad_pid).
 func (p *initProcess) catchCtrlAltDel() error {
 	if p.role != "init" {
-		pid := []byte(strconv.Itoa(os.Getpid()))
-		if err := os.WriteFile("/proc/sys/kernel/cad_pid", pid, 0); err != nil {
+		if err := kernelfile.Write("/proc/sys/kernel/cad_pid", strconv.Itoa(os.Getpid())); err != nil {
 			return err
 		}
 	}

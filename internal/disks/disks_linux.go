@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/arcinit/arcinit/internal/blockdev"
+	"github.com/arcinit/arcinit/internal/kernelfile"
 	"golang.org/x/sys/unix"
 )
 
@@ -147,7 +148,7 @@ func open(root, path string) (*os.File, error) {
 
 // readNumber reads the number in a file of /sys; zero without one.
 func readNumber(path string) uint64 {
-	text, _ := os.ReadFile(path)
-	n, _ := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 54)
+	text, _ := kernelfile.Read(path)
+	n, _ := strconv.ParseUint(text, 10, 54)
 	return n
 }

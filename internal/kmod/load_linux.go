@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/arcinit/arcinit/internal/kernelfile"
 	"golang.org/x/sys/unix"
 )
 
@@ -81,8 +82,8 @@ func (l *Loader) load(module string) (changed bool, err error) {
 
 // loaded reports whether a module has been loaded, and is not only being loaded.
 func (l *Loader) loaded(module string) bool {
-	state, err := os.ReadFile(filepath.Join(l.sys, "module", module, "initstate"))
-	return err == nil && strings.TrimSpace(string(state)) == "live"
+	state, err := kernelfile.Read(filepath.Join(l.sys, "module", module, "initstate"))
+	return err == nil && state == "live"
 }
 
 // builtIn reports whether the kernel has a module built in (modules.builtin lists

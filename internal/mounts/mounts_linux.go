@@ -41,8 +41,8 @@ func (m Point) Mount(root string) (changed bool, err error) {
 		return false, err
 	}
 	if !mounted {
-		if st, err := stat(path); err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
-			_, err := mount.Mount(m.Device, path, m.FSType, m.options(), m.Flags)
+		_, err := mount.Mount(m.Device, path, m.FSType, m.options(), m.Flags)
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
 			return err == nil, explainType(m.FSType, err)
 		}
 		fd, err := m.Create()
@@ -67,7 +67,7 @@ func (m Point) Mount(root string) (changed bool, err error) {
 
 // Find returns where m is or will be mounted, whether it is, and its permission flags.
 func (m Point) Find(root string) (path string, flags uintptr, mounted bool, err error) {
-	if path, err = Resolve(root, m.Path); err != nil || !IsMountPoint(path) {
+	if path, mounted, err = Resolve(root, m.Path); err != nil || !mounted {
 		return path, 0, false, err
 	}
 	var st unix.Statfs_t
@@ -79,16 +79,17 @@ func (m Point) Find(root string) (path string, flags uintptr, mounted bool, err 
 }
 
 // Resolve follows all links in the guest's path, below root, also those that lead to
-// nothing yet: a mount point can be made there.
-func Resolve(root, path string) (string, error) {
-	if st, err := stat(filepath.Join(root, path)); err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		return filepath.Join(root, path), nil // the usual case, in one system call
+// nothing yet: a mount point can be made there. It reports whether something is mounted there.
+func Resolve(root, path string) (resolved string, mounted bool, err error) {
+	resolved = filepath.Join(root, path)
+	st, err := stat(resolved)
+	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR { // else, the usual case, in one system call
+		if resolved, err = securejoin.SecureJoin(root, path); err != nil {
+			return "", false, fmt.Errorf("follow the links in %s: %w", path, err)
+		}
+		st, _ = stat(resolved)
 	}
-	resolved, err := securejoin.SecureJoin(root, path)
-	if err != nil {
-		return "", fmt.Errorf("follow the links in %s: %w", path, err)
-	}
-	return resolved, nil
+	return resolved, st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, nil
 }
 
 // IsMountPoint reports whether something is mounted on path itself. statx(2) tells
@@ -145,7 +146,7 @@ func (m Point) Create() (fd int, err error) {
 
 // Attach mounts m's file system, which has the root fd.
 func (m Point) Attach(root string, fd int) (changed bool, err error) {
-	path, err := Resolve(root, m.Path)
+	path, _, err := Resolve(root, m.Path)
 	if err != nil {
 		return false, err
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/arcinit/arcinit/internal/guarded"
+	"github.com/arcinit/arcinit/internal/kernelfile"
 	"github.com/arcinit/arcinit/internal/uevent"
 	"golang.org/x/sys/unix"
 )
@@ -56,8 +57,8 @@ func (b *PowerButton) Watch(ctx context.Context) error {
 // link names has a number that the kernel never uses again (input7/event3), unlike the device's name.
 func (b *PowerButton) add(ctx context.Context, link string) {
 	dir, errDir := os.Readlink(link)
-	keys, errKeys := os.ReadFile(filepath.Join(link, "device/capabilities/key"))
-	if errDir != nil || errKeys != nil || !hasKey(string(keys), keyPower) || slices.Contains(b.watched, dir) {
+	keys, errKeys := kernelfile.Read(filepath.Join(link, "device/capabilities/key"))
+	if errDir != nil || errKeys != nil || !hasKey(keys, keyPower) || slices.Contains(b.watched, dir) {
 		return
 	}
 	// Package os polls character devices: a read takes no thread while it waits, and Close ends it.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/arcinit/arcinit/internal/binfmt"
 	"github.com/arcinit/arcinit/internal/guarded"
+	"github.com/arcinit/arcinit/internal/kernelfile"
 	"golang.org/x/sys/unix"
 )
 
@@ -75,7 +76,7 @@ func (r *Reaper) Start(cmd Command, out *os.File) (pid int, exit <-chan syscall.
 	defer r.mu.Unlock()
 	// A child inherits the score. PID 1 needs no protection meanwhile, because the kernel never kills it
 	// (oom_unkillable_task, mm/oom_kill.c).
-	_ = os.WriteFile(r.scoreFile, []byte("0"), 0)
+	_ = kernelfile.Write(r.scoreFile, "0")
 	done := make(chan struct{})
 	r.starts <- func() {
 		defer close(done)
@@ -83,7 +84,7 @@ func (r *Reaper) Start(cmd Command, out *os.File) (pid int, exit <-chan syscall.
 	}
 	<-done
 	if r.protected {
-		_ = os.WriteFile(r.scoreFile, []byte("-999"), 0)
+		_ = kernelfile.Write(r.scoreFile, "-999")
 	}
 	if err != nil {
 		return 0, nil, fmt.Errorf("start %s: %w", cmd.Path, err)
@@ -158,7 +159,7 @@ func (r *Reaper) Protect() (changed bool, err error) {
 	defer r.mu.Unlock()
 	changed = !r.protected
 	r.protected = true
-	return changed, os.WriteFile(r.scoreFile, []byte("-999"), 0)
+	return changed, kernelfile.Write(r.scoreFile, "-999")
 }
 
 // Reap reaps all children that have ended. The caller calls it after every SIGCHLD; one signal can stand for many ends.

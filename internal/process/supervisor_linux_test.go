@@ -420,6 +420,9 @@ func TestProtect(t *testing.T) {
 	s, _, _ := newServices(t)
 	r := s.Reaper
 	r.scoreFile = filepath.Join(t.TempDir(), "oom_score_adj")
+	if err := os.WriteFile(r.scoreFile, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	want := func(when, score string) {
 		t.Helper()
 		if got, err := os.ReadFile(r.scoreFile); err != nil || string(got) != score {

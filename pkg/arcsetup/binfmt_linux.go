@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/arcinit/arcinit/internal/binfmt"
+	"github.com/arcinit/arcinit/internal/kernelfile"
 	"github.com/arcinit/arcinit/internal/mounts"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 	"golang.org/x/sys/unix"
@@ -131,7 +132,7 @@ func (g *Guest) writeEntry(h *binfmt.Handler) (bool, error) {
 	}
 	var r result
 	write := func(file, command string) {
-		r.add(true, os.WriteFile(g.path(binfmtPath(file)), []byte(command), 0))
+		r.add(true, kernelfile.Write(g.path(binfmtPath(file)), command))
 	}
 	if strings.TrimSpace(status) == "disabled" {
 		write("status", "1")

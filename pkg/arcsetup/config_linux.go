@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/arcinit/arcinit/internal/kernelfile"
 	"github.com/arcinit/arcinit/internal/regular"
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
@@ -15,7 +16,7 @@ import (
 // readCommandLine applies the kernel command line. The configuration files come
 // later, from mounts that are not there yet.
 func (g *Guest) readCommandLine() error {
-	text, err := g.readFile("/proc/cmdline")
+	text, err := kernelfile.Read(g.path("/proc/cmdline"))
 	g.commandLine = config.ParseCommandLine(text)
 	g.setConfig(g.commandLine.Config())
 	return err

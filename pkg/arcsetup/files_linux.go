@@ -7,8 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 
+	"github.com/arcinit/arcinit/internal/kernelfile"
 	"github.com/arcinit/arcinit/internal/regular"
 )
 
@@ -51,6 +51,9 @@ func (g *Guest) readFile(path string) (string, error) {
 // symlink makes path a link to target, in place of any other file there.
 func (g *Guest) symlink(target, path string) (changed bool, err error) {
 	path = g.path(path)
+	if os.Symlink(target, path) == nil {
+		return true, nil
+	}
 	if old, err := os.Readlink(path); err == nil && old == target {
 		return false, nil
 	}
@@ -63,11 +66,11 @@ func (g *Guest) symlink(target, path string) (changed bool, err error) {
 // setValue writes value to a file of /proc/sys or /sys, unless it has this value.
 func (g *Guest) setValue(path, value string) (changed bool, err error) {
 	path = g.path(path)
-	old, err := os.ReadFile(path)
-	if err != nil || strings.TrimSpace(string(old)) == value {
+	old, err := kernelfile.Read(path)
+	if err != nil || old == value {
 		return false, err
 	}
-	if err := os.WriteFile(path, []byte(value+"\n"), 0); err != nil {
+	if err := kernelfile.Write(path, value+"\n"); err != nil {
 		return false, fmt.Errorf("set to %s: %w", value, err)
 	}
 	return true, nil
@@ -84,8 +87,8 @@ func (g *Guest) setSysctl(name, value string) (changed bool, err error) {
 
 // raiseSysctl sets a numeric kernel parameter, unless it is at least this value.
 func (g *Guest) raiseSysctl(name string, value uint64) (changed bool, err error) {
-	text, _ := g.readFile("/proc/sys/" + name) // without a file, setSysctl fails
-	if old, err := strconv.ParseUint(strings.TrimSpace(text), 10, 64); err == nil && old >= value {
+	text, _ := kernelfile.Read(g.path("/proc/sys/" + name)) // without a file, setSysctl fails
+	if old, err := strconv.ParseUint(text, 10, 64); err == nil && old >= value {
 		return false, nil
 	}
 	return g.setSysctl(name, strconv.FormatUint(value, 10))

@@ -31,8 +31,8 @@ func emptyLayers() []mounts.Point {
 
 // leadsInto reports whether a link leads path below dir.
 func (g *Guest) leadsInto(path, dir string) bool {
-	path, err := mounts.Resolve(g.Root, path)
-	dir, errDir := mounts.Resolve(g.Root, dir)
+	path, _, err := mounts.Resolve(g.Root, path)
+	dir, _, errDir := mounts.Resolve(g.Root, dir)
 	return err == nil && errDir == nil && strings.HasPrefix(path, dir+"/")
 }
 

@@ -19,7 +19,7 @@ const (
 )
 
 // machineID gives the guest the id on the share, so that k3s and journald see the same machine at each
-// boot. Without an id there, the guest gets its own id, or a new one, for KeepMachineID to keep.
+// boot. Without an id there, the guest gets its own id, or a new one, for keepMachineID to keep.
 func (g *Guest) machineID() (bool, error) {
 	id, errKept := g.readID(keptMachineID)
 	g.newID.Store(id == "" && errKept == nil)
@@ -39,9 +39,9 @@ func (g *Guest) machineID() (bool, error) {
 	return changed, errors.Join(errKept, err)
 }
 
-// KeepMachineID writes a new machine id to the share. It is apart from the step machineid, because
+// keepMachineID writes a new machine id to the share. It is apart from the step machineid, because
 // nothing in the guest needs to wait for that. A read-only share is no error: the host wants it so.
-func (g *Guest) KeepMachineID() (changed bool, err error) {
+func (g *Guest) keepMachineID() (changed bool, err error) {
 	if !g.newID.Load() || !g.HasShare() {
 		return false, nil
 	}

@@ -4,10 +4,9 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"strings"
 
+	"github.com/arcinit/arcinit/internal/kernelfile"
 	"github.com/arcinit/arcinit/internal/kmod"
 	"github.com/arcinit/arcinit/internal/uevent"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
@@ -49,10 +48,10 @@ func (g *Guest) loadDrivers(patterns ...string) (bool, error) {
 	for _, pattern := range patterns {
 		files, _ := filepath.Glob(g.path(pattern + "/modalias"))
 		for _, file := range files {
-			alias, err := os.ReadFile(file)
+			alias, err := kernelfile.Read(file)
 			switch {
 			case err == nil:
-				r.add(g.loadDriver(strings.TrimSpace(string(alias))))
+				r.add(g.loadDriver(alias))
 			case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENODEV): // not gone again
 				r.add(false, err)
 			}
@@ -110,8 +109,8 @@ func (g *Guest) netfilter() (bool, error) {
 // answerModprobe makes this program the kernel's modprobe (Documentation/admin-guide/
 // sysctl/kernel.rst), by a script: the kernel cannot pass our subcommand.
 func (g *Guest) answerModprobe() (bool, error) {
-	own, err := g.readFile("/proc/sys/kernel/modprobe")
-	if err != nil || g.exists(strings.TrimSpace(own)) { // the image's own, or this script
+	own, err := kernelfile.Read(g.path("/proc/sys/kernel/modprobe"))
+	if err = ignoreMissing(err); err != nil || g.exists(own) { // the image's own, or this script
 		return false, err
 	}
 	var r result

@@ -6,8 +6,9 @@ import (
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
-// Plan lists the steps that set the guest up, in the order of the boot. Steps that do not need each other run side by
-// side. The program that runs the plan adds its own steps; cmd/uinit adds the network daemon, the agent and others.
+// Plan lists the steps that set the guest up for its agent, in the order of the boot. Steps that do not need each other
+// run side by side. The program that runs the plan adds its own steps, and those of PlanLater; cmd/uinit adds the network
+// daemon, the agent and others.
 //
 // The steps run, modules, config, hostname and netfilter exist for other steps'
 // sake. The others each stand for one property of the finished guest.
@@ -55,9 +56,6 @@ func Plan(g *Guest) []plan.Step {
 			Doc: "/dev/fd, stdin, stdout and stderr link into /proc/self/fd"},
 		{Name: "users", Run: g.share("users", "/Users", ""), Needs: []string{"switchroot"}, On: "the share users",
 			Doc: "optional: the virtiofs share users is on /Users"},
-		// This share exists to exercise DAX. With any other option, such as cache=, virtiofs refuses the mount.
-		{Name: "dax", Run: g.share("arcbox-dax", "/run/arcbox-dax", "dax=always"), Needs: []string{"switchroot"}, On: "the share arcbox-dax",
-			Doc: "optional: the virtiofs share arcbox-dax is on /run/arcbox-dax, with dax=always"},
 		{Name: "rosetta", Run: g.rosetta, Needs: []string{"switchroot"}, On: "the share rosetta",
 			Doc: "optional: the virtiofs share rosetta is on /media/rosetta and runs x86-64 programs on arm64"},
 
@@ -89,9 +87,6 @@ func Plan(g *Guest) []plan.Step {
 			Doc: "devpts on /dev/pts; /dev/ptmx is usable"},
 		{Name: "shm", Run: g.sharedMemory, Needs: []string{"switchroot"},
 			Doc: "tmpfs on /dev/shm"},
-		// Forwarding resets some parameters; the firewall's modules add others.
-		{Name: "sysctl", Run: g.sysctls, Needs: []string{"config", "nofile", "forward", "netfilter"},
-			Doc: "kernel parameters suit container engines"},
 		{Name: "cache", Run: g.cache, Needs: []string{"switchroot"},
 			Doc: "sysfs has all attributes of the first CPU's caches"},
 		{Name: "binfmt", Run: g.binfmt, Needs: []string{"rosetta", "share", "config"}, On: "the share with an interpreter",
@@ -99,4 +94,18 @@ func Plan(g *Guest) []plan.Step {
 	}...)
 	return append(steps, plan.Step{Name: "propagation", Run: g.shareMounts, Needs: plan.Names(steps),
 		Doc: "/ and every mount below it are shared"})
+}
+
+// PlanLater lists the steps after those of Plan that the agent does not wait for.
+func PlanLater(g *Guest) []plan.Step {
+	return []plan.Step{
+		// Forwarding resets some parameters; the firewall's modules add others.
+		{Name: "sysctl", Run: g.sysctls, Needs: []string{"config", "nofile", "forward", "netfilter"},
+			Doc: "kernel parameters suit container engines"},
+		{Name: "keepid", Run: g.keepMachineID, Needs: []string{"machineid"}, On: "the share arcbox",
+			Doc: "the share keeps a new machine id"},
+		// This share exists to exercise DAX. With any other option, such as cache=, virtiofs refuses the mount.
+		{Name: "dax", Run: g.share("arcbox-dax", "/run/arcbox-dax", "dax=always"), Needs: []string{"propagation"}, On: "the share arcbox-dax",
+			Doc: "optional: the virtiofs share arcbox-dax is on /run/arcbox-dax, with dax=always"},
+	}
 }

@@ -52,7 +52,8 @@ func becomeRoot(dir string) error {
 // docker's rshared volumes require it (Documentation/filesystems/sharedsubtree.rst).
 // Below a / that is shared already, mounts are shared, or private on purpose.
 func (g *Guest) shareMounts() (changed bool, err error) {
-	roots, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) { return m.Mountpoint != "/", false })
+	isRoot := func(m *mountinfo.Info) (skip, stop bool) { return m.Mountpoint != "/", m.Mountpoint == "/" }
+	roots, err := mountinfo.GetMounts(isRoot)
 	if err != nil {
 		return false, err
 	}

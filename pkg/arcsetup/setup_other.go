@@ -20,3 +20,6 @@ func Plan(*Guest) []plan.Step {
 		},
 	}}
 }
+
+// PlanLater returns no steps.
+func PlanLater(*Guest) []plan.Step { return nil }

@@ -3,13 +3,13 @@ package arcsetup
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/arcinit/arcinit/internal/disks"
+	"github.com/arcinit/arcinit/internal/kernelfile"
 	"github.com/arcinit/arcinit/internal/mounts"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 	"golang.org/x/sys/unix"
@@ -40,8 +40,8 @@ func (g *Guest) mainShare() (changed bool, err error) {
 // HasShare reports whether something is mounted on /arcbox. Without that, files for
 // the host would fill the guest's memory.
 func (g *Guest) HasShare() bool {
-	path, err := mounts.Resolve(g.Root, "/arcbox")
-	return err == nil && mounts.IsMountPoint(path)
+	_, mounted, err := mounts.Resolve(g.Root, "/arcbox")
+	return err == nil && mounted
 }
 
 // share returns a step that mounts an optional share.
@@ -74,8 +74,8 @@ func (g *Guest) explainNoShare(share mounts.Point, err error) error {
 	files, _ := filepath.Glob(g.path("/sys/fs/virtiofs/*/tag"))
 	var tags []string
 	for _, f := range files {
-		if text, err := os.ReadFile(f); err == nil {
-			tags = append(tags, strings.TrimSpace(string(text)))
+		if tag, err := kernelfile.Read(f); err == nil {
+			tags = append(tags, tag)
 		}
 	}
 	if len(tags) > 0 && !slices.Contains(tags, share.Device) {

@@ -185,8 +185,8 @@ func (g *Guest) enterRoot(dir string) (err error) {
 	type move struct{ from, to string }
 	var moves []move
 	for _, path := range []string{"/dev", "/proc", "/sys", "/run"} {
-		from, err := mounts.Resolve(g.Root, path)
-		if err != nil || !mounts.IsMountPoint(from) {
+		from, mounted, err := mounts.Resolve(g.Root, path)
+		if err != nil || !mounted {
 			continue
 		}
 		to := dir + path

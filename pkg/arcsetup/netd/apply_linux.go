@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"time"
 
+	"github.com/arcinit/arcinit/internal/kernelfile"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -29,7 +29,7 @@ func (w *worker) setSysctls() error {
 }
 
 func setSysctl(key, value string) error {
-	if err := os.WriteFile("/proc/sys/"+key, []byte(value+"\n"), 0o644); err != nil {
+	if err := kernelfile.Write("/proc/sys/"+key, value+"\n"); err != nil {
 		return fmt.Errorf("set %s to %s: %w", key, value, err)
 	}
 	return nil
