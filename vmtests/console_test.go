@@ -104,7 +104,7 @@ func TestVirtioConsole(t *testing.T) {
 		}
 		must[none](t, m, "Say", [2]string{"said on stdout", "said on stderr"})
 		for _, pattern := range []string{
-			"arcinit: [^\n]*layers[^\n]* outcome=ok", "agent: said on stdout", "agent: said on stderr",
+			"arcinit: [^\n]* steps", "agent: said on stdout", "agent: said on stderr",
 		} {
 			m.waitMatch(t, regexp.MustCompile(pattern))
 		}

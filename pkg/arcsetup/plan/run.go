@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -29,7 +28,7 @@ type Result struct {
 type Runner struct {
 	Uptime func() time.Duration // returns the time since the kernel's boot
 	// Log gets a line for each step that ends, or for each of its errors: a failure at error level, a
-	// fallback as a warning, a change at info level, the rest at debug level.
+	// fallback as a warning, the rest at debug level.
 	Log *slog.Logger
 	// AfterFunc calls f on a goroutine of its own after d, unless stop is called before (time.AfterFunc).
 	// If it is nil, steps have no limits.
@@ -158,8 +157,6 @@ func (r *run) end(i int, res Result, givenUp bool) {
 	if before != 0 && givenUp {
 		return
 	}
-	// Steps go first: on one processor, writing a log line takes as long as a short step.
-	runtime.Gosched()
 	r.log(res)
 	if before == 0 {
 		r.running.Done()
@@ -218,8 +215,6 @@ func (r *Runner) log(res Result) {
 		level, event = slog.LevelError, "step failed"
 	case severityOf(res.Err) == warning:
 		level = slog.LevelWarn
-	case res.Outcome == OK:
-		level = slog.LevelInfo
 	}
 	attrs := []any{"step", res.Step, "outcome", res.Outcome, "took", (res.End - res.Start).Round(10 * time.Microsecond)}
 	if res.Err == nil {
