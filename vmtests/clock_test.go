@@ -27,14 +27,15 @@ func buildTime(t *testing.T) time.Time {
 }
 
 // testClock checks the clock at the agent's start, and how the step clock ended.
-func testClock(t *testing.T, start probe.AtStart, outcome string) {
+func testClock(t *testing.T, m *machine, start probe.AtStart, outcome string) {
 	t.Helper()
 	if build := buildTime(t); start.Clock.Before(build) {
 		t.Errorf("the clock showed %v, before the build time %v", start.Clock.UTC(), build.UTC())
 	}
-	clock := steps(t, start.Report)["clock"]
+	report := m.waitReport(t)
+	clock := report["clock"]
 	checkOutcome(t, clock, "clock", outcome)
-	if root := steps(t, start.Report)["root"]; clock.End > root.Start {
+	if root := report["root"]; clock.End > root.Start {
 		t.Errorf("step clock ended at %v, after step root began at %v", clock.End, root.Start)
 	}
 }
@@ -46,7 +47,7 @@ func TestClock(t *testing.T) {
 		t.Run(initrd, func(t *testing.T) {
 			m := boot(t, image{initrd: initrd, cmdline: []string{quiet}, qemu: []string{"-rtc", "base=2001-01-01"}})
 			start := must[probe.AtStart](t, m, "AtStart", none{})
-			testClock(t, start, "ok")
+			testClock(t, m, start, "ok")
 			// The clock was set to the build time, not to the host's.
 			if build := buildTime(t); start.Clock.After(build.Add(start.Uptime)) {
 				t.Errorf("the clock showed %v, want the build time %v plus the uptime at most", start.Clock.UTC(), build.UTC())

@@ -100,12 +100,11 @@ func (g *Guest) see() error {
 	if err != nil {
 		return fmt.Errorf("limits of a child: %w", err)
 	}
-	report, _ := os.ReadFile("/run/arcbox/boot.json")
 	expedited, _ := os.ReadFile("/sys/kernel/rcu_expedited")
 	g.start = probe.AtStart{
 		Uptime: now, Clock: time.Now(), PID: os.Getpid(), PPID: os.Getppid(),
-		Environ: os.Environ(), Report: report,
-		NOFILE: openFiles(inherited), ParentNOFILE: openFiles(string(limits)), RCUExpedited: string(expedited),
+		Environ: os.Environ(),
+		NOFILE:  openFiles(inherited), ParentNOFILE: openFiles(string(limits)), RCUExpedited: string(expedited),
 	}
 	return errors.Join(g.Mounts(struct{}{}, &g.start.Mounts), g.Links(struct{}{}, &g.start.Links))
 }

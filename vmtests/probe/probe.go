@@ -5,7 +5,6 @@
 package probe
 
 import (
-	"encoding/json"
 	"io/fs"
 	"time"
 )
@@ -29,8 +28,6 @@ type AtStart struct {
 	Links                []Link
 	// RCUExpedited is /sys/kernel/rcu_expedited. It is empty if the kernel lacks the file.
 	RCUExpedited string
-	// Report is /run/arcbox/boot.json at that time.
-	Report json.RawMessage
 }
 
 // Mount is a line of /proc/self/mountinfo (proc(5)).
