@@ -18,40 +18,52 @@ const daemonJSON = "/etc/docker/daemon.json"
 // object is a JSON object as package json decodes it.
 type object = map[string]any
 
-// requiredDaemon is the part of dockerd's configuration that containers rely on.
-func requiredDaemon() object {
-	return object{
-		// Inside a container the guest's resolv.conf is of no use. This is the
-		// gateway, where the host answers for its own names too.
-		"dns":             []any{"10.0.2.1"},
-		"default-ulimits": object{"nofile": object{"Name": "nofile", "Soft": float64(nofile), "Hard": float64(nofile)}},
-		"features":        object{"containerd-snapshotter": true},
-	}
+// requiredDaemon is the part of dockerd's configuration that containers rely on. Inside a container the guest's
+// resolv.conf is of no use: dns is the gateway, where the host answers for its own names too.
+const requiredDaemon = `{
+  "default-ulimits": {
+    "nofile": {
+      "Hard": 1048576,
+      "Name": "nofile",
+      "Soft": 1048576
+    }
+  },
+  "dns": [
+    "10.0.2.1"
+  ],
+  "features": {
+    "containerd-snapshotter": true
+  }
 }
+`
 
 // dockerDaemon writes daemon.json: the image's own, with [docker.daemon] of
 // arcinit.toml over it, and what is required over both.
 func (g *Guest) dockerDaemon() (bool, error) {
-	image, errImage := g.imageDaemon()
-	operator, errOperator := g.operatorDaemon()
-	errs := []error{errImage, errOperator}
-	daemon := object{}
-	merge(daemon, image, "", nil)
-	merge(daemon, operator, "", nil)
-	merge(daemon, requiredDaemon(), "", func(key string, old, required any) {
-		errs = append(errs, plan.Fallback(fmt.Errorf("docker.daemon: %s = %v ignored: containers rely on %v", key, old, required)))
-	})
-	text, err := json.MarshalIndent(daemon, "", "  ")
-	if err != nil {
-		return false, errors.Join(append(errs, fmt.Errorf("write %s: %w", daemonJSON, err))...)
+	image, err := g.imageDaemon()
+	errs := []error{err}
+	text, configured := []byte(requiredDaemon), g.Config().DockerDaemon
+	if len(image)+len(configured) > 0 {
+		operator, err := asJSON(configured)
+		daemon, required := object{}, object{}
+		errs = append(errs, err, json.Unmarshal(text, &required))
+		merge(daemon, image, "", nil)
+		merge(daemon, operator, "", nil)
+		merge(daemon, required, "", func(key string, old, required any) {
+			errs = append(errs, plan.Fallback(fmt.Errorf("docker.daemon: %s = %v ignored: containers rely on %v", key, old, required)))
+		})
+		if text, err = json.MarshalIndent(daemon, "", "  "); err != nil {
+			return false, errors.Join(append(errs, fmt.Errorf("write %s: %w", daemonJSON, err))...)
+		}
+		text = append(text, '\n')
 	}
-	changed, err := g.writeFile(daemonJSON, string(text)+"\n", 0o644)
+	changed, err := g.writeFile(daemonJSON, string(text), 0o644)
 	return changed, errors.Join(append(errs, err)...)
 }
 
-// operatorDaemon returns [docker.daemon] of arcinit.toml as JSON has it.
-func (g *Guest) operatorDaemon() (operator object, err error) {
-	text, err := json.Marshal(g.Config().DockerDaemon)
+// asJSON returns [docker.daemon] of arcinit.toml as JSON has it.
+func asJSON(configured object) (operator object, err error) {
+	text, err := json.Marshal(configured)
 	if err != nil { // such as nan, which JSON has no number for
 		return nil, plan.Fallback(fmt.Errorf("arcinit.toml: docker.daemon: ignored: %w", err))
 	}
