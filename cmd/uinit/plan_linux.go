@@ -34,8 +34,6 @@ func (p *initProcess) plan() []plan.Step {
 		{Name: "log", Run: p.startLogFiles, On: "the share arcbox",
 			Doc: "the log is also written to the share"},
 	}, arcsetup.PlanLater(p.guest)...)
-	later = plan.Insert(later, "dax", plan.Step{Name: "report", Run: p.saveReport,
-		Doc: "the report is in " + arcsetup.ReportPath + ", and soon on the share"})
 	later = append(later, plan.Step{Name: "hotplug", Run: p.watchDevices,
 		Doc: "drivers of all other devices are loaded, also of devices that appear later"})
 	for i := range later {
@@ -57,8 +55,6 @@ func bootPlan() []plan.Step {
 	p := &initProcess{guest: &arcsetup.Guest{Root: "/"}, services: &process.Supervisor{Reaper: &process.Reaper{}}}
 	return p.plan()
 }
-
-func (p *initProcess) saveReport() (bool, error) { return true, p.writeReport(false) }
 
 func (p *initProcess) startLogFiles() (bool, error) {
 	if !p.guest.HasShare() {

@@ -25,7 +25,6 @@ func TestBootPlan(t *testing.T) {
 		{"forward", "network"},
 		{"hostname", "network"},
 		{"propagation", "agent"},
-		{"agent", "report"},
 		{"agent", "hotplug"},
 	} {
 		if !before(steps, want[0], want[1]) {

@@ -24,8 +24,8 @@ func (p *initProcess) currentReport() arcsetup.Report {
 	}
 }
 
-// writeReport writes the current report into the guest, and onto the share if it shall. The share may never answer.
-func (p *initProcess) writeReport(onShare bool) error {
+// writeReport writes the current report into the guest, then onto the share, which may never answer.
+func (p *initProcess) writeReport() error {
 	p.reportMu.Lock()
 	defer p.reportMu.Unlock()
 	if p.reportClosed {
@@ -37,7 +37,7 @@ func (p *initProcess) writeReport(onShare bool) error {
 	}
 	data = append(data, '\n')
 	_, err = regular.Write("/", arcsetup.ReportPath, data, 0o644)
-	if onShare && p.guest.HasShare() {
+	if p.guest.HasShare() {
 		_, errShare := regular.Write("/", arcsetup.HostReportPath, data, 0o644)
 		err = errors.Join(err, errShare)
 	}
@@ -54,7 +54,7 @@ func (p *initProcess) keepReport() {
 	failed := false // at the last try
 	for range p.reportChanged {
 		<-time.After(reportDelay)
-		err := p.writeReport(true)
+		err := p.writeReport()
 		if err != nil && !failed {
 			p.log.Error("cannot write the boot report", "err", err)
 		}
@@ -105,7 +105,7 @@ func (p *initProcess) flushNotifier() {
 // service runs any more and before shares are unmounted.
 func (p *initProcess) flush() {
 	p.flushNotifier()
-	if err := p.writeReport(true); err != nil {
+	if err := p.writeReport(); err != nil {
 		p.log.Error("cannot write the last boot report", "err", err)
 	}
 	p.reportMu.Lock()
