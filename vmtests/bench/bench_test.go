@@ -129,26 +129,27 @@ func TestDoubled(t *testing.T) {
 func TestSyscalls(t *testing.T) {
 	type call struct{ rax, rdi, cr3 uint64 }
 	for name, test := range map[string]struct {
-		calls []call
-		want  int
+		calls       []call
+		first, want int // up to the first program of a child, and in all
 	}{
 		// PID 1 spawns a program and continues; then it spawns the agent.
 		"children": {[]call{{0, 0, 0x5000}, {56, 0x4111, 0x5000}, {33, 0, 0x5000}, {59, 0, 0x5000}, {0, 0, 0x7000}, {1, 0, 0x5000},
-			{56, 0x50f00, 0x5000}, {58, 0, 0x5000}, {59, 0, 0x5000}, {0, 0, 0x9000}, {1, 0, 0x5000}}, 8},
+			{56, 0x50f00, 0x5000}, {58, 0, 0x5000}, {59, 0, 0x5000}, {0, 0, 0x9000}, {1, 0, 0x5000}}, 4, 8},
 		// PID 1 forks, its child executes a program, and then it becomes the agent.
 		"itself": {[]call{{0, 0, 0x5000}, {56, 0x1200011, 0x5000}, {59, 0, 0x7000}, {0, 0, 0x7000}, {61, 0, 0x5000}, {59, 0, 0x5000},
-			{1, 0, 0x8000}, {59, 0, 0x8000}, {1, 0, 0xa000}}, 6},
-		"failed exec": {[]call{{59, 0, 0x5000}, {59, 0, 0x5000}, {1, 0, 0x6000}}, 2},
+			{1, 0, 0x8000}, {59, 0, 0x8000}, {1, 0, 0xa000}}, 6, 6},
+		"failed exec": {[]call{{59, 0, 0x5000}, {59, 0, 0x5000}, {1, 0, 0x6000}}, 2, 2},
 	} {
 		var log strings.Builder
 		for _, c := range test.calls {
 			fmt.Fprintf(&log, "RAX=%016x RBX=0 RCX=0 RDX=0\nRSI=0 RDI=%016x\nCR0=80050033 CR2=0 CR3=%016x CR4=0\n", c.rax, c.rdi, c.cr3)
 		}
-		if got, err := syscallsOfFirst(strings.NewReader(log.String())); err != nil || got != test.want {
-			t.Errorf("%s: got %d, %v, want %d", name, got, err, test.want)
+		first, errFirst := syscallsOfFirst(strings.NewReader(log.String()), true)
+		if got, err := syscallsOfFirst(strings.NewReader(log.String()), false); err != nil || errFirst != nil || got != test.want || first != test.first {
+			t.Errorf("%s: got %d and %d, %v, %v, want %d and %d", name, first, got, errFirst, err, test.first, test.want)
 		}
 	}
-	if _, err := syscallsOfFirst(strings.NewReader("")); err == nil {
+	if _, err := syscallsOfFirst(strings.NewReader(""), false); err == nil {
 		t.Error("no error for an empty log")
 	}
 }

@@ -36,7 +36,7 @@ func (b *bench) countSyscalls(ctx context.Context, flows []flow) (map[flow]int, 
 		if err != nil {
 			return nil, fmt.Errorf("read QEMU's log: %w", err)
 		}
-		counts[f], err = syscallsOfFirst(text)
+		counts[f], err = syscallsOfFirst(text, f != reference)
 		if err := errors.Join(err, text.Close()); err != nil {
 			return nil, fmt.Errorf("syscalls of %s: %w", f, err)
 		}
@@ -80,9 +80,10 @@ const (
 )
 
 // syscallsOfFirst reads a log of the registers at each system call, and counts the calls of the process that makes the first
-// one. It counts up to the last execve of that process, or of a child in its address space, which starts the agent. Calls
-// that such a child makes before it executes a program count, too. The guest has one processor, so the log is in order.
-func syscallsOfFirst(log io.Reader) (int, error) {
+// one. It counts up to the execve that starts the agent, in that process or in a child in its address space: the first of a
+// child in arcinit's flows, else the last of all. Calls that such a child makes before it executes a program count, too. The
+// guest has one processor, so the log is in order.
+func syscallsOfFirst(log io.Reader, firstChild bool) (int, error) {
 	var count, atExec int
 	var first uint64
 	var forked, executed bool
@@ -124,6 +125,9 @@ func syscallsOfFirst(log io.Reader) (int, error) {
 				forked = forked || registers["RDI"]&cloneVfork != 0
 			case sysExecve:
 				atExec = count
+				if forked && firstChild {
+					return atExec, nil
+				}
 				// Without a fork, the process itself becomes another program and gets a new address space.
 				executed, forked = !forked, false
 			}
