@@ -14,6 +14,7 @@ import (
 	"github.com/arcinit/arcinit/pkg/arcsetup"
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
+	"golang.org/x/sys/unix"
 )
 
 // environment is the environment of services: the parameters that the kernel passed on, and the variables below.
@@ -33,7 +34,11 @@ func (p *initProcess) service(name, path string, args ...string) process.Service
 	}}
 }
 
-func (p *initProcess) startAgent() (bool, error) { return p.startConfigured(p.config.Load().Agent) }
+// startAgent starts the agent, and gives way to it: what follows is less urgent.
+func (p *initProcess) startAgent() (bool, error) {
+	defer unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) //nolint:errcheck // it has no error
+	return p.startConfigured(p.config.Load().Agent)
+}
 
 func (p *initProcess) startServices() (changed bool, err error) {
 	cfg := p.config.Load()
