@@ -58,11 +58,8 @@ type initProcess struct {
 // uinit already runs the system, runInit only repeats the set-up and returns.
 func runInit(role string, out io.Writer) error {
 	// First of all: Go exits on a signal that the program has not subscribed to.
-	signals, errIgnore := subscribe()
+	signals := subscribe()
 	log := newLogging("arcinit")
-	if errIgnore != nil {
-		log.Warn("a signal may end this process", "err", errIgnore)
-	}
 	owner, err := process.Claim(process.OwnerAddress, log.Logger, time.After)
 	switch {
 	case err != nil:
@@ -98,10 +95,7 @@ func newInitProcess(role string, log *logging, signals signals) *initProcess {
 		Services: p.services, Log: log.Logger, Flush: p.flush,
 		Limit: func() time.Duration { return p.config.Load().Limit },
 		WithoutPowerOff: func() process.Action {
-			if p.config.Load().WithoutPowerOff == "halt" {
-				return process.Halt
-			}
-			return process.Reboot
+			return map[string]process.Action{"halt": process.Halt, "reboot": process.Reboot}[p.config.Load().WithoutPowerOff]
 		},
 		Begun: func(a process.Action) {
 			p.host.Load().Stopping("shutting down to " + a.String())
@@ -116,10 +110,7 @@ func newInitProcess(role string, log *logging, signals signals) *initProcess {
 		log.Warn("still waiting", "for", what, "taken", taken, "there", there)
 	}
 	// What already runs does so on the initramfs, which is gone now.
-	p.guest.RootChanged = func() {
-		p.services.Again("console")
-		p.services.Again("netd")
-	}
+	p.guest.RootChanged = func() { p.services.Again("console"); p.services.Again("netd") }
 	return p
 }
 
@@ -187,7 +178,8 @@ func repeatSetup(owner int, out io.Writer) error {
 	runner := newRunner(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
 	r := arcsetup.Report{Version: built.Version(), Kernel: kernelRelease(), Role: "repeat", Start: uptime()}
 	guest := newGuest(owner)
-	runner.Run(append(arcsetup.Plan(guest), arcsetup.PlanLater(guest)...))
+	steps, later := arcsetup.Plan(guest)
+	runner.Run(append(steps, later...))
 	if err := signalOwner(repeatSignal); err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 // plan is the whole boot: the guest's steps (arcsetup.Plan) and this program's own among them. It has two halves: what
 // the agent needs, and what can follow.
 func (p *initProcess) plan() []plan.Step {
-	steps := arcsetup.Plan(p.guest)
+	steps, later := arcsetup.Plan(p.guest)
 
 	// The shell is there before the root is, to find out why the root does not come up.
 	steps = plan.Insert(steps, "switchroot", plan.Step{Name: "console", Run: p.startConsole, Needs: []string{"nofile"},
@@ -25,15 +25,13 @@ func (p *initProcess) plan() []plan.Step {
 	steps = append(steps, plan.Step{Name: "agent", Run: p.startAgent, Needs: plan.Names(steps), On: "the share with the agent's program",
 		Doc: "the agent runs and is restarted when it ends"})
 
-	later := append([]plan.Step{
+	later = append([]plan.Step{
 		{Name: "services", Run: p.startServices, On: "the file system of a service's program",
 			Doc: "optional: the services of arcinit.toml run"},
 		// A root may be awaited for long, and the button is heard meanwhile.
-		{Name: "powerbutton", Run: p.watchPowerButton, Patience: time.Second,
-			Doc: "the power button powers the guest off"},
-		{Name: "log", Run: p.startLogFiles, On: "the share arcbox",
-			Doc: "the log is also written to the share"},
-	}, arcsetup.PlanLater(p.guest)...)
+		{Name: "powerbutton", Run: p.watchPowerButton, Patience: time.Second, Doc: "the power button powers the guest off"},
+		{Name: "log", Run: p.startLogFiles, On: "the share arcbox", Doc: "the log is also written to the share"},
+	}, later...)
 	later = append(later, plan.Step{Name: "hotplug", Run: p.watchDevices,
 		Doc: "drivers of all other devices are loaded, also of devices that appear later"})
 	for i := range later {

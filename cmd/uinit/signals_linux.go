@@ -22,7 +22,7 @@ const repeatSignal = syscall.SIGHUP
 
 // subscribe subscribes to the signals that mean something, and ignores all others. Of these, Go itself ignores most, but
 // it crashes on some, even if another process sends them, and leaves some to C libraries or to the kernel.
-func subscribe() (signals, error) {
+func subscribe() signals {
 	s := signals{make(chan os.Signal, 1), make(chan os.Signal, 16), make(chan os.Signal, 1)}
 	signal.Notify(s.child, syscall.SIGCHLD)
 	signal.Notify(s.repeat, repeatSignal)
@@ -34,7 +34,8 @@ func subscribe() (signals, error) {
 	signal.Notify(make(chan os.Signal), // never read: the signals are dropped
 		syscall.SIGQUIT, syscall.SIGILL, syscall.SIGTRAP, syscall.SIGABRT, syscall.SIGBUS, syscall.SIGFPE,
 		syscall.SIGSEGV, syscall.SIGPIPE, syscall.SIGSTKFLT, syscall.SIGSYS)
-	return s, process.Ignore(uintptr(syscall.SIGTSTP), uintptr(syscall.SIGTTIN), uintptr(syscall.SIGTTOU), 32, 34)
+	process.Ignore(uintptr(syscall.SIGTSTP), uintptr(syscall.SIGTTIN), uintptr(syscall.SIGTTOU), 32, 34)
+	return s
 }
 
 // serveSignals reaps children and acts on requests. It does not return.

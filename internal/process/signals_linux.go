@@ -1,7 +1,6 @@
 package process
 
 import (
-	"fmt"
 	"syscall"
 	"unsafe"
 
@@ -13,19 +12,13 @@ var ignored uintptr
 
 // Ignore gives signals that Go does not catch a handler that does nothing. Without a handler, a signal ends even an
 // init if it arrives while the main thread blocks signals (complete_signal, kernel/signal.c). A program that this
-// process starts does not inherit the handler, as it would SIG_IGN.
-func Ignore(signals ...uintptr) error {
+// process starts does not inherit the handler, as it would SIG_IGN. Of signals that exist, the kernel refuses none.
+func Ignore(signals ...uintptr) {
 	// The flags and the mask are those of a signal that Go catches. It has eight bytes of mask.
 	var action [4]uintptr // struct sigaction begins with the handler
-	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(syscall.SIGCHLD), 0, uintptr(unsafe.Pointer(&action)), 8, 0, 0)
+	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(syscall.SIGCHLD), 0, uintptr(unsafe.Pointer(&action)), 8, 0, 0)
 	action[0] = ignored
 	for _, signal := range signals {
-		if errno == 0 {
-			_, _, errno = unix.RawSyscall6(unix.SYS_RT_SIGACTION, signal, uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
-		}
+		_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, signal, uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
 	}
-	if errno != 0 {
-		return fmt.Errorf("ignore signals %d: %w", signals, errno)
-	}
-	return nil
 }

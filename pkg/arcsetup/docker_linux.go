@@ -21,19 +21,9 @@ type object = map[string]any
 // requiredDaemon is the part of dockerd's configuration that containers rely on. Inside a container the guest's
 // resolv.conf is of no use: dns is the gateway, where the host answers for its own names too.
 const requiredDaemon = `{
-  "default-ulimits": {
-    "nofile": {
-      "Hard": 1048576,
-      "Name": "nofile",
-      "Soft": 1048576
-    }
-  },
-  "dns": [
-    "10.0.2.1"
-  ],
-  "features": {
-    "containerd-snapshotter": true
-  }
+  "default-ulimits": {"nofile": {"Name": "nofile", "Soft": 1048576, "Hard": 1048576}},
+  "dns": ["10.0.2.1"],
+  "features": {"containerd-snapshotter": true}
 }
 `
 
@@ -76,7 +66,7 @@ func (g *Guest) imageDaemon() (image object, err error) {
 	if err != nil {
 		return nil, plan.Fallback(fmt.Errorf("%s ignored: %w", daemonJSON, err))
 	}
-	if strings.TrimSpace(text) == "" {
+	if strings.TrimSpace(text) == "" || text == requiredDaemon {
 		return nil, nil
 	}
 	if err := json.Unmarshal([]byte(text), &image); err != nil {

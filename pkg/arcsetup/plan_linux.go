@@ -6,25 +6,21 @@ import (
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
-// Plan lists the steps that set the guest up for its agent, in the order of the boot. Steps that do not need each other
-// run side by side. The program that runs the plan adds its own steps, and those of PlanLater; cmd/uinit adds the network
-// daemon, the agent and others.
+// Plan lists the steps that set the guest up, in the order of the boot: those that the agent needs, and those that can
+// follow its start. Steps that do not need each other run side by side. The program that runs the plan adds its own steps;
+// cmd/uinit adds the network daemon, the agent and others.
 //
 // The steps run, modules, config, hostname and netfilter exist for other steps'
 // sake. The others each stand for one property of the finished guest.
-func Plan(g *Guest) []plan.Step {
-	steps := []plan.Step{
+func Plan(g *Guest) (steps, later []plan.Step) {
+	steps = []plan.Step{
 		// The clock comes first, so that the log has the right times.
-		{Name: "clock", Run: g.clock,
-			Doc: "the clock is not before this program's build"},
-		{Name: "root", Run: g.moveRoot, Needs: []string{"clock"},
-			Doc: "the initramfs is a root that pivot_root works on"},
+		{Name: "clock", Run: g.clock, Doc: "the clock is not before this program's build"},
+		{Name: "root", Run: g.moveRoot, Needs: []string{"clock"}, Doc: "the initramfs is a root that pivot_root works on"},
 		{Name: "early", Run: g.early, Needs: []string{"root"},
 			Doc: "/proc, /sys and /dev are mounted; the kernel command line has been read"},
-		{Name: "nofile", Run: g.openFiles, Needs: []string{"early"},
-			Doc: "1048576 open files for PID 1 and every child"},
-		{Name: "rcu", Run: g.expediteRCU, Needs: []string{"early"},
-			Doc: "RCU grace periods are short; container starts wait for them"},
+		{Name: "nofile", Run: g.openFiles, Needs: []string{"early"}, Doc: "1048576 open files for PID 1 and every child"},
+		{Name: "rcu", Run: g.expediteRCU, Needs: []string{"early"}, Doc: "RCU grace periods are short; container starts wait for them"},
 		{Name: "run", Run: g.run, Needs: []string{"early"},
 			Doc: "tmpfs on /run, where later steps keep state; this program is " + ProgramPath},
 		{Name: "modules", Run: g.modules, Needs: []string{"run"}, On: "the file system with the modules",
@@ -38,10 +34,8 @@ func Plan(g *Guest) []plan.Step {
 
 	steps = append(steps, []plan.Step{
 		// The network daemon needs these first four: leases take longest.
-		{Name: "forward", Run: g.forwarding, Needs: []string{"switchroot"},
-			Doc: "IPv4 is forwarded, lo is up"},
-		{Name: "netfilter", Run: g.netfilter, Needs: []string{"switchroot"},
-			Doc: "the modules that the firewall's rules need are loaded"},
+		{Name: "forward", Run: g.forwarding, Needs: []string{"switchroot"}, Doc: "IPv4 is forwarded, lo is up"},
+		{Name: "netfilter", Run: g.netfilter, Needs: []string{"switchroot"}, Doc: "the modules that the firewall's rules need are loaded"},
 		{Name: "share", Run: g.mainShare, Needs: []string{"switchroot"}, Limit: func() time.Duration { return 10 * time.Second }, On: "the share arcbox",
 			Doc: "/arcbox is the virtiofs share arcbox"},
 		// /private may hold the VMM's configuration.
@@ -49,8 +43,7 @@ func Plan(g *Guest) []plan.Step {
 			Doc: "optional: the virtiofs share private is on /private"},
 		{Name: "config", Run: g.configure, Needs: []string{"share", "private"}, On: "the share arcbox, with arcinit.toml, or private",
 			Doc: "arcinit.toml and the VMM's configuration have been read"},
-		{Name: "hostname", Run: g.hostname, Needs: []string{"config"},
-			Doc: "the guest has a host name"},
+		{Name: "hostname", Run: g.hostname, Needs: []string{"config"}, Doc: "the guest has a host name"},
 
 		{Name: "devlinks", Run: g.devLinks, Needs: []string{"switchroot"},
 			Doc: "/dev/fd, stdin, stdout and stderr link into /proc/self/fd"},
@@ -68,37 +61,26 @@ func Plan(g *Guest) []plan.Step {
 		{Name: "dirs", Run: g.directories, Needs: []string{"layers"},
 			Doc: "/var/run links to /run; docker's and containerd's directories are there"},
 
-		{Name: "hosts", Run: g.hosts, Needs: []string{"layers", "hostname"},
-			Doc: "/etc/hosts has the host name and localhost"},
-		{Name: "resolv", Run: g.resolvConf, Needs: []string{"layers"},
-			Doc: "/etc/resolv.conf names the local server"},
+		{Name: "hosts", Run: g.hosts, Needs: []string{"layers", "hostname"}, Doc: "/etc/hosts has the host name and localhost"},
+		{Name: "resolv", Run: g.resolvConf, Needs: []string{"layers"}, Doc: "/etc/resolv.conf names the local server"},
 		{Name: "accounts", Run: g.accounts, Needs: []string{"layers"},
 			Doc: "/etc/passwd has root and nobody; /etc/group has root, tty and nobody"},
 		{Name: "machineid", Run: g.machineID, Needs: []string{"layers", "share"}, On: "the share arcbox",
 			Doc: "/etc/machine-id is the one that the share keeps"},
-		{Name: "docker", Run: g.dockerDaemon, Needs: []string{"layers"},
-			Doc: "/etc/docker/daemon.json has what containers need"},
+		{Name: "docker", Run: g.dockerDaemon, Needs: []string{"layers"}, Doc: "/etc/docker/daemon.json has what containers need"},
 		{Name: "ca", Run: g.certificates, Needs: []string{"layers"}, On: "/cacerts of the root",
 			Doc: "optional: TLS programs find the certificates in the image's /cacerts"},
 
-		{Name: "cgroup", Run: g.cgroup, Needs: []string{"switchroot"},
-			Doc: "cgroup2 on /sys/fs/cgroup"},
-		{Name: "devpts", Run: g.devpts, Needs: []string{"switchroot"},
-			Doc: "devpts on /dev/pts; /dev/ptmx is usable"},
-		{Name: "shm", Run: g.sharedMemory, Needs: []string{"switchroot"},
-			Doc: "tmpfs on /dev/shm"},
-		{Name: "cache", Run: g.cache, Needs: []string{"switchroot"},
-			Doc: "sysfs has all attributes of the first CPU's caches"},
+		{Name: "cgroup", Run: g.cgroup, Needs: []string{"switchroot"}, Doc: "cgroup2 on /sys/fs/cgroup"},
+		{Name: "devpts", Run: g.devpts, Needs: []string{"switchroot"}, Doc: "devpts on /dev/pts; /dev/ptmx is usable"},
+		{Name: "shm", Run: g.sharedMemory, Needs: []string{"switchroot"}, Doc: "tmpfs on /dev/shm"},
+		{Name: "cache", Run: g.cache, Needs: []string{"switchroot"}, Doc: "sysfs has all attributes of the first CPU's caches"},
 		{Name: "binfmt", Run: g.binfmt, Needs: []string{"rosetta", "share", "config"}, On: "the share with an interpreter",
 			Doc: "optional: FEX, and the interpreters of arcinit.toml, run other machines' programs"},
 	}...)
-	return append(steps, plan.Step{Name: "propagation", Run: g.shareMounts, Needs: plan.Names(steps),
+	steps = append(steps, plan.Step{Name: "propagation", Run: g.shareMounts, Needs: plan.Names(steps),
 		Doc: "/ and every mount below it are shared"})
-}
-
-// PlanLater lists the steps after those of Plan that the agent does not wait for.
-func PlanLater(g *Guest) []plan.Step {
-	return []plan.Step{
+	return steps, []plan.Step{
 		// Forwarding resets some parameters; the firewall's modules add others.
 		{Name: "sysctl", Run: g.sysctls, Needs: []string{"config", "nofile", "forward", "netfilter"},
 			Doc: "kernel parameters suit container engines"},

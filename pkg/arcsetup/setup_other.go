@@ -11,15 +11,12 @@ import (
 )
 
 // Plan returns a plan whose only step fails: arcinit only works on Linux.
-func Plan(*Guest) []plan.Step {
+func Plan(*Guest) (steps, later []plan.Step) {
 	return []plan.Step{{
 		Name: "elsewhere",
 		Doc:  "arcinit sets up Linux guests",
 		Run: func() (bool, error) {
 			return false, fmt.Errorf("set up the guest on %s: arcinit only works on Linux: %w", runtime.GOOS, errors.ErrUnsupported)
 		},
-	}}
+	}}, nil
 }
-
-// PlanLater returns no steps.
-func PlanLater(*Guest) []plan.Step { return nil }
