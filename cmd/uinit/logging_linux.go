@@ -1,7 +1,6 @@
 package main
 
 import (
-	"io"
 	"log/slog"
 	"os"
 	"strconv"
@@ -11,7 +10,6 @@ import (
 	"github.com/arcinit/arcinit/internal/kernelfile"
 	"github.com/arcinit/arcinit/internal/logs"
 	"github.com/arcinit/arcinit/internal/process"
-	"golang.org/x/sys/unix"
 )
 
 // logging is where PID 1 logs: the kernel log, the console, and files on the share.
@@ -29,7 +27,7 @@ type logging struct {
 // newLogging returns a logging that keeps the lines for the files until the step log starts to write them.
 func newLogging(tag string) *logging {
 	l := &logging{
-		kernel:  &logs.KernelLog{Open: openKernelLog},
+		kernel:  &logs.KernelLog{Path: "/dev/kmsg"},
 		console: &logs.Console{Loglevel: consoleLoglevel}, file: &logs.FileLog{}, output: &logs.FileLog{},
 	}
 	l.Logger = slog.New(logs.NewHandler(tag, &l.level, l.sinks()...))
@@ -38,12 +36,6 @@ func newLogging(tag string) *logging {
 	}
 	l.console.Start(writeConsole)
 	return l
-}
-
-// openKernelLog opens the kernel log, which takes a line at once: it needs no poller.
-func openKernelLog() (io.Writer, error) {
-	fd, err := unix.Open("/dev/kmsg", unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	return os.NewFile(uintptr(fd), "/dev/kmsg"), err
 }
 
 // writeConsole writes a text to the console, whatever device that is now.

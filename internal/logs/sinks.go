@@ -2,10 +2,11 @@ package logs
 
 import (
 	"fmt"
-	"io"
 	"log/slog"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxRecord is the size, in bytes, of a line in the kernel log: /dev/kmsg refuses
@@ -17,11 +18,10 @@ const maxPending = 256
 
 // KernelLog writes lines to the kernel log. It keeps lines until the device can be opened.
 type KernelLog struct {
-	// Open opens /dev/kmsg.
-	Open func() (io.Writer, error)
+	Path string // /dev/kmsg, which needs no poller: it takes a line at once
 
 	mu      sync.Mutex
-	device  io.Writer
+	device  int // zero until it can be opened
 	pending [][]byte
 }
 
@@ -37,15 +37,15 @@ func (k *KernelLog) Emit(_ time.Time, level slog.Level, line string) {
 	if len(k.pending) < maxPending {
 		k.pending = append(k.pending, record)
 	}
-	if k.device == nil {
-		device, err := k.Open()
+	if k.device == 0 {
+		device, err := unix.Open(k.Path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return
 		}
 		k.device = device
 	}
 	for _, record := range k.pending {
-		_, _ = k.device.Write(record)
+		_, _ = unix.Write(k.device, record)
 	}
 	k.pending = nil
 }

@@ -1,8 +1,6 @@
 package arcsetup
 
 import (
-	"errors"
-
 	"github.com/arcinit/arcinit/internal/mounts"
 	"github.com/u-root/u-root/pkg/mount"
 	"golang.org/x/sys/unix"
@@ -17,15 +15,9 @@ func (g *Guest) cgroup() (bool, error) {
 		err = mount.Unmount(path, false, true) // lazily, with the mounts below
 	}
 	r.add(version1, err)
-	m := mounts.Point{
+	r.add(mounts.Point{
 		Device: "cgroup2", Path: "/sys/fs/cgroup", FSType: "cgroup2", Magic: unix.CGROUP2_SUPER_MAGIC,
 		Flags: mounts.Guarded, Data: "nsdelegate,memory_recursiveprot",
-	}
-	changed, err := m.Mount(g.Root)
-	if errors.Is(err, unix.EINVAL) {
-		m.Data = "nsdelegate" // Linux before 5.7
-		changed, err = m.Mount(g.Root)
-	}
-	r.add(changed, err)
+	}.Mount(g.Root))
 	return r.changed, r.err
 }
