@@ -40,9 +40,7 @@ func NewHandler(tag string, level slog.Leveler, sinks ...Sink) *Handler {
 }
 
 // Enabled implements slog.Handler.
-func (h *Handler) Enabled(_ context.Context, level slog.Level) bool {
-	return level >= h.level.Level()
-}
+func (h *Handler) Enabled(_ context.Context, level slog.Level) bool { return level >= h.level.Level() }
 
 // Handle implements slog.Handler.
 func (h *Handler) Handle(ctx context.Context, r slog.Record) error {

@@ -17,9 +17,7 @@ import (
 )
 
 // rosettaHandler is for Apple's Rosetta, which is on a share.
-func rosettaHandler() *binfmt.Handler {
-	return x8664Handler("rosetta", "/media/rosetta/rosetta", "CF")
-}
+func rosettaHandler() *binfmt.Handler { return x8664Handler("rosetta", "/media/rosetta/rosetta", "CF") }
 
 // fexHandler is for FEX, which needs the program's argv[0] (P) and the open program (O).
 func fexHandler() *binfmt.Handler {

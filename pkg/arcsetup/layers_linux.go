@@ -25,9 +25,7 @@ func tmpfs(path string, mode uint32) mounts.Point {
 }
 
 // emptyLayers hide what the image has there, unlike the layer on /etc.
-func emptyLayers() []mounts.Point {
-	return []mounts.Point{tmpfs("/var", 0o755), tmpfs("/tmp", 0o1777)}
-}
+func emptyLayers() []mounts.Point { return []mounts.Point{tmpfs("/var", 0o755), tmpfs("/tmp", 0o1777)} }
 
 // leadsInto reports whether a link leads path below dir.
 func (g *Guest) leadsInto(path, dir string) bool {

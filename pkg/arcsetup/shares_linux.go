@@ -61,9 +61,7 @@ func (g *Guest) optionalShare(m mounts.Point) (bool, error) {
 
 // noShare reports whether a mount of virtiofs failed because the host does not offer the
 // share, or not with dax=always (both EINVAL), or the kernel has no virtiofs (ENODEV).
-func noShare(err error) bool {
-	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENODEV)
-}
+func noShare(err error) bool { return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENODEV) }
 
 // explainNoShare adds to the error of a failed mount what the kernel knows of the share.
 func (g *Guest) explainNoShare(share mounts.Point, err error) error {
