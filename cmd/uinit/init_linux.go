@@ -84,13 +84,13 @@ func runInit(role string, out io.Writer) error {
 
 func newInitProcess(role string, log *logging, signals signals) *initProcess {
 	p := &initProcess{role: role, start: uptime(), log: log, signals: signals, reportChanged: make(chan struct{}, 1)}
-	p.configure(config.Default())
 	p.runner = newRunner(log.Logger)
 	p.runner.Late = p.changeReport
 	p.services = &process.Supervisor{
 		Reaper: process.NewReaper(log.Logger, time.After), Log: log.Logger,
 		Uptime: uptime, After: time.After, Changed: p.servicesChanged,
 	}
+	p.configure(config.Default())
 	p.shutdown = &process.Shutdown{
 		Services: p.services, Log: log.Logger, Flush: p.flush,
 		Limit: func() time.Duration { return p.config.Load().Limit },
@@ -116,7 +116,8 @@ func newInitProcess(role string, log *logging, signals signals) *initProcess {
 
 func newRunner(log *slog.Logger) *plan.Runner {
 	after := func(d time.Duration, f func()) func() bool { return time.AfterFunc(d, f).Stop }
-	return &plan.Runner{Uptime: uptime, AfterFunc: after, Log: log}
+	begin, start := uptime(), time.Now() // a system call, where time.Since needs none
+	return &plan.Runner{Uptime: func() time.Duration { return begin + time.Since(start) }, AfterFunc: after, Log: log}
 }
 
 // newGuest returns the guest that the process pid looks after.
@@ -133,9 +134,7 @@ func (p *initProcess) configure(c config.Config) {
 	// (Documentation/admin-guide/sysctl/kernel.rst, printk_devkmsg). The write fails
 	// while /proc is not mounted, and if the kernel command line fixes the limit.
 	_ = kernelfile.Write("/proc/sys/kernel/printk_devkmsg", "on\n")
-	if p.services != nil {
-		p.services.Again("netd") // which runs already if the configuration comes late
-	}
+	p.services.Again("netd") // which runs already if the configuration comes late
 	if c.Notify != (notify.Address{}) && p.host.Load() == nil {
 		p.host.Store(notify.New(c.Notify, time.After, p.log.Logger))
 		p.host.Load().Status("setting up")

@@ -34,9 +34,8 @@ func (p *initProcess) service(name, path string, args ...string) process.Service
 	}}
 }
 
-// startAgent starts the agent, and gives way to it: what follows is less urgent.
 func (p *initProcess) startAgent() (bool, error) {
-	defer unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) //nolint:errcheck // it has no error
+	defer unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) //nolint:errcheck // the agent goes first from now on
 	return p.startConfigured(p.config.Load().Agent)
 }
 
