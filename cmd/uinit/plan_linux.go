@@ -20,14 +20,12 @@ func (p *initProcess) plan() []plan.Step {
 	steps = plan.Insert(steps, "switchroot", plan.Step{Name: "console", Run: p.startConsole, Needs: []string{"nofile"},
 		Doc: "optional: a root shell on the console (arcbox.debug_console)"})
 	steps = plan.AddNeed(steps, "switchroot", "console")
-	steps = append(steps, plan.Step{Name: "oom", Run: p.services.Reaper.Protect, Needs: []string{"switchroot"},
-		Doc: "the OOM killer spares PID 1, but not its children"})
 	steps = append(steps, plan.Step{Name: "agent", Run: p.startAgent, Needs: plan.Names(steps), On: "the share with the agent's program",
 		Doc: "the agent runs and is restarted when it ends"})
 
 	later = append([]plan.Step{
-		{Name: "services", Run: p.startServices, On: "the file system of a service's program",
-			Doc: "optional: the services of arcinit.toml run"},
+		{Name: "oom", Run: p.services.Reaper.Protect, Doc: "the OOM killer spares PID 1, but not its children"},
+		{Name: "services", Run: p.startServices, On: "the file system of a service's program", Doc: "optional: the services of arcinit.toml run"},
 		// A root may be awaited for long, and the button is heard meanwhile.
 		{Name: "powerbutton", Run: p.watchPowerButton, Patience: time.Second, Doc: "the power button powers the guest off"},
 		{Name: "log", Run: p.startLogFiles, On: "the share arcbox", Doc: "the log is also written to the share"},

@@ -31,9 +31,8 @@ func subscribe() signals {
 			signal.Notify(s.shutdown, n)
 		}
 	}
-	signal.Notify(make(chan os.Signal), // never read: the signals are dropped
-		syscall.SIGQUIT, syscall.SIGILL, syscall.SIGTRAP, syscall.SIGABRT, syscall.SIGBUS, syscall.SIGFPE,
-		syscall.SIGSEGV, syscall.SIGPIPE, syscall.SIGSTKFLT, syscall.SIGSYS)
+	signal.Notify(make(chan os.Signal), syscall.SIGQUIT, syscall.SIGILL, syscall.SIGTRAP, syscall.SIGABRT, syscall.SIGBUS,
+		syscall.SIGFPE, syscall.SIGSEGV, syscall.SIGPIPE, syscall.SIGSTKFLT, syscall.SIGSYS) // never read: they are dropped
 	process.Ignore(uintptr(syscall.SIGTSTP), uintptr(syscall.SIGTTIN), uintptr(syscall.SIGTTOU), 32, 34)
 	return s
 }

@@ -17,12 +17,10 @@ func Plan(g *Guest) (steps, later []plan.Step) {
 		// The clock comes first, so that the log has the right times.
 		{Name: "clock", Run: g.clock, Doc: "the clock is not before this program's build"},
 		{Name: "root", Run: g.moveRoot, Needs: []string{"clock"}, Doc: "the initramfs is a root that pivot_root works on"},
-		{Name: "early", Run: g.early, Needs: []string{"root"},
-			Doc: "/proc, /sys and /dev are mounted; the kernel command line has been read"},
+		{Name: "early", Run: g.early, Needs: []string{"root"}, Doc: "/proc, /sys and /dev are mounted; the kernel command line has been read"},
 		{Name: "nofile", Run: g.openFiles, Needs: []string{"early"}, Doc: "1048576 open files for PID 1 and every child"},
 		{Name: "rcu", Run: g.expediteRCU, Needs: []string{"early"}, Doc: "RCU grace periods are short; container starts wait for them"},
-		{Name: "run", Run: g.run, Needs: []string{"early"},
-			Doc: "tmpfs on /run, where later steps keep state; this program is " + ProgramPath},
+		{Name: "run", Run: g.run, Needs: []string{"early"}, Doc: "tmpfs on /run, where later steps keep state; this program is " + ProgramPath},
 		{Name: "modules", Run: g.modules, Needs: []string{"run"}, On: "the file system with the modules",
 			Doc: "drivers that the boot waits for are loaded; the kernel's requests for modules are answered"},
 	}
@@ -45,8 +43,7 @@ func Plan(g *Guest) (steps, later []plan.Step) {
 			Doc: "arcinit.toml and the VMM's configuration have been read"},
 		{Name: "hostname", Run: g.hostname, Needs: []string{"config"}, Doc: "the guest has a host name"},
 
-		{Name: "devlinks", Run: g.devLinks, Needs: []string{"switchroot"},
-			Doc: "/dev/fd, stdin, stdout and stderr link into /proc/self/fd"},
+		{Name: "devlinks", Run: g.devLinks, Needs: []string{"switchroot"}, Doc: "/dev/fd, stdin, stdout and stderr link into /proc/self/fd"},
 		{Name: "users", Run: g.share("users", "/Users", ""), Needs: []string{"switchroot"}, On: "the share users",
 			Doc: "optional: the virtiofs share users is on /Users"},
 		{Name: "rosetta", Run: g.rosetta, Needs: []string{"switchroot"}, On: "the share rosetta",
@@ -56,15 +53,12 @@ func Plan(g *Guest) (steps, later []plan.Step) {
 		// root in which /etc and /tmp are links into /private; and config, because /etc covers the image's own files.
 		{Name: "layers", Run: g.layers, Needs: []string{"private", "config"}, On: "/etc of the root",
 			Doc: "tmpfs on /tmp, /var and /etc; the image's own /etc is copied in"},
-		{Name: "jailer", Run: g.jailer, Needs: []string{"layers"},
-			Doc: "tmpfs that allows device nodes on /var/lib/arcbox/jailer and /var/jail"},
-		{Name: "dirs", Run: g.directories, Needs: []string{"layers"},
-			Doc: "/var/run links to /run; docker's and containerd's directories are there"},
+		{Name: "jailer", Run: g.jailer, Needs: []string{"layers"}, Doc: "tmpfs that allows device nodes on /var/lib/arcbox/jailer and /var/jail"},
+		{Name: "dirs", Run: g.directories, Needs: []string{"layers"}, Doc: "/var/run links to /run; docker's and containerd's directories are there"},
 
 		{Name: "hosts", Run: g.hosts, Needs: []string{"layers", "hostname"}, Doc: "/etc/hosts has the host name and localhost"},
 		{Name: "resolv", Run: g.resolvConf, Needs: []string{"layers"}, Doc: "/etc/resolv.conf names the local server"},
-		{Name: "accounts", Run: g.accounts, Needs: []string{"layers"},
-			Doc: "/etc/passwd has root and nobody; /etc/group has root, tty and nobody"},
+		{Name: "accounts", Run: g.accounts, Needs: []string{"layers"}, Doc: "/etc/passwd has root and nobody; /etc/group has root, tty and nobody"},
 		{Name: "machineid", Run: g.machineID, Needs: []string{"layers", "share"}, On: "the share arcbox",
 			Doc: "/etc/machine-id is the one that the share keeps"},
 		{Name: "docker", Run: g.dockerDaemon, Needs: []string{"layers"}, Doc: "/etc/docker/daemon.json has what containers need"},
@@ -78,14 +72,12 @@ func Plan(g *Guest) (steps, later []plan.Step) {
 		{Name: "binfmt", Run: g.binfmt, Needs: []string{"rosetta", "share", "config"}, On: "the share with an interpreter",
 			Doc: "optional: FEX, and the interpreters of arcinit.toml, run other machines' programs"},
 	}...)
-	steps = append(steps, plan.Step{Name: "propagation", Run: g.shareMounts, Needs: plan.Names(steps),
-		Doc: "/ and every mount below it are shared"})
+	steps = append(steps, plan.Step{Name: "propagation", Run: g.shareMounts, Needs: plan.Names(steps), Doc: "/ and every mount below it are shared"})
 	return steps, []plan.Step{
 		// Forwarding resets some parameters; the firewall's modules add others.
 		{Name: "sysctl", Run: g.sysctls, Needs: []string{"config", "nofile", "forward", "netfilter"},
 			Doc: "kernel parameters suit container engines"},
-		{Name: "keepid", Run: g.keepMachineID, Needs: []string{"machineid"}, On: "the share arcbox",
-			Doc: "the share keeps a new machine id"},
+		{Name: "keepid", Run: g.keepMachineID, Needs: []string{"machineid"}, On: "the share arcbox", Doc: "the share keeps a new machine id"},
 		// This share exists to exercise DAX. With any other option, such as cache=, virtiofs refuses the mount.
 		{Name: "dax", Run: g.share("arcbox-dax", "/run/arcbox-dax", "dax=always"), Needs: []string{"propagation"}, On: "the share arcbox-dax",
 			Doc: "optional: the virtiofs share arcbox-dax is on /run/arcbox-dax, with dax=always"},
