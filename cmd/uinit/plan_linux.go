@@ -23,14 +23,13 @@ func (p *initProcess) plan() []plan.Step {
 	steps = append(steps, plan.Step{Name: "agent", Run: p.startAgent, Needs: plan.Names(steps), On: "the share with the agent's program",
 		Doc: "the agent runs and is restarted when it ends"})
 
-	later = append([]plan.Step{
+	later = append(append([]plan.Step{
 		{Name: "oom", Run: p.services.Reaper.Protect, Doc: "the OOM killer spares PID 1, but not its children"},
 		{Name: "services", Run: p.startServices, On: "the file system of a service's program", Doc: "optional: the services of arcinit.toml run"},
 		// A root may be awaited for long, and the button is heard meanwhile.
 		{Name: "powerbutton", Run: p.watchPowerButton, Patience: time.Second, Doc: "the power button powers the guest off"},
 		{Name: "log", Run: p.startLogFiles, On: "the share arcbox", Doc: "the log is also written to the share"},
-	}, later...)
-	later = append(later, plan.Step{Name: "hotplug", Run: p.watchDevices,
+	}, later...), plan.Step{Name: "hotplug", Run: p.watchDevices,
 		Doc: "drivers of all other devices are loaded, also of devices that appear later"})
 	for i := range later {
 		later[i].Needs = append(later[i].Needs, "agent")

@@ -1,6 +1,5 @@
-// Package kernelfile reads and writes the files by which the kernel shows and takes values, in /proc and /sys. Package
-// os would ask of each file whether it can be polled, which takes longer than the rest. It must not know what the
-// values are for.
+// Package kernelfile reads and writes the kernel's values in /proc and /sys, by three system calls each. Package os
+// would also ask whether the file can be polled. Package kernelfile must not know what the values are for.
 package kernelfile
 
 import (
