@@ -41,9 +41,14 @@ done
 # The commands are the tools in go.mod that come from u-root.
 mapfile -t commands < <(go list tool | grep '^github.com/u-root/u-root/cmds/core/')
 
+# The directories on which every guest has something mounted. u-root's own base has two files in /etc, which would be
+# copied at each boot. The kernel makes /dev/console by itself.
+mkdir -p "$temp"/base/{dev,etc,proc,run,sys,tmp,var}
+own=(-base=/dev/null -build=binary -initcmd=uinit -files "$temp/base:.")
+
 case $kind in
-plain) options=(-build=binary -initcmd=uinit ./cmd/uinit) ;;
-fault) options=(-build=binary -initcmd=uinit -go-build-tags=fault ./cmd/uinit) ;;
+plain) options=("${own[@]}" ./cmd/uinit) ;;
+fault) options=("${own[@]}" -go-build-tags=fault ./cmd/uinit) ;;
 race)
 	# The race detector is C: mkuimage, which builds without cgo, gets the finished program.
 	CGO_ENABLED=1 go build -race -tags netgo,osusergo -ldflags "$ldflags -linkmode external -extldflags -static" -o "$temp/init" ./cmd/uinit
