@@ -65,7 +65,7 @@ func TestLayersOverLinks(t *testing.T) {
 			}
 			for _, path := range []string{"/var", "/tmp", "/run", "/etc"} {
 				// Not what lies in a layer that is mounted before.
-				if at, err := mounts.Resolve(g.Root, path); err != nil {
+				if at, _, err := mounts.Resolve(g.Root, path); err != nil {
 					t.Fatal(err)
 				} else if name != "into /run, dangling" {
 					must(os.MkdirAll(at, 0o755))
@@ -92,7 +92,7 @@ func TestLayersOverLinks(t *testing.T) {
 				if err != nil || st.Mode()&^os.ModeDir != mode {
 					t.Errorf("%s is %v, %v, want mode %v", path, st, err, mode)
 				}
-				if at, err := mounts.Resolve(g.Root, path); err != nil || !mounts.IsMountPoint(at) {
+				if at, _, err := mounts.Resolve(g.Root, path); err != nil || !mounts.IsMountPoint(at) {
 					t.Errorf("nothing is mounted on %s, which %s leads to; %v", at, path, err)
 				}
 				must(errors.Join(os.WriteFile(g.path(path+"/new"), nil, 0o644), os.Remove(g.path(path+"/new"))))
