@@ -44,16 +44,12 @@ func (p *initProcess) writeReport() error {
 	return err
 }
 
-// reportDelay is how long a change waits for further changes before the report is
-// written. It also leaves the processor to the agent, which is starting.
-const reportDelay = 100 * time.Millisecond
-
 // keepReport writes the report after the plan, and whenever a service has changed.
 // Only this goroutine waits for the share, which may be slow or hang.
 func (p *initProcess) keepReport() {
 	failed := false // at the last try
 	for range p.reportChanged {
-		<-time.After(reportDelay)
+		<-time.After(100 * time.Millisecond) // for further changes, and for the agent, which is starting
 		err := p.writeReport()
 		if err != nil && !failed {
 			p.log.Error("cannot write the boot report", "err", err)

@@ -34,9 +34,13 @@ func (g *Guest) dockerDaemon() (bool, error) {
 	errs := []error{err}
 	text, configured := []byte(requiredDaemon), g.Config().DockerDaemon
 	if len(image)+len(configured) > 0 {
-		operator, err := asJSON(configured)
-		daemon, required := object{}, object{}
-		errs = append(errs, err, json.Unmarshal(text, &required))
+		operator, daemon, required := object{}, object{}, object{}
+		errs = append(errs, json.Unmarshal(text, &required))
+		if text, err = json.Marshal(configured); err != nil { // such as nan, which JSON has no number for
+			errs = append(errs, plan.Fallback(fmt.Errorf("arcinit.toml: docker.daemon: ignored: %w", err)))
+		} else {
+			errs = append(errs, json.Unmarshal(text, &operator))
+		}
 		merge(daemon, image, "", nil)
 		merge(daemon, operator, "", nil)
 		merge(daemon, required, "", func(key string, old, required any) {
@@ -49,15 +53,6 @@ func (g *Guest) dockerDaemon() (bool, error) {
 	}
 	changed, err := g.writeFile(daemonJSON, string(text), 0o644)
 	return changed, errors.Join(append(errs, err)...)
-}
-
-// asJSON returns [docker.daemon] of arcinit.toml as JSON has it.
-func asJSON(configured object) (operator object, err error) {
-	text, err := json.Marshal(configured)
-	if err != nil { // such as nan, which JSON has no number for
-		return nil, plan.Fallback(fmt.Errorf("arcinit.toml: docker.daemon: ignored: %w", err))
-	}
-	return operator, json.Unmarshal(text, &operator)
 }
 
 // imageDaemon reads the image's daemon.json. It renames an invalid file, for the author to find.
