@@ -11,8 +11,7 @@ import (
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
-// plan is the whole boot: the guest's steps (arcsetup.Plan) and this program's own among them. It has two halves: what
-// the agent needs, and what can follow.
+// plan is the whole boot: first what the agent needs, then what can follow, with the guest's steps (arcsetup.Plan).
 func (p *initProcess) plan() []plan.Step {
 	steps, later := arcsetup.Plan(p.guest)
 
@@ -40,8 +39,7 @@ func (p *initProcess) plan() []plan.Step {
 	if runtime.NumCPU() > 1 {
 		return plan.Insert(append(steps, later...), "devlinks", network)
 	}
-	// The daemon would keep the only processor from the agent.
-	network.Needs = append(network.Needs, "agent")
+	network.Needs = append(network.Needs, "agent") // the daemon would keep the only processor from it
 	return append(append(steps, network), later...)
 }
 

@@ -6,9 +6,8 @@ import (
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
-// Plan lists the steps that set the guest up, in the order of the boot: those that the agent needs, and those that can
-// follow its start. Steps that do not need each other run side by side. The program that runs the plan adds its own steps;
-// cmd/uinit adds the network daemon, the agent and others.
+// Plan lists the steps that set the guest up, in the order of the boot: what the agent needs, and what can follow. Steps that
+// do not need each other run side by side. The program adds its own steps; cmd/uinit adds the agent and others.
 //
 // The steps run, modules, config, hostname and netfilter exist for other steps'
 // sake. The others each stand for one property of the finished guest.
