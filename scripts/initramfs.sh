@@ -29,8 +29,9 @@ built=$(scripts/built.sh)
 ldflags="-s -w -buildid= -funcalign=16 -X github.com/arcinit/arcinit/internal/built.seconds=$built"
 
 # The runtime neither interrupts goroutines by signals, since none of uinit's runs for long without calling a function, nor
-# names its memory for /proc. Both are system calls. The directive //go:debug does not know the first.
-ldflags+=" -X runtime.godebugDefault=asyncpreemptoff=1,decoratemappings=0"
+# names its memory for /proc. Both are system calls. Nor does it look for a limit of processor time: under another init it
+# would hold a file of cgroup v1 open, whose controller v2 then never gets. The directive //go:debug does not know the first.
+ldflags+=" -X runtime.godebugDefault=asyncpreemptoff=1,decoratemappings=0,containermaxprocs=0,updatemaxprocs=0"
 
 # mkuimage turns inlining off to save space. In these packages inlining costs 75 KB and saves half a millisecond.
 inlined=()

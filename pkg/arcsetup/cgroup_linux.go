@@ -1,10 +1,6 @@
 package arcsetup
 
 import (
-	"strings"
-	"time"
-
-	"github.com/arcinit/arcinit/internal/kernelfile"
 	"github.com/arcinit/arcinit/internal/mounts"
 	"github.com/u-root/u-root/pkg/mount"
 	"golang.org/x/sys/unix"
@@ -23,12 +19,5 @@ func (g *Guest) cgroup() (bool, error) {
 		Device: "cgroup2", Path: "/sys/fs/cgroup", FSType: "cgroup2", Magic: unix.CGROUP2_SUPER_MAGIC,
 		Flags: mounts.Guarded, Data: "nsdelegate,memory_recursiveprot",
 	}.Mount(g.Root))
-	for try := 0; version1 && try < 100; try++ { // the kernel frees one controller after the other
-		text, _ := kernelfile.Read(g.path("/proc/cgroups"))
-		if strings.Count(text, "\t0\t") >= strings.Count(text, "\n") { // each is in hierarchy 0, version 2
-			break
-		}
-		<-g.After(10 * time.Millisecond)
-	}
 	return r.changed, r.err
 }
