@@ -42,10 +42,23 @@ done
 # The commands are the tools in go.mod that come from u-root.
 mapfile -t commands < <(go list tool | grep '^github.com/u-root/u-root/cmds/core/')
 
-# The directories on which every guest has something mounted. u-root's own base has two files in /etc, which would be
-# copied at each boot. The kernel makes /dev/console by itself.
-mkdir -p "$temp"/base/{dev,etc,proc,run,sys,tmp,var}
-own=(-base=/dev/null -build=binary -initcmd=uinit -files "$temp/base:.")
+# entry PATH MODE [MAJOR MINOR] prints the header of an entry without content in an archive of the kind that the kernel unpacks
+# (newc, Documentation/driver-api/early-userspace/buffer-format.rst). Only root could make a device for an archiver to read.
+entry() {
+	printf '070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%s\0' \
+		0 "$2" 0 0 1 0 0 0 0 "${3:-0}" "${4:-0}" $((${#1} + 1)) 0 "$1"
+	head -c $((-(110 + ${#1} + 1) & 3)) /dev/zero
+}
+
+# The directories on which every guest has something mounted, and the devices without which the kernel starts /init without
+# standard streams, or Go does not start. u-root's own base has two files in /etc, too, which would be copied at each boot.
+{
+	for dir in dev etc proc run sys tmp var; do entry "$dir" 040755; done
+	entry dev/console 020600 5 1
+	entry dev/null 020666 1 3
+	entry TRAILER!!! 0
+} >"$temp/base"
+own=(-base="$temp/base" -build=binary -initcmd=uinit)
 
 case $kind in
 plain) options=("${own[@]}" ./cmd/uinit) ;;

@@ -114,3 +114,15 @@ func TestVirtioConsole(t *testing.T) {
 		}
 	})
 }
+
+// TestNoConsole boots a guest without a console. The kernel starts /init without standard streams there, and Go starts
+// no program that cannot open /dev/null in their place.
+func TestNoConsole(t *testing.T) {
+	t.Parallel()
+	m := boot(t, image{cmdline: []string{"8250.nr_uarts=0"}})
+	comesUp(t, m)
+	if got := m.read(t, "/proc/consoles"); got != "" {
+		t.Errorf("the guest has consoles:\n%s", got)
+	}
+	testPowerOff(t, m)
+}
