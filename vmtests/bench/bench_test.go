@@ -52,11 +52,12 @@ func TestLog(t *testing.T) {
 func TestMemory(t *testing.T) {
 	var s sample
 	err := s.readMemory("MemTotal: 2048 kB\nMemFree: 1 kB\nMemAvailable: 1024 kB\n",
+		"Node 0, zone    DMA32\n  pages free     1\n    cpu: 0\n              count: 6\n              high:  63\n              count: 4\n",
 		"Process: 1\n0-1 ---p [rollup]\nRss: 30 kB\nPss: 20 kB\nPss_Dirty: 5 kB\nProcess: 17\nRss: 12 kB\nPss: 7 kB\n")
-	if err != nil || s.used != 1024 || s.first != 30 || s.all != 42 || s.shared != 27 {
+	if err != nil || s.used != 984 || s.kept != 40 || s.first != 30 || s.all != 42 || s.shared != 27 {
 		t.Errorf("got %+v, %v", s, err)
 	}
-	if err := s.readMemory("", ""); err == nil {
+	if err := s.readMemory("", "", ""); err == nil {
 		t.Error("no error for an empty /proc/meminfo")
 	}
 }

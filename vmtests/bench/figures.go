@@ -33,6 +33,7 @@ var (
 	}
 	memory = []figure{
 		{name: "memory_used", title: "memory in use", unit: "MiB", of: func(s sample) float64 { return mebibytes(s.used) }},
+		{name: "memory_kept", title: "free, kept by the processor", unit: "MiB", of: func(s sample) float64 { return mebibytes(s.kept) }},
 		{name: "resident_first", title: "PID 1, resident", unit: "MiB", of: func(s sample) float64 { return mebibytes(s.first) }, noReference: true},
 		{name: "resident_all", title: "all of arcinit, resident", unit: "MiB", of: func(s sample) float64 { return mebibytes(s.all) }, noReference: true},
 		{name: "resident_shared", title: "the same, shared pages once", unit: "MiB", of: func(s sample) float64 { return mebibytes(s.shared) }, noReference: true},

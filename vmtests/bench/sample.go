@@ -23,8 +23,9 @@ type sample struct {
 	agent time.Duration
 	// networks is when both NICs have their addresses.
 	networks time.Duration
-	// used is MemTotal minus MemAvailable, in KiB.
-	used int
+	// used is the memory in use, in KiB: MemTotal minus MemAvailable and minus kept, the free pages that each processor keeps
+	// for its own next allocations.
+	used, kept int
 	// first is the resident memory of PID 1 in KiB, all that of all programs but the stopwatch. shared is all, with shared
 	// pages counted once.
 	first, all, shared int
@@ -45,7 +46,7 @@ var (
 func readSample(arcbox string, f flow, nics int) (sample, error) {
 	var s sample
 	text := map[string]string{}
-	for _, name := range []string{"kmsg", "meminfo", "processes", "cmdline"} {
+	for _, name := range []string{"kmsg", "meminfo", "zoneinfo", "processes", "cmdline"} {
 		data, err := os.ReadFile(filepath.Join(arcbox, "stopwatch", name))
 		if err != nil {
 			return s, fmt.Errorf("read the stopwatch's files: %w", err)
@@ -56,7 +57,7 @@ func readSample(arcbox string, f flow, nics int) (sample, error) {
 	if err != nil {
 		return s, err
 	}
-	if err := s.readMemory(text["meminfo"], text["processes"]); err != nil {
+	if err := s.readMemory(text["meminfo"], text["zoneinfo"], text["processes"]); err != nil {
 		return s, err
 	}
 	s.cmdline = len(strings.TrimSpace(text["cmdline"]))
@@ -148,8 +149,8 @@ func (s *sample) readNetwork(r netd.Report, offset time.Duration, nics int) erro
 	return nil
 }
 
-// readMemory parses a /proc/meminfo and the processes' smaps_rollup files, each after a line with its process ID.
-func (s *sample) readMemory(meminfo, processes string) error {
+// readMemory parses /proc/meminfo, /proc/zoneinfo, and the processes' smaps_rollup files, each after a line with its process ID.
+func (s *sample) readMemory(meminfo, zoneinfo, processes string) error {
 	var total, available int
 	for line := range strings.Lines(meminfo) {
 		_, _ = fmt.Sscanf(line, "MemTotal: %d kB", &total)
@@ -158,7 +159,12 @@ func (s *sample) readMemory(meminfo, processes string) error {
 	if total == 0 || available == 0 {
 		return fmt.Errorf("no MemTotal and MemAvailable in %q", meminfo)
 	}
-	s.used = total - available
+	for line := range strings.Lines(zoneinfo) {
+		var count int // of pages of 4 KiB
+		_, _ = fmt.Sscanf(line, " count: %d", &count)
+		s.kept += 4 * count
+	}
+	s.used = total - available - s.kept
 	process := 0
 	for line := range strings.Lines(processes) {
 		var size int

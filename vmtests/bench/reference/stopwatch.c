@@ -230,6 +230,7 @@ int main(void)
 		die(SHARE);
 	/* Memory use comes first, since the other copies use memory. */
 	keep("/proc/meminfo", "meminfo");
+	keep("/proc/zoneinfo", "zoneinfo");
 	keep_processes();
 	keep("/proc/cmdline", "cmdline");
 	if (access("/run/arcbox/net.json", R_OK) == 0) /* not in the reference's guests */
