@@ -21,7 +21,8 @@ type signals struct {
 const repeatSignal = syscall.SIGHUP
 
 // subscribe subscribes to the signals that mean something, and ignores all others. Of these, Go itself ignores most, but
-// it crashes on some, even if another process sends them, and leaves some to C libraries or to the kernel.
+// it crashes on some, even if another process sends them, and leaves some to C libraries or to the kernel. Those that
+// Go must see, because they come of its own faults, are only dropped. Each subscription costs two switches of threads.
 func subscribe() signals {
 	s := signals{make(chan os.Signal, 1), make(chan os.Signal, 16), make(chan os.Signal, 1)}
 	signal.Notify(s.child, syscall.SIGCHLD)
@@ -31,9 +32,9 @@ func subscribe() signals {
 			signal.Notify(s.shutdown, n)
 		}
 	}
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGQUIT, syscall.SIGILL, syscall.SIGTRAP, syscall.SIGABRT, syscall.SIGBUS,
-		syscall.SIGFPE, syscall.SIGSEGV, syscall.SIGPIPE, syscall.SIGSTKFLT, syscall.SIGSYS) // never read: they are dropped
-	process.Ignore(uintptr(syscall.SIGTSTP), uintptr(syscall.SIGTTIN), uintptr(syscall.SIGTTOU), 32, 34)
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGILL, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGSEGV, syscall.SIGPIPE) // never read
+	process.Ignore(syscall.SIGQUIT, syscall.SIGTRAP, syscall.SIGABRT, syscall.SIGSTKFLT, syscall.SIGSYS,
+		syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU, 32, 34)
 	return s
 }
 
