@@ -48,7 +48,7 @@ type initProcess struct {
 
 	// reportMu is held while a report is made and written, so that no older one replaces a newer one.
 	reportMu      sync.Mutex
-	reportClosed  bool          // the last report is written
+	reportClosed  bool          // the last report is written, or is being written
 	reportChanged chan struct{} // has one in it while changes are not written
 
 	watching sync.Map // names of the goroutines that watch started
@@ -86,10 +86,8 @@ func newInitProcess(role string, log *logging, signals signals) *initProcess {
 	p := &initProcess{role: role, start: uptime(), log: log, signals: signals, reportChanged: make(chan struct{}, 1)}
 	p.runner = newRunner(log.Logger)
 	p.runner.Late = p.changeReport
-	p.services = &process.Supervisor{
-		Reaper: process.NewReaper(log.Logger, time.After), Log: log.Logger,
-		Uptime: uptime, After: time.After, Changed: p.servicesChanged,
-	}
+	p.services = &process.Supervisor{Reaper: process.NewReaper(log.Logger, time.After), Log: log.Logger,
+		Uptime: uptime, After: time.After, Changed: p.servicesChanged}
 	p.configure(config.Default())
 	p.shutdown = &process.Shutdown{
 		Services: p.services, Log: log.Logger, Flush: p.flush,

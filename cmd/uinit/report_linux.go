@@ -17,20 +17,19 @@ import (
 
 // currentReport is the report of the boot so far.
 func (p *initProcess) currentReport() arcsetup.Report {
-	return arcsetup.Report{
-		Version: built.Version(), Kernel: kernelRelease(), Role: p.role,
+	return arcsetup.Report{Version: built.Version(), Kernel: kernelRelease(), Role: p.role,
 		Start: p.start, PlanEnded: time.Duration(p.planEnded.Load()), AgentStarted: time.Duration(p.agentStarted.Load()),
-		Steps: p.runner.Results(), Services: p.services.Status(),
-	}
+		Steps: p.runner.Results(), Services: p.services.Status()}
 }
 
-// writeReport writes the current report into the guest, then onto the share, which may never answer.
-func (p *initProcess) writeReport() error {
+// writeReport writes the current report into the guest, then onto the share, which may never answer. None follows the last.
+func (p *initProcess) writeReport(last bool) error {
 	p.reportMu.Lock()
 	defer p.reportMu.Unlock()
 	if p.reportClosed {
 		return nil
 	}
+	p.reportClosed = last
 	data, err := json.Marshal(p.currentReport())
 	if err != nil {
 		return fmt.Errorf("boot report: %w", err)
@@ -50,7 +49,7 @@ func (p *initProcess) keepReport() {
 	failed := false // at the last try
 	for range p.reportChanged {
 		<-time.After(100 * time.Millisecond) // for further changes, and for the agent, which is starting
-		err := p.writeReport()
+		err := p.writeReport(false)
 		if err != nil && !failed {
 			p.log.Error("cannot write the boot report", "err", err)
 		}
@@ -101,12 +100,9 @@ func (p *initProcess) flushNotifier() {
 // service runs any more and before shares are unmounted.
 func (p *initProcess) flush() {
 	p.flushNotifier()
-	if err := p.writeReport(); err != nil {
+	if err := p.writeReport(true); err != nil {
 		p.log.Error("cannot write the last boot report", "err", err)
 	}
-	p.reportMu.Lock()
-	p.reportClosed = true
-	p.reportMu.Unlock()
 	p.log.file.Flush(time.Hour) // Shutdown has a limit for all of this
 	p.log.output.Flush(time.Hour)
 }

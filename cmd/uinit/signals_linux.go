@@ -22,7 +22,7 @@ const repeatSignal = syscall.SIGHUP
 
 // subscribe subscribes to the signals that mean something, and ignores all others. Of these, Go itself ignores most, but
 // it crashes on some, even if another process sends them, and leaves some to C libraries or to the kernel. Those that
-// Go must see, because they come of its own faults, are only dropped. Each subscription costs two switches of threads.
+// come of Go's own faults, which it must see, are only dropped.
 func subscribe() signals {
 	s := signals{make(chan os.Signal, 1), make(chan os.Signal, 16), make(chan os.Signal, 1)}
 	signal.Notify(s.child, syscall.SIGCHLD)

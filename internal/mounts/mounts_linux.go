@@ -32,23 +32,21 @@ const Guarded = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 
 const permissionFlags = unix.MS_RDONLY | Guarded
 
-// Mount mounts m, unless it is mounted. An existing mount, such as one by u-root's
-// init, gets m's flags and mode, if m has any. A missing mount point stays so
-// if there is nothing to mount. A read-only root may lack it, which does not matter then.
+// Mount mounts m, unless it is mounted. An existing mount, such as one by u-root's init, gets m's flags and mode, if m
+// has any. A mount point that is missing stays so where there is nothing to mount: a read-only root may lack it.
 func (m Point) Mount(root string) (changed bool, err error) {
 	path, flags, mounted, err := m.Find(root)
 	if err != nil {
 		return false, err
 	}
 	if !mounted {
-		missing := func(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) }
 		_, err := mount.Mount(m.Device, path, m.FSType, m.options(), m.Flags)
-		if missing(err) && os.Mkdir(path, 0o755) == nil {
+		if errors.Is(err, fs.ErrNotExist) && os.Mkdir(path, 0o755) == nil {
 			if _, err = mount.Mount(m.Device, path, m.FSType, m.options(), m.Flags); err != nil {
 				_ = os.Remove(path)
 			}
 		}
-		if !missing(err) {
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
 			return err == nil, explainType(m.FSType, err)
 		}
 		fd, err := m.Create()

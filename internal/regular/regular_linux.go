@@ -26,7 +26,7 @@ const Share = "/arcbox"
 // open file.
 func Read(root, path string, limit int64, check func(*os.File) error) (data []byte, err error) {
 	err = at("read", root, path, false, func(file string, nofollow int) error {
-		f, err := open(file, os.O_RDONLY|nofollow, 0)
+		f, err := open(file, os.O_RDONLY|nofollow, unix.S_IFREG)
 		if err != nil {
 			return err
 		}
@@ -98,7 +98,7 @@ func Append(root, path string, data []byte, limit int64) error {
 				errKeep = errors.New("cannot rename it to " + filepath.Base(file) + ".1: " + err.Error())
 			}
 		}
-		f, err := open(file, os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW, 0)
+		f, err := open(file, os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW, unix.S_IFREG)
 		if errors.Is(err, fs.ErrNotExist) {
 			f, err = os.OpenFile(file, os.O_WRONLY|os.O_APPEND|os.O_CREATE|os.O_EXCL, 0o644)
 		}
@@ -133,7 +133,7 @@ func at(op, root, path string, makeDir bool, f func(file string, nofollow int) e
 
 // below is at for a path below the directory dir.
 func below(dir string, nofollow int, path string, makeDir bool, f func(file string, nofollow int) error) error {
-	d, err := open(dir, unix.O_PATH|nofollow, fs.ModeDir)
+	d, err := open(dir, unix.O_PATH|nofollow, unix.S_IFDIR)
 	if err != nil {
 		return err
 	}
@@ -152,20 +152,20 @@ func below(dir string, nofollow int, path string, makeDir bool, f func(file stri
 }
 
 // open opens a file of this type. It finds out the type by O_PATH first, because to open a device calls its driver.
-func open(file string, flags int, want fs.FileMode) (*os.File, error) {
-	found, err := os.OpenFile(file, unix.O_PATH|flags&unix.O_NOFOLLOW, 0)
+func open(file string, flags int, want uint32) (*os.File, error) {
+	found, err := unix.Open(file, unix.O_PATH|unix.O_CLOEXEC|flags&unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, err
 	}
-	defer found.Close() //nolint:errcheck // opened again
-	st, err := found.Stat()
-	if err != nil {
+	defer unix.Close(found) //nolint:errcheck // opened again
+	var st unix.Stat_t
+	if err := unix.Fstat(found, &st); err != nil {
 		return nil, err
 	}
-	if got := st.Mode().Type(); got != want {
-		types := map[fs.FileMode]string{0: "a regular file", fs.ModeDir: "a directory", fs.ModeSymlink: "a symbolic link",
-			fs.ModeNamedPipe: "a FIFO", fs.ModeSocket: "a socket"}
+	if got := st.Mode & unix.S_IFMT; got != want {
+		types := map[uint32]string{unix.S_IFREG: "a regular file", unix.S_IFDIR: "a directory", unix.S_IFLNK: "a symbolic link",
+			unix.S_IFIFO: "a FIFO", unix.S_IFSOCK: "a socket"}
 		return nil, fmt.Errorf("%s is %s, not %s", filepath.Base(file), cmp.Or(types[got], "a device"), types[want])
 	}
-	return os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", found.Fd()), flags&^unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	return os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", found), flags&^unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 }

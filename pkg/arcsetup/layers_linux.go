@@ -176,12 +176,8 @@ func (g *Guest) directories() (bool, error) {
 		r.add(g.symlink("/run", "/var/run"))
 	}
 	for _, dir := range []string{"/var/lib/docker", "/run/containerd", "/var/run/docker"} { // the second makes a missing /run
-		err := os.Mkdir(g.path(dir), 0o755)
-		if errors.Is(err, fs.ErrNotExist) {
-			err = os.MkdirAll(g.path(dir), 0o755)
-		}
-		if !errors.Is(err, fs.ErrExist) {
-			r.add(true, err)
+		if !g.exists(dir) {
+			r.add(true, os.MkdirAll(g.path(dir), 0o755))
 		}
 	}
 	return r.changed, r.err
