@@ -126,3 +126,27 @@ func TestShareOverLink(t *testing.T) {
 		t.Error("nothing is mounted on /mnt/share")
 	}
 }
+
+// TestMissingMountPoint mounts where a directory is missing. Where there is nothing to mount, none is left, and one that
+// was there stays.
+func TestMissingMountPoint(t *testing.T) {
+	ownMounts(t)
+	g := newGuest(t, map[string]string{"/mnt/x": ""})
+	if err := os.Mkdir(g.path("/there"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/missing", "/there"} {
+		before := g.exists(path)
+		absent := mounts.Point{Device: "no such share", Path: path, FSType: "virtiofs"}
+		if changed, err := absent.Mount(g.Root); err == nil || changed || g.exists(path) != before {
+			t.Errorf("on %s, there %v before and %v after: changed %v, error %v", path, before, g.exists(path), changed, err)
+		}
+	}
+	for _, path := range []string{"/missing", "/there", "/none/of/these", "/mnt/one"} {
+		twice(t, func() (bool, error) { return tmpfs(path, 0o755).Mount(g.Root) })
+		if !mounts.IsMountPoint(g.path(path)) {
+			t.Errorf("nothing is mounted on %s", path)
+		}
+		defer unix.Unmount(g.path(path), unix.MNT_DETACH) //nolint:errcheck // the namespace goes too
+	}
+}
