@@ -75,6 +75,10 @@ func netDaemon(args []string) error {
 	var cfg daemonConfig
 	var level slog.LevelVar
 	log := slog.New(logs.NewHandler("", &level, logs.Prefixed{W: os.Stderr})) // PID 1 reads it
+	// Before there are more threads, each of which has to be woken for this.
+	if err := confine(); err != nil {
+		log.Error("the network daemon keeps all capabilities", "err", err)
+	}
 	lookAgain := make(chan os.Signal, 1)
 	signal.Notify(lookAgain, checkSignal)
 	ctx, end := context.WithCancelCause(context.Background())
@@ -86,9 +90,6 @@ func netDaemon(args []string) error {
 		}
 		end(nil)
 	})
-	if err := confine(); err != nil {
-		log.Error("the network daemon keeps all capabilities", "err", err)
-	}
 	if err := parseArgument(args, &cfg); err != nil {
 		log.Error("cannot read the network daemon's configuration; using the defaults", "err", err)
 		cfg = daemonConfig{}

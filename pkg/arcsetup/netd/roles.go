@@ -11,6 +11,7 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/arcinit/arcinit/internal/kernelfile"
 	"github.com/maruel/natural"
 )
 
@@ -138,20 +139,18 @@ func isNIC(sys, name string) bool {
 
 // listNICs returns the NICs in natural order.
 func listNICs(sys string) (nics []nic) {
-	devices, _ := filepath.Glob(filepath.Join(sys, "class/net/*/device")) // fails for a malformed pattern only
-	for _, device := range devices {
-		link := filepath.Dir(device)
+	links, _ := os.ReadDir(filepath.Join(sys, "class/net")) // without sysfs there is none
+	for _, link := range links {
 		// sysfs makes the device link before the address file, so a NIC without the
 		// file is not complete. An address that cannot be read is no obstacle.
-		text, err := os.ReadFile(filepath.Join(link, "address"))
-		if errors.Is(err, fs.ErrNotExist) {
+		mac, err := kernelfile.Read(filepath.Join(sys, "class/net", link.Name(), "address"))
+		if errors.Is(err, fs.ErrNotExist) || !isNIC(sys, link.Name()) {
 			continue
 		}
-		mac := strings.TrimSpace(string(text))
 		if strings.Trim(mac, "0:") == "" {
 			mac = "" // a link without a MAC address
 		}
-		nics = append(nics, nic{name: filepath.Base(link), mac: mac})
+		nics = append(nics, nic{name: link.Name(), mac: mac})
 	}
 	// sort.Slice has one implementation for all types. slices.SortFunc adds 10 KB to the image for each type.
 	sort.Slice(nics, func(i, j int) bool { return natural.Less(nics[i].name, nics[j].name) })
