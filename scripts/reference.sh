@@ -10,11 +10,15 @@
 
 dir=$1 source=vmtests/bench/reference
 
-[ "$ARCH" = "$(go env GOHOSTARCH)" ] || die "the reference can only be built for this machine's architecture, not for $ARCH"
+case $ARCH in
+amd64) gnu=x86_64-linux-gnu ;;
+arm64) gnu=aarch64-linux-gnu ;;
+*) die "no reference for ARCH=$ARCH: only amd64 and arm64" ;;
+esac
+
 need erofs-utils mkfs.erofs
 need gcc gcc
-need linux-libc-dev /usr/include/linux/netlink.h
-need musl-tools musl-gcc
+need "gcc-${gnu/_/-}" "$gnu-gcc"
 
 mkdir -p "$dir" "$CACHE/reference"
 temp=$(mktemp -d "$CACHE/reference/make.XXXXXX")
@@ -27,19 +31,28 @@ script() {
 	echo ';'
 }
 
-# musl keeps the program small, so the guest reads it quickly from the share. The kernel's headers are the system's.
+update_apt
+mapfile -t packages < <(with_dependencies iptables)
+debs=$(download busybox-static "${packages[@]}")
+libc=$(download musl-dev linux-libc-dev)
+
+# musl keeps the program small, so the guest reads it quickly from the share.
+for deb in $libc; do
+	dpkg -x "$deb" "$temp/libc"
+done
+specs=$(find "$temp/libc" -name musl-gcc.specs)
+sed -i "s|/usr/|$temp/libc/usr/|g" "$specs"
+compile() {
+	"$gnu-gcc" -specs "$specs" -std=c11 -Wall -Wextra -Werror -O2 -static -s -Wl,-z,max-page-size=4096 \
+		-idirafter "$temp/libc/usr/include" -idirafter "$temp/libc/usr/include/$gnu" -o "$@"
+}
 {
 	script primary_script "$source/primary"
 	script bridge_script "$source/bridge"
 } >"$temp/scripts.c"
-compile() { musl-gcc -std=c11 -Wall -Wextra -Werror -O2 -static -s -idirafter /usr/include -idirafter "/usr/include/$(gcc -print-multiarch)" -o "$@"; }
 compile "$temp/setup" "$source/setup.c" "$temp/scripts.c"
 compile "$temp/stopwatch" "$source/stopwatch.c"
 mv "$temp/setup" "$temp/stopwatch" "$dir/"
-
-update_apt
-mapfile -t packages < <(with_dependencies iptables)
-debs=$(download busybox-static "${packages[@]}")
 
 # The .debs are named by their content.
 key=$({ cat "$0" scripts/disks.sh "$source/init" && echo "$ARCH" && printf '%s\n' "${debs//"$CACHE"/}"; } | sha256sum)

@@ -23,6 +23,8 @@ const (
 	KVM Accel = "kvm"
 	// TCG emulates the processor.
 	TCG Accel = "tcg"
+	// Threads is TCG with one thread for each processor.
+	Threads Accel = "threads"
 	// Counted is TCG with one processor whose clock is the number of instructions that it has executed, 1 ns each. Times
 	// in the guest are then costs, the same on any machine and however busy that is.
 	Counted Accel = "counted"
@@ -38,7 +40,7 @@ func (a Accel) args(m machine, cpus int) []string {
 		return []string{"-accel", "tcg,thread=single", "-cpu", m.cpu, "-icount", "shift=0,sleep=off", "-rtc", "base=2030-01-01,clock=vm"}
 	}
 	accel := "tcg"
-	if cpus > 1 {
+	if cpus > 1 && a != Threads {
 		// With one thread for each processor, QEMU 7.2 may keep a stale translation of code that another processor has
 		// changed, such as the breakpoints by which Linux patches itself. Then the kernel dies with "Oops: int3".
 		accel = "tcg,thread=single"
@@ -58,11 +60,11 @@ func chooseAccel(ctx context.Context, config Config, m machine) (Accel, error) {
 		accel = Accel(os.Getenv("ARCINIT_ACCEL"))
 	}
 	switch accel {
-	case KVM, TCG, Counted:
+	case KVM, TCG, Threads, Counted:
 		return accel, nil
 	case Auto:
 	default:
-		return "", fmt.Errorf("accelerator %q: want kvm, tcg or counted", accel)
+		return "", fmt.Errorf("accelerator %q: want kvm, tcg, threads or counted", accel)
 	}
 	if config.Arch != runtime.GOARCH {
 		return TCG, nil
