@@ -12,8 +12,8 @@
 #   make test-docker containerd and dockerd in a guest. ENGINES=name chooses the engine, FULL=1 runs all (docs/docker.md)
 #   make matrix      writes docs/matrix.md: which rows hold on which kernel
 #   make faults      writes docs/faults.md: what still works when a step of the boot fails, and under real faults
-#   make bench       measures the boot beside the reference's and writes docs/benchmarks.md (amd64)
-#   make bench-check fails if the boot costs a tenth more than docs/benchmarks.md says (amd64)
+#   make bench       measures the boot beside the reference's and writes docs/benchmarks.md; KVM=1 measures by KVM, too
+#   make bench-check fails if the boot costs a tenth more than docs/benchmarks.md says
 #   make bench-scale measures many guests at once, and guests with many shares and NICs: writes docs/scale.md (amd64)
 #   make soak        runs the long tests; SOAK=3m shortens the 30 minutes of TestSoak and of TestSoakStress, RUN=pattern chooses
 #   make soak-boot   boots a guest 200 times, and fails if a boot differs from the first; BOOTS=20 shortens it
@@ -64,7 +64,7 @@ ENGINE_DISKS = $(ENGINES:%-diskless=%)
 # A program's sources. A directory changes when a file is added or removed.
 SOURCES := go.mod go.sum $(shell find cmd internal pkg -type d -o -name '*.s' -o -name '*.go' ! -name '*_test.go')
 
-.PHONY: help run test unit vmtest packages images test-docker matrix faults bench bench-check bench-scale soak soak-boot fuzz check lines initramfs kernel clean force
+.PHONY: help run test unit vmtest packages images test-docker matrix faults bench bench-measure bench-check bench-scale soak soak-boot fuzz check lines initramfs kernel clean force
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -114,10 +114,14 @@ matrix-%:
 faults:
 	$(MAKE) vmtest UPDATE=1 KERNELS=own ENGINES= RUN='^(TestFaultTable|TestRealFaults)$$$$'
 
-# Only for amd64; elsewhere they fail with a message.
-bench bench-check bench-scale: $(BUILD)/reference $(BUILD)/initramfs.cpio $(BUILD)/initramfs.cpio.zst $(BUILD)/kernel
+bench: $(TESTED:%=bench-%)
+
+$(TESTED:%=bench-%): bench-%:
+	$(MAKE) bench-measure ARCH=$*
+
+bench-measure bench-check bench-scale: $(BUILD)/reference $(BUILD)/initramfs.cpio $(BUILD)/initramfs.cpio.zst $(BUILD)/kernel
 	@scripts/need-guests.sh
-	go run ./vmtests/bench -build $(BUILD) $(patsubst bench-%,%,$(@:bench=measure))
+	go run ./vmtests/bench -arch $(ARCH) $(if $(KVM),-kvm) $(@:bench-%=%)
 
 # The tests that only the build tag soak compiles. TestSoakBoots is a target of its own.
 soak: RUN := ^($(shell sed -n 's/^func \(Test[A-Za-z0-9]*\).*/\1/p' $$(grep -l '^//go:build.*soak' vmtests/*_test.go) | grep -v TestSoakBoots | paste -sd'|'))$$

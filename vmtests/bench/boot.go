@@ -7,25 +7,23 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 
 	"github.com/arcinit/arcinit/vmtests/guest"
 )
 
-// bench holds the directories that the guests are made from.
+// bench holds what the guests are made from.
 type bench struct {
+	// arch is the guests' architecture.
+	arch string
 	// build has the kernel, the images and the reference's disk.
 	build string
 	// dir is a temporary directory for the guests' shares.
 	dir string
 }
 
-func newBench(build string) (*bench, error) {
-	if runtime.GOARCH != "amd64" {
-		return nil, fmt.Errorf("the benchmarks need an amd64 machine, not %s", runtime.GOARCH)
-	}
+func newBench(arch, build string) (*bench, error) {
 	build, err := filepath.Abs(build)
 	if err != nil {
 		return nil, fmt.Errorf("find the build directory: %w", err)
@@ -34,7 +32,7 @@ func newBench(build string) (*bench, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a directory for the shares: %w", err)
 	}
-	return &bench{build: build, dir: dir}, nil
+	return &bench{arch: arch, build: build, dir: dir}, nil
 }
 
 func (b *bench) close() { _ = os.RemoveAll(b.dir) }
@@ -57,13 +55,19 @@ const (
 const longBoot = 10 * time.Minute
 
 // config configures a guest with three shares and two networks. start adds the shares' directories.
-func (b *bench) config(f flow) guest.Config {
+func (b *bench) config(f flow, c clock) guest.Config {
 	config := guest.Config{
-		Arch: runtime.GOARCH, Kernel: b.built("vmlinux"),
-		// With the instruction counter as the clock, the kernel would test the APIC timer for 0.4 s and then reject it.
-		Cmdline: []string{"quiet", "nolapic_timer"},
+		Arch: b.arch, Accel: c.accel, CPUs: c.cpus, Kernel: b.built("kernel"),
+		Cmdline: []string{"quiet"},
 		Shares:  []guest.Share{{Tag: "arcbox"}, {Tag: "private"}, {Tag: "users"}},
 		NICs:    []guest.NIC{guest.PrimaryNIC(), guest.BridgeNIC()},
+	}
+	if b.arch == "amd64" {
+		config.Kernel = b.built("vmlinux")
+	}
+	if b.arch == "amd64" && c.accel != guest.KVM {
+		// With the instruction counter as the clock, the kernel would test the APIC timer for 0.4 s and then reject it.
+		config.Cmdline = append(config.Cmdline, "nolapic_timer")
 	}
 	if f != reference {
 		config.Initrd = b.built("initramfs.cpio")

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/arcinit/arcinit/vmtests/guest"
 )
 
 const (
@@ -25,18 +23,29 @@ const (
 // check boots arcinit, counted in instructions, until the fastest boot is within slack of the recorded median. It does not
 // compare with the recorded minimum: a boot with almost no waiting is too rare to expect again.
 func check(ctx context.Context, b *bench, docs string) error {
-	kept, err := readFigures(docs)
+	all, err := readResults(docs)
 	if err != nil {
 		return err
 	}
+	kept := all[b.arch]
 	bytes, err := b.imageBytes()
+	if err != nil {
+		return err
+	}
+	calls, err := b.countSyscalls(ctx, initramfs)
 	if err != nil {
 		return err
 	}
 	worse := map[string]string{}
 	for _, name := range images {
 		compare(worse, name, float64(bytes[name]), float64(kept.ImageBytes[name]), "bytes")
+		fmt.Printf("%s: %d bytes, recorded %d\n", name, bytes[name], kept.ImageBytes[name])
 	}
+	for f, n := range calls {
+		compare(worse, "PID 1 until the agent starts", float64(n), float64(kept.Syscalls[f]), "system calls")
+		fmt.Printf("PID 1 until the agent starts: %d system calls, recorded %d\n", n, kept.Syscalls[f])
+	}
+	medians := kept.Boot[counted.name][initramfs]
 	var samples []sample
 	for len(samples) < mostBoots {
 		if len(samples) > 0 {
@@ -46,28 +55,21 @@ func check(ctx context.Context, b *bench, docs string) error {
 			case <-time.After(pause):
 			}
 		}
-		config := b.config(initramfs)
-		config.Accel = guest.Counted
-		s, err := b.boot(ctx, initramfs, config)
+		s, err := b.boot(ctx, initramfs, b.config(initramfs, counted))
 		if err != nil {
 			return err
 		}
 		samples = append(samples, s)
 		slow := false
 		for _, f := range times {
-			is := spreadOf(samples, f).Least
-			slow = !compare(worse, f.title, is, kept.Boot[initramfs][clocks[guest.Counted]][f.name].Median, f.unit) || slow
+			slow = !compare(worse, f.title, spreadOf(samples, f).Least, medians[f.name].Median, f.unit) || slow
 		}
 		if !slow {
 			break
 		}
 	}
 	for _, f := range times {
-		fmt.Printf("%s: %.1f %s, recorded %.1f\n", f.title, spreadOf(samples, f).Least, f.unit,
-			kept.Boot[initramfs][clocks[guest.Counted]][f.name].Median)
-	}
-	for _, name := range images {
-		fmt.Printf("%s: %d bytes, recorded %d\n", name, bytes[name], kept.ImageBytes[name])
+		fmt.Printf("%s: %.1f %s, recorded %.1f\n", f.title, spreadOf(samples, f).Least, f.unit, medians[f.name].Median)
 	}
 	if len(worse) > 0 {
 		return fmt.Errorf("the boot costs over 10%% more than docs/benchmarks.json records, even in the best of %d boots; if the growth is intended, run `make bench` to record it:\n%s",

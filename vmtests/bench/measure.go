@@ -6,64 +6,93 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"time"
 
 	"github.com/arcinit/arcinit/vmtests/guest"
 )
 
-// measure boots the flows in turn and writes their figures. Taking turns spreads the machine's other load over all flows.
-func measure(ctx context.Context, b *bench, docs string, boots int) error {
-	f := figures{Date: time.Now().UTC().Format(time.DateOnly), Boots: boots, Boot: map[flow]map[string]map[string]spread{}}
-	var err error
+// A clock is what a guest's time is measured by, with the guest's number of processors.
+type clock struct {
+	name  string
+	accel guest.Accel
+	cpus  int
+}
+
+// The clocks, by their names in benchmarks.json.
+var (
+	counted = clock{"instructions", guest.Counted, 1}
+	wall    = []clock{{"wall-1", guest.Threads, 1}, {"wall-2", guest.Threads, 2}}
+	byKVM   = []clock{{"kvm-1", guest.KVM, 1}, {"kvm-2", guest.KVM, 2}}
+)
+
+// flows are what measure boots, in the tables' order.
+var flows = []flow{reference, initramfs, disk}
+
+// measure boots the flows by each clock, and writes the figures of this architecture beside the recorded ones of others.
+func measure(ctx context.Context, b *bench, docs string, boots int, kvm bool) error {
+	all, err := readResults(docs)
+	if err != nil {
+		return err
+	}
+	f := figures{Date: time.Now().UTC().Format(time.DateOnly), Boots: boots, Boot: map[string]map[flow]map[string]spread{}}
 	if f.ImageBytes, err = b.imageBytes(); err != nil {
 		return err
 	}
 	if f.Kernel, f.QEMU, err = b.versions(ctx); err != nil {
 		return err
 	}
-	flows := []flow{reference, initramfs, disk}
-	for _, fl := range flows {
-		f.Boot[fl] = map[string]map[string]spread{}
+	clocks := append([]clock{counted}, wall...)
+	if kvm && b.arch == runtime.GOARCH {
+		clocks = append(clocks, byKVM...)
 	}
-	for _, accel := range []guest.Accel{guest.Counted, guest.TCG} {
-		samples := map[flow][]sample{}
-		for i := range boots {
-			for _, fl := range flows {
-				config := b.config(fl)
-				config.Accel = accel
-				s, err := b.boot(ctx, fl, config)
-				if err != nil {
-					return err
-				}
-				fmt.Printf("%s, boot %d, %s: %s\n", clocks[accel], i+1, fl, s)
-				samples[fl] = append(samples[fl], s)
-			}
-		}
-		for _, fl := range flows {
-			f.Boot[fl][clocks[accel]] = map[string]spread{}
-			for _, figure := range bootFigures() {
-				if fl != reference || !figure.noReference {
-					f.Boot[fl][clocks[accel]][figure.name] = spreadOf(samples[fl], figure)
-				}
-			}
+	for _, c := range clocks {
+		if f.Boot[c.name], err = b.inTurn(ctx, c, boots); err != nil {
+			return err
 		}
 	}
-	if f.Syscalls, err = b.countSyscalls(ctx, flows); err != nil {
+	if f.Syscalls, err = b.countSyscalls(ctx, flows...); err != nil {
 		return err
 	}
-	if err := f.write(docs); err != nil {
+	all[b.arch] = f
+	if err := all.write(docs); err != nil {
 		return err
 	}
-	if err := f.writeTables(docs); err != nil {
+	if err := all.writeTables(docs); err != nil {
 		return err
 	}
 	fmt.Println()
-	for _, t := range f.targets() {
-		fmt.Println(t)
+	for _, t := range f.targets(b.arch) {
+		fmt.Println(t.Row())
 	}
-	fmt.Printf("\nThe figures are in %s and, as tables, in benchmarks.md beside it.\n", filepath.Join(docs, "benchmarks.json"))
+	fmt.Printf("\nThe figures are in %s and, as tables, in benchmarks.md beside it and in README.md.\n", filepath.Join(docs, "benchmarks.json"))
 	return nil
+}
+
+// inTurn boots each flow this often. Taking turns spreads the machine's other load over all flows.
+func (b *bench) inTurn(ctx context.Context, c clock, boots int) (map[flow]map[string]spread, error) {
+	samples := map[flow][]sample{}
+	for i := range boots {
+		for _, f := range flows {
+			s, err := b.boot(ctx, f, b.config(f, c))
+			if err != nil {
+				return nil, err
+			}
+			fmt.Printf("%s, %s, boot %d, %s: %s\n", b.arch, c.name, i+1, f, s)
+			samples[f] = append(samples[f], s)
+		}
+	}
+	spreads := map[flow]map[string]spread{}
+	for _, f := range flows {
+		spreads[f] = map[string]spread{}
+		for _, figure := range bootFigures() {
+			if f != reference || !figure.noReference {
+				spreads[f][figure.name] = spreadOf(samples[f], figure)
+			}
+		}
+	}
+	return spreads, nil
 }
 
 // String formats the sample as one line of progress output.
@@ -81,7 +110,8 @@ func (b *bench) versions(ctx context.Context) (kernel, qemu string, err error) {
 	if err != nil {
 		return "", "", fmt.Errorf("read the kernel's configuration: %w", err)
 	}
-	out, err := exec.CommandContext(ctx, "qemu-system-x86_64", "--version").Output()
+	program := map[string]string{"amd64": "qemu-system-x86_64", "arm64": "qemu-system-aarch64"}[b.arch]
+	out, err := exec.CommandContext(ctx, program, "--version").Output()
 	if err != nil {
 		return "", "", fmt.Errorf("ask QEMU for its version: %w", err)
 	}

@@ -91,8 +91,8 @@ func (b *bench) together(ctx context.Context, n int) (took time.Duration, memory
 	}()
 	began := time.Now()
 	for range n {
-		config := b.config(initramfs)
-		config.Accel, config.Timeout = guest.TCG, longBoot
+		config := b.config(initramfs, wall[0])
+		config.Timeout = longBoot
 		// loglevel=5 shows the stopwatch's lines on the console. no_timer_check skips the kernel's test of the timer
 		// interrupt: on a busy host an interrupt can come so late that the kernel takes it for lost. Under KVM the
 		// kernel skips the test, too.
@@ -118,7 +118,7 @@ func (b *bench) together(ctx context.Context, n int) (took time.Duration, memory
 	if memory, err = memoryOfChildren(); err != nil {
 		return 0, 0, err
 	}
-	nics := len(b.config(initramfs).NICs)
+	nics := len(b.config(initramfs, wall[0]).NICs)
 	for _, g := range guests {
 		if _, err := readSample(g.arcbox, initramfs, nics); err != nil {
 			return 0, 0, err
@@ -197,7 +197,7 @@ func (s series) linear() error {
 // all networks are up, and the length of the kernel command line.
 func (b *bench) least(ctx context.Context, config guest.Config, files map[string]string, nics int) (least time.Duration, cmdline int, err error) {
 	const boots = 2
-	config.Accel, config.Timeout = guest.Counted, longBoot
+	config.Timeout = longBoot
 	for i := range boots {
 		g, err := b.start(ctx, initramfs, config, files)
 		if err != nil {
@@ -218,7 +218,7 @@ func (b *bench) least(ctx context.Context, config guest.Config, files map[string
 // devices configures a guest with this number of shares and NICs, and returns the files for its share arcbox. arcinit
 // configures all the NICs, but mounts only the shares that it knows.
 func (b *bench) devices(shares, nics int) (guest.Config, map[string]string) {
-	config := b.config(initramfs)
+	config := b.config(initramfs, counted)
 	for i := len(config.Shares); i < shares; i++ {
 		config.Shares = append(config.Shares, guest.Share{Tag: fmt.Sprintf("share%d", i)})
 	}
@@ -286,7 +286,7 @@ func scaleCommandLine(ctx context.Context, b *bench, page *strings.Builder) erro
 	}
 	s := series{unit: "bytes of command line"}
 	for _, size := range []int{1 << 10, 2 << 10, 4 << 10} {
-		config := b.config(initramfs)
+		config := b.config(initramfs, counted)
 		config.Initrd = filepath.Join(b.dir, "initramfs-"+strconv.Itoa(size))
 		if err := os.WriteFile(config.Initrd, withParameters(image, size), 0o644); err != nil {
 			return fmt.Errorf("write an image: %w", err)

@@ -25,8 +25,8 @@ const (
 	TCG Accel = "tcg"
 	// Threads is TCG with one thread for each processor.
 	Threads Accel = "threads"
-	// Counted is TCG with one processor whose clock is the number of instructions that it has executed, 1 ns each. Times
-	// in the guest are then costs, the same on any machine and however busy that is.
+	// Counted is TCG with one processor whose clock is the number of instructions that it has executed, 1 ns each, and what
+	// it has waited for the host. Times in the guest are then costs, nearly the same on any machine and however busy that is.
 	Counted Accel = "counted"
 )
 
@@ -36,8 +36,9 @@ func (a Accel) args(m machine, cpus int) []string {
 	case KVM:
 		return []string{"-accel", "kvm", "-cpu", "host"}
 	case Counted:
-		// With sleep=off an idle guest's clock jumps to its next timer.
-		return []string{"-accel", "tcg,thread=single", "-cpu", m.cpu, "-icount", "shift=0,sleep=off", "-rtc", "base=2030-01-01,clock=vm"}
+		// With sleep=on an idle guest's clock runs as the host's does. With off it would jump to the guest's next timer, so
+		// a wait of microseconds for the host may count as half a second.
+		return []string{"-accel", "tcg,thread=single", "-cpu", m.cpu, "-icount", "shift=0,sleep=on", "-rtc", "base=2030-01-01,clock=vm"}
 	}
 	accel := "tcg"
 	if cpus > 1 && a != Threads {

@@ -24,7 +24,7 @@ func TestArguments(t *testing.T) {
 			want:   []string{"-nodefaults", "-machine q35", "-m 512M", "-smp 1", "-accel tcg", "-cpu max,-erms,-fsrm,-cx16", "-serial chardev:console"},
 			never:  []string{"memory-backend", "virtio-net", "virtio-blk", "virtio-serial"},
 		},
-		"counted":        {config: Config{Arch: "amd64"}, accel: Counted, want: []string{"-accel tcg,thread=single", "-cpu max,-erms,-fsrm -icount"}},
+		"counted":        {config: Config{Arch: "amd64"}, accel: Counted, want: []string{"-accel tcg,thread=single", "-cpu max,-erms,-fsrm -icount shift=0,sleep=on"}},
 		"two processors": {config: Config{Arch: "amd64", CPUs: 2}, accel: TCG, want: []string{"-smp 2", "-accel tcg,thread=single", "-cpu max,-erms,-fsrm,-cx16"}},
 		"a thread each":  {config: Config{Arch: "amd64", CPUs: 2}, accel: Threads, want: []string{"-smp 2", "-accel tcg -cpu"}},
 		"KVM":            {config: Config{Arch: "amd64"}, accel: KVM, want: []string{"-accel kvm", "-cpu host"}},
