@@ -70,7 +70,8 @@ func measure(ctx context.Context, b *bench, docs string, boots int, kvm bool) er
 	return nil
 }
 
-// inTurn boots each flow this often. Taking turns spreads the machine's other load over all flows.
+// inTurn boots each flow this often. Taking turns spreads the machine's other load over all flows. It returns the times, and
+// the memory where instructions are counted.
 func (b *bench) inTurn(ctx context.Context, c clock, boots int) (map[flow]map[string]spread, error) {
 	samples := map[flow][]sample{}
 	for i := range boots {
@@ -83,10 +84,14 @@ func (b *bench) inTurn(ctx context.Context, c clock, boots int) (map[flow]map[st
 			samples[f] = append(samples[f], s)
 		}
 	}
+	measured := times
+	if c == counted {
+		measured = bootFigures()
+	}
 	spreads := map[flow]map[string]spread{}
 	for _, f := range flows {
 		spreads[f] = map[string]spread{}
-		for _, figure := range bootFigures() {
+		for _, figure := range measured {
 			if f != reference || !figure.noReference {
 				spreads[f][figure.name] = spreadOf(samples[f], figure)
 			}
