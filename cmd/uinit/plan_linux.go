@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"runtime"
-	"time"
 
 	"github.com/arcinit/arcinit/internal/process"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
@@ -22,11 +21,13 @@ func (p *initProcess) plan() []plan.Step {
 	steps = append(steps, plan.Step{Name: "agent", Run: p.startAgent, Needs: plan.Names(steps), On: "the share with the agent's program",
 		Doc: "the agent runs and is restarted when it ends"})
 
+	// After 6 s a step that hangs has failed, and what follows it has run. After most, what has patience begins as usual.
+	const patience = plan.DefaultLimit * 6 / 5
 	later = append(append([]plan.Step{
 		{Name: "oom", Run: p.services.Reaper.Protect, Doc: "the OOM killer spares PID 1, but not its children"},
 		{Name: "services", Run: p.startServices, On: "the file system of a service's program", Doc: "optional: the services of arcinit.toml run"},
 		// A root may be awaited for long, and the button is heard meanwhile.
-		{Name: "powerbutton", Run: p.watchPowerButton, Patience: time.Second, Doc: "the power button powers the guest off"},
+		{Name: "powerbutton", Run: p.watchPowerButton, Patience: patience, Doc: "the power button powers the guest off"},
 		{Name: "log", Run: p.startLogFiles, On: "the share arcbox", Doc: "the log is also written to the share"},
 	}, later...), plan.Step{Name: "hotplug", Run: p.watchDevices,
 		Doc: "drivers of all other devices are loaded, also of devices that appear later"})
@@ -34,7 +35,7 @@ func (p *initProcess) plan() []plan.Step {
 		later[i].Needs = append(later[i].Needs, "agent")
 	}
 
-	network := plan.Step{Name: "network", Run: p.startNetwork, Needs: []string{"forward", "hostname", "netfilter", "rcu"}, Patience: plan.DefaultLimit,
+	network := plan.Step{Name: "network", Run: p.startNetwork, Needs: []string{"forward", "hostname", "netfilter", "rcu"}, Patience: patience,
 		Doc: "the network daemon runs; it owns NICs, leases, routes and the firewall's rules"}
 	if runtime.NumCPU() > 1 {
 		return plan.Insert(append(steps, later...), "devlinks", network)
