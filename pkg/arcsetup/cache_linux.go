@@ -57,14 +57,14 @@ func missingAttributes(dir string) (missing []attribute) {
 // over the cache's directory, where the kernel lets nobody make a file.
 func (g *Guest) fillCache(dir string, missing []attribute) (bool, error) {
 	var r result
-	filled := filledCaches + "/" + filepath.Base(dir)
+	filled := g.path(filledCaches + "/" + filepath.Base(dir))
 	attributes, err := readAttributes(dir)
-	r.add(false, err)
+	r.add(false, errors.Join(err, os.MkdirAll(filled, 0o755)))
 	for _, a := range append(attributes, missing...) {
-		r.add(g.writeFile(filled+"/"+a.name, a.value, 0o444))
+		r.add(true, os.WriteFile(filled+"/"+a.name, []byte(a.value), 0o444))
 	}
 	if !mounts.IsMountPoint(dir) {
-		_, err := mount.Mount(g.path(filled), dir, "", "", unix.MS_BIND)
+		_, err := mount.Mount(filled, dir, "", "", unix.MS_BIND)
 		r.add(err == nil, err)
 	}
 	return r.changed, r.err
