@@ -17,7 +17,8 @@ import (
 // the files keep all that arcinit said before, and PID 1 does not grow.
 func TestLogsUnderFire(t *testing.T) {
 	t.Parallel()
-	m := boot(t, image{nics: bothNICs(), cmdline: []string{quiet, "log_buf_len=128K"}})
+	// At debug level each step has a line.
+	m := boot(t, image{nics: bothNICs(), cmdline: []string{quiet, "log_buf_len=128K", "arcbox.log=debug"}})
 	m.waitReport(t)
 	m.crash(t, 3) // a line that only this boot has
 	own := ownLines(t, m)
@@ -61,12 +62,12 @@ func TestLogsUnderFire(t *testing.T) {
 	}
 }
 
-// ownRecords returns arcinit's and the network daemon's lines in the kernel log. The kernel escapes the µ of a time.
+// ownRecords returns arcinit's and the network daemon's lines in the kernel log. The kernel escapes the µ of a time, and backslashes.
 func ownRecords(t *testing.T, m *machine) (own []probe.Record) {
 	t.Helper()
 	for _, r := range must[[]probe.Record](t, m, "KernelLog", none{}) {
 		if strings.HasPrefix(r.Text, "arcinit: ") || strings.HasPrefix(r.Text, "netd: ") {
-			r.Text = strings.ReplaceAll(r.Text, `\xc2\xb5`, "µ")
+			r.Text = strings.NewReplacer(`\xc2\xb5`, "µ", `\x5c`, `\`).Replace(r.Text)
 			own = append(own, r)
 		}
 	}
