@@ -51,7 +51,10 @@ static void die(const char *what)
 		pause();
 }
 
-/* addresses asks over the netlink socket for all IPv4 addresses and counts them. */
+/*
+ * addresses asks over the netlink socket for all IPv4 addresses and counts them. It returns -1 if an address came or went while
+ * it read the answer, which may not have that one.
+ */
 static int addresses(int netlink)
 {
 	struct {
@@ -64,7 +67,7 @@ static int addresses(int netlink)
 	static char buffer[16384];
 	struct nlmsghdr *message;
 	ssize_t length;
-	int count = 0;
+	int count = 0, changed = 0;
 
 	if (send(netlink, &request, sizeof request, 0) < 0)
 		die("ask for addresses");
@@ -74,10 +77,12 @@ static int addresses(int netlink)
 			die("hear of addresses");
 		for (message = (struct nlmsghdr *)buffer; NLMSG_OK(message, length); message = NLMSG_NEXT(message, length)) {
 			/* Multicast messages that arrive meanwhile have another sequence number. */
-			if (message->nlmsg_seq != 1)
+			if (message->nlmsg_seq != 1) {
+				changed = 1;
 				continue;
+			}
 			if (message->nlmsg_type == NLMSG_DONE)
-				return count;
+				return changed ? -1 : count;
 			count += message->nlmsg_type == RTM_NEWADDR;
 		}
 	}
@@ -88,12 +93,12 @@ static void await_networks(void)
 {
 	struct sockaddr_nl group = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_IPV4_IFADDR};
 	char buffer[4096];
-	int netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	int count, netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 
 	if (netlink < 0 || bind(netlink, (struct sockaddr *)&group, sizeof group) != 0)
 		die("netlink");
-	while (addresses(netlink) < 3) {
-		if (recv(netlink, buffer, sizeof buffer, 0) < 0)
+	while ((count = addresses(netlink)) < 3) {
+		if (count >= 0 && recv(netlink, buffer, sizeof buffer, 0) < 0)
 			die("wait for addresses");
 	}
 	close(netlink);
