@@ -21,6 +21,12 @@ import (
 // outcome checks how a step ended, and that its error contains each of names.
 func outcome(t *testing.T, m *machine, step, want string, names ...string) {
 	t.Helper()
+	eventually(t, func() string {
+		if len(must[[]string](t, m, "Glob", arcsetup.ReportPath)) == 0 {
+			return "the report is not written yet"
+		}
+		return ""
+	})
 	checkOutcome(t, steps(t, []byte(m.read(t, arcsetup.ReportPath)))[step], step, want, names...)
 }
 

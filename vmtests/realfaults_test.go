@@ -226,7 +226,7 @@ func tryShare(t *testing.T, k kernel, sig syscall.Signal, when string) (seen []s
 		im.cmdline, faulty = []string{"root=/dev/nowhere", "rootwait=7"}, "switchroot"
 	case beforeAgent:
 		// The step ends at its limit, after 5 s.
-		im.initrd, im.cmdline, faulty = "initramfs-fault.cpio", []string{"ARCBOX_FAULT=step_machineid=hang"}, "machineid"
+		im.initrd, im.cmdline, faulty = "initramfs-fault.cpio", []string{"ARCBOX_FAULT=step_machineid=hang", "arcbox.log=debug", "loglevel=8"}, "machineid"
 	}
 	b := bootBroken(t, k, im)
 	b.faulty, b.why = faulty, []string{"still running", "share"}
@@ -236,7 +236,7 @@ func tryShare(t *testing.T, k kernel, sig syscall.Signal, when string) (seen []s
 	case beforeMount:
 		b.waitMatch(t, awaitsRoot)
 	case beforeAgent:
-		for _, step := range []string{"log", "docker", "sysctl"} { // after them, nothing but the agent needs the share
+		for _, step := range []string{"docker", "binfmt"} { // after them, only the agent and what follows needs the share
 			b.waitMatch(t, regexp.MustCompile("step="+step+" outcome="))
 		}
 	case whileUp, whileDown:
