@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -77,6 +78,11 @@ func (b *bench) inTurn(ctx context.Context, c clock, boots int) (map[flow]map[st
 	for i := range boots {
 		for _, f := range flows {
 			s, err := b.boot(ctx, f, b.config(f, c))
+			if errors.Is(err, guest.ErrPanic) && c.cpus > 1 {
+				// QEMU's threads sometimes run code that the kernel is just changing for all processors.
+				fmt.Printf("%s, %s, boot %d, %s: booted again: %v\n", b.arch, c.name, i+1, f, err)
+				s, err = b.boot(ctx, f, b.config(f, c))
+			}
 			if err != nil {
 				return nil, err
 			}
