@@ -20,7 +20,8 @@
 #   make fuzz        runs each fuzz test for 10 minutes; FUZZTIME=1m for one
 #   make lines       counts the lines of Go, and fails above the limits
 #   make initramfs   the images, in build/$ARCH
-#   make kernel      this project's kernel, in build/$ARCH. KERNEL_SRC=directory builds another source (docs/kernel.md)
+#   make kernel      this project's kernel, in build/$ARCH. KERNEL_SRC=directory builds another source, TRUSTED=1 a kernel
+#                    without mitigations, in build/$ARCH/trusted (docs/kernel.md)
 #   make clean       removes build
 #
 # ARCH=amd64 or arm64 is the guest's architecture, by default this machine's. apt installs missing packages, with sudo if
@@ -119,6 +120,8 @@ bench: $(TESTED:%=bench-%)
 $(TESTED:%=bench-%): bench-%:
 	$(MAKE) bench-measure ARCH=$*
 
+# The bench measures what mitigations cost at boot where they do: amd64 patches each return in the kernel.
+bench-measure: $(if $(filter amd64,$(ARCH)),$(BUILD)/trusted/kernel)
 bench-measure bench-check bench-scale: $(BUILD)/reference $(BUILD)/initramfs.cpio $(BUILD)/initramfs.cpio.zst $(BUILD)/kernel
 	@scripts/need-guests.sh
 	go run ./vmtests/bench -arch $(ARCH) $(if $(KVM),-kvm) $(@:bench-%=%)
@@ -154,7 +157,7 @@ initramfs: $(IMAGES) $(BUILD)/vmlinuz-stock
 
 # Always runs the script, because only the script knows what the kernel depends on. A kernel from the cache takes seconds.
 kernel:
-	scripts/own-kernel.sh $(BUILD)
+	scripts/own-kernel.sh $(BUILD)$(TRUSTED:%=/trusted)
 
 clean:
 	rm -rf build
@@ -167,8 +170,8 @@ $(STOCK:=/stock): scripts/kernel.sh scripts/debs.sh
 $(STOCK:=/vmlinuz-stock): %/vmlinuz-stock: %/stock
 	cp $</vmlinuz $@
 
-$(BUILD)/kernel: scripts/own-kernel.sh scripts/debs.sh $(addprefix kernel-config/,common $(ARCH) bootconfig)
-	scripts/own-kernel.sh $(BUILD)
+$(BUILD)/kernel $(BUILD)/trusted/kernel: scripts/own-kernel.sh scripts/debs.sh $(addprefix kernel-config/,common $(ARCH) $(ARCH).mitigations bootconfig)
+	TRUSTED=$(findstring trusted,$@) scripts/own-kernel.sh $(@D)
 
 $(STOCK:=/modules): %/modules: %/stock kernel-config/modules scripts/modules.sh
 	scripts/modules.sh $< kernel-config/modules $@

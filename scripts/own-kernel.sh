@@ -5,6 +5,8 @@
 #	kernel.config  its configuration
 #	vmlinux        amd64: the same without compression, for VMMs that enter it by PVH
 #
+# TRUSTED=1 leaves out the mitigations, for guests in which all that runs is trusted.
+#
 # The source is the distribution's package linux-source-6.12 (elsewhere its newest), or KERNEL_SRC, a directory. What was
 # built from a package is kept in the cache by the content of all that it was built from; of a directory, the objects are
 # kept in DIR, and make sees what has changed.
@@ -13,6 +15,7 @@
 
 dir=$1
 fragments=(kernel-config/common "kernel-config/$ARCH")
+[ -n "${TRUSTED:-}" ] || fragments+=("kernel-config/$ARCH.mitigations")
 
 case $ARCH in
 amd64) kernel_arch=x86_64 image=bzImage boot=arch/x86/boot/bzImage gnu=x86_64-linux-gnu ;;

@@ -11,7 +11,7 @@ import (
 func fragments(t *testing.T, arch string) Config {
 	t.Helper()
 	var text strings.Builder
-	for _, name := range []string{"common", arch} {
+	for _, name := range []string{"common", arch, arch + ".mitigations"} {
 		fragment, err := os.ReadFile(filepath.Join("..", "..", "kernel-config", name))
 		if err != nil {
 			t.Fatal(err)
@@ -46,7 +46,7 @@ func TestFragmentsMeetMoby(t *testing.T) {
 func TestFragmentsAreInOnePlace(t *testing.T) {
 	for _, arch := range []string{"amd64", "arm64"} {
 		in := map[string]string{}
-		for _, name := range []string{"common", arch} {
+		for _, name := range []string{"common", arch, arch + ".mitigations"} {
 			text, err := os.ReadFile(filepath.Join("..", "..", "kernel-config", name))
 			if err != nil {
 				t.Fatal(err)
