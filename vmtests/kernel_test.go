@@ -79,3 +79,17 @@ func TestOwnKernelMeetsMoby(t *testing.T) {
 		t.Error(w)
 	}
 }
+
+// TestCtrlAltDel presses keys as Firecracker's SendCtrlAltDel does, on each kernel of a PC.
+func TestCtrlAltDel(t *testing.T) {
+	if arch() != "amd64" {
+		t.Skip("the arm64 machine has no keyboard")
+	}
+	t.Parallel()
+	eachKernel(t, func(t *testing.T, k kernel) {
+		m := boot(t, image{kernel: k.image, initrd: k.initrd, cmdline: []string{quiet}})
+		m.waitReport(t)
+		m.ctrlAltDel(t)
+		m.waitEnd(t, "guest-reset")
+	})
+}
