@@ -13,7 +13,7 @@ import (
 
 // Superblock identifies a file system.
 type Superblock struct {
-	Type        string // its name for mount(2)
+	Type        string // its name for mount(2), or blkid(8)'s for what is no file system
 	Label, UUID string // empty if it has none
 }
 
@@ -27,11 +27,14 @@ func ReadSuperblock(r io.ReaderAt) (Superblock, error) {
 		magic                          string
 		magicAt, uuid, label, maxLabel int // in the superblock; uuid is 0 if it has no names
 	}{
-		{"xfs", 0, "XFSB", 0, 32, 108, 12},                      // struct xfs_dsb (fs/xfs/libxfs/xfs_format.h)
-		{"squashfs", 0, "hsqs", 0, 0, 0, 0},                     // struct squashfs_super_block (fs/squashfs/squashfs_fs.h)
-		{"ext4", 1024, "\x53\xef", 0x38, 0x68, 0x78, 16},        // Documentation/filesystems/ext4/super.rst; this driver takes ext2 and ext3, too
-		{"erofs", 1024, "\xe2\xe1\xf5\xe0", 0, 48, 64, 16},      // struct erofs_super_block (fs/erofs/erofs_fs.h)
-		{"btrfs", 64 << 10, "_BHRfS_M", 0x40, 0x20, 0x12b, 256}, // struct btrfs_super_block (include/uapi/linux/btrfs_tree.h)
+		{"crypto_LUKS", 0, "LUKS\xba\xbe", 0, 0, 0, 0},              // both versions of cryptsetup's headers
+		{"LVM2_member", 512, "LABELONE", 0, 0, 0, 0},                // struct label_header (LVM2's lib/label/label.h), mostly in the second sector
+		{"linux_raid_member", 4096, "\xfc\x4e\x2b\xa9", 0, 0, 0, 0}, // struct mdp_superblock_1 (include/uapi/linux/raid/md_p.h), version 1.2
+		{"xfs", 0, "XFSB", 0, 32, 108, 12},                          // struct xfs_dsb (fs/xfs/libxfs/xfs_format.h)
+		{"squashfs", 0, "hsqs", 0, 0, 0, 0},                         // struct squashfs_super_block (fs/squashfs/squashfs_fs.h)
+		{"ext4", 1024, "\x53\xef", 0x38, 0x68, 0x78, 16},            // Documentation/filesystems/ext4/super.rst; this driver takes ext2 and ext3, too
+		{"erofs", 1024, "\xe2\xe1\xf5\xe0", 0, 48, 64, 16},          // struct erofs_super_block (fs/erofs/erofs_fs.h)
+		{"btrfs", 64 << 10, "_BHRfS_M", 0x40, 0x20, 0x12b, 256},     // struct btrfs_super_block (include/uapi/linux/btrfs_tree.h)
 	} {
 		b, err := read(r, fs.offset, 1<<10)
 		if err != nil {

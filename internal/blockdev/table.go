@@ -16,8 +16,9 @@ type Partition struct {
 	UUID, Label string
 }
 
-// Table is the partition table of a disk: an MBR with a signature, or a GPT with partitions, by number from 1.
+// Table is the partition table of a disk: an MBR with a signature, which may be 0, or a GPT with partitions, by number from 1.
 type Table struct {
+	mbr        bool
 	signature  uint32
 	partitions map[int]Partition
 }
@@ -52,12 +53,12 @@ func ReadTable(r io.ReaderAt, blockSize int) (Table, error) {
 			return Table{partitions: partitions}, nil
 		}
 	}
-	return Table{signature: binary.LittleEndian.Uint32(mbr[signature:])}, nil
+	return Table{mbr: true, signature: binary.LittleEndian.Uint32(mbr[signature:])}, nil
 }
 
 // Partition returns the partition that has this number in the kernel.
 func (t Table) Partition(number int) Partition {
-	if t.signature != 0 {
+	if t.mbr {
 		// The kernel makes such a UUID for an MBR (block/partitions/msdos.c).
 		return Partition{UUID: fmt.Sprintf("%08x-%02x", t.signature, number)}
 	}

@@ -21,7 +21,9 @@ var ErrNotThere = errors.New("not there")
 
 // blockDevice is a disk or a partition.
 type blockDevice struct {
-	name string // in /sys/class/block
+	name   string // in /sys/class/block
+	disk   string // the name of a partition's disk; number is the partition's, from 1
+	number int
 	// facts are the size, the file system's type, the names for root=, and errors.
 	facts []string
 }
@@ -38,29 +40,42 @@ func (d *blockDevice) add(key, value string) {
 	}
 }
 
-// Find returns the path of the first block device with this name, in a form of root=
-// that the kernel knows (block/early-lookup.c), or UUID= or LABEL=. /sys and /dev are
-// below the directory root. The error is ErrNotThere if the device may appear later.
-func Find(root, device string) (path string, err error) {
-	if strings.HasPrefix(device, "/dev/") {
-		if _, err := os.Stat(filepath.Join(root, device)); errors.Is(err, fs.ErrNotExist) {
+func (d *blockDevice) addError(err error) {
+	if err != nil {
+		d.add("", err.Error())
+	}
+}
+
+// Find returns the path of the first block device with this name, in a form of root= (parseName). /sys and /dev are below
+// the directory root. The error is ErrNotThere if the device may appear later.
+func Find(root, text string) (path string, err error) {
+	n, err := parseName(text)
+	if err != nil {
+		return "", err
+	}
+	switch n.tag {
+	case "":
+		if _, err := os.Stat(filepath.Join(root, n.value)); errors.Is(err, fs.ErrNotExist) {
 			return "", ErrNotThere
 		}
-		return device, nil
-	}
-	tag, value, _ := strings.Cut(device, "=")
-	if value == "" || !slices.Contains([]string{"LABEL", "UUID", "PARTLABEL", "PARTUUID"}, tag) {
-		return "", errors.New("not /dev/NAME, PARTUUID=, PARTLABEL=, UUID= or LABEL=, nor a tag with rootfstype=virtiofs")
-	}
-	is := func(name string) bool {
-		return name == device || strings.HasSuffix(tag, "UUID") && strings.EqualFold(name, device)
-	}
-	for _, d := range devices(root) {
-		if slices.ContainsFunc(d.facts, is) {
-			return d.path(), nil
+		return n.value, nil
+	case "device":
+		dir, err := filepath.EvalSymlinks(filepath.Join(root, "/sys/dev/block", n.value))
+		if err != nil {
+			return "", ErrNotThere
 		}
+		return blockDevice{name: filepath.Base(dir)}.path(), nil
 	}
-	return "", ErrNotThere
+	all := devices(root)
+	i := slices.IndexFunc(all, n.is)
+	if i >= 0 && n.offset != 0 {
+		named := all[i]
+		i = slices.IndexFunc(all, func(d blockDevice) bool { return d.disk == named.disk && d.number == named.number+n.offset })
+	}
+	if i < 0 {
+		return "", ErrNotThere
+	}
+	return all[i].path(), nil
 }
 
 // Describe lists the block devices for an error or a log line.
@@ -87,18 +102,16 @@ func devices(root string) []blockDevice {
 			continue
 		}
 		d.add("", fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)))
-		content, err := ReadSuperblock(root, d.path())
-		d.add("", content.Type)
-		d.add("LABEL=", content.Label)
-		d.add("UUID=", content.UUID)
-		if number := readNumber(link + "/partition"); number > 0 {
-			partition, errTable := readPartition(root, link, int(number))
-			d.add("PARTLABEL=", partition.Label)
-			d.add("PARTUUID=", partition.UUID)
-			err = errors.Join(err, errTable)
+		// A disk with partitions may have kept the superblock of what was on it before.
+		if partitions, _ := filepath.Glob(link + "/*/partition"); len(partitions) == 0 {
+			content, err := ReadSuperblock(root, d.path())
+			d.add("", content.Type)
+			d.add("LABEL=", content.Label)
+			d.add("UUID=", content.UUID)
+			d.addError(err)
 		}
-		if err != nil {
-			d.add("", err.Error())
+		if d.number = int(readNumber(link + "/partition")); d.number > 0 {
+			d.addError(d.readPartition(root, link))
 		}
 		found = append(found, d)
 	}
@@ -120,20 +133,32 @@ func ReadSuperblock(root, path string) (blockdev.Superblock, error) {
 	return s, nil
 }
 
-// readPartition reads the entry of the partition with this link in /sys, from the partition table of its disk.
-func readPartition(root, link string, number int) (p blockdev.Partition, err error) {
+// readPartition adds the names that a partition, which has this link in /sys, has in the partition table of its disk.
+func (d *blockDevice) readPartition(root, link string) error {
 	dir, err := filepath.EvalSymlinks(link)
 	if err != nil {
-		return p, err
+		return err
 	}
 	dir = filepath.Dir(dir) // a partition's directory is in the directory of its disk
-	f, err := open(root, blockDevice{name: filepath.Base(dir)}.path())
+	d.disk = filepath.Base(dir)
+	f, err := open(root, blockDevice{name: d.disk}.path())
 	if err != nil {
-		return p, err
+		return err
 	}
 	defer f.Close() //nolint:errcheck // only read from
 	table, err := blockdev.ReadTable(f, int(readNumber(dir+"/queue/logical_block_size")))
-	return table.Partition(number), err
+	d.add("PARTLABEL=", table.Partition(d.number).Label)
+	d.add("PARTUUID=", table.Partition(d.number).UUID)
+	return err
+}
+
+// Ready returns ErrNotThere if the device with this path may appear later, and nil if it is there.
+func Ready(root, path string) error {
+	f, err := open(root, path)
+	if err == nil {
+		err = f.Close()
+	}
+	return err
 }
 
 // open opens a device for reading, without waiting for a medium.

@@ -57,24 +57,41 @@ func TestFind(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(root, "/sys/devices/sr0/size"), []byte("0\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	if err := errors.Join(os.MkdirAll(filepath.Join(root, "/sys/dev/block"), 0o755),
+		os.Symlink(filepath.Join(root, "/sys/devices/vda/vda2"), filepath.Join(root, "/sys/dev/block/254:2"))); err != nil {
+		t.Fatal(err)
+	}
 	for device, want := range map[string]string{
-		"/dev/vda":       "/dev/vda",
-		"LABEL=the root": "/dev/cciss/c0d0", // the first of two
-		"UUID=00112233-4455-6677-8899-AABBCCDDEEFF": "/dev/cciss/c0d0",
-		"PARTUUID=12345678-02":                      "/dev/vda2",
+		"/dev/vda":                       "/dev/vda",
+		"254:2":                          "/dev/vda2",
+		"fe02":                           "/dev/vda2",
+		"/dev/block/254:2":               "/dev/vda2",
+		`LABEL="the root"`:               "/dev/cciss/c0d0",
+		`/dev/disk/by-label/the\x20root`: "/dev/cciss/c0d0",
+		"/dev/disk/by-uuid/00112233-4455-6677-8899-aabbccddeeff": "/dev/cciss/c0d0",
+		"/dev/disk/by-partuuid/12345678-02":                      "/dev/vda2",
+		"PARTUUID=12345678-01/PARTNROFF=1":                       "/dev/vda2",
+		"PARTUUID=12345678-02/PARTNROFF=-1":                      "/dev/vda1",
+		"LABEL=the root":                                         "/dev/cciss/c0d0", // the first of two
+		"UUID=00112233-4455-6677-8899-AABBCCDDEEFF":              "/dev/cciss/c0d0",
+		"PARTUUID=12345678-02":                                   "/dev/vda2",
 	} {
 		if got, err := Find(root, device); err != nil || got != want {
 			t.Errorf("Find(%s) = %s, %v, want %s", device, got, err, want)
 		}
 	}
-	for _, device := range []string{"/dev/vdz", "LABEL=the", "UUID=0", "PARTUUID=12345678-03", "PARTLABEL=the root"} {
+	for _, device := range []string{"/dev/vdz", "LABEL=the", "UUID=0", "PARTUUID=12345678-03", "PARTLABEL=the root", "254:0", "PARTUUID=12345678-02/PARTNROFF=1"} {
 		if got, err := Find(root, device); !errors.Is(err, ErrNotThere) {
 			t.Errorf("Find(%s) = %s, %v", device, got, err)
 		}
 	}
-	for _, device := range []string{"LABEL=", "PARTLABEL=", "NAME=x", "nfs", "254:0"} {
-		if got, err := Find(root, device); err == nil || errors.Is(err, ErrNotThere) || !strings.Contains(err.Error(), "PARTUUID=") {
-			t.Errorf("Find(%s) = %s, %v, want what root= can be", device, got, err)
+	for device, want := range map[string]string{
+		"LABEL=": "PARTUUID=", "PARTLABEL=": "PARTUUID=", "NAME=x": "PARTUUID=", "system": "virtiofs:TAG", "/dev/disk/by-id/virtio-root": "PARTUUID=",
+		"nfs:10.0.0.1:/": "NFS", "/dev/nfs": "NFS", "/dev/mapper/system-root": "LVM", "ZFS=rpool/root": "ZFS", "/dev/md0": "RAID", "//host/root": "CIFS",
+		"PARTUUID=12345678-01/PARTNROFF=x": "PARTNROFF",
+	} {
+		if got, err := Find(root, device); err == nil || errors.Is(err, ErrNotThere) || !strings.Contains(err.Error(), want) {
+			t.Errorf("Find(%s) = %s, %v, want %s in the error", device, got, err, want)
 		}
 	}
 	want := "block devices are cciss!c0d0 (1.0 MiB, erofs, LABEL=the root, UUID=00112233-4455-6677-8899-aabbccddeeff), " +

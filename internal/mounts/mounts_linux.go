@@ -47,7 +47,7 @@ func (m Point) Mount(root string) (changed bool, err error) {
 			}
 		}
 		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
-			return err == nil, explainType(m.FSType, err)
+			return err == nil, ExplainType(m.FSType, err)
 		}
 		fd, err := m.Create()
 		if err != nil {
@@ -128,7 +128,7 @@ func (m Point) Create() (fd int, err error) {
 	}()
 	context, err := unix.Fsopen(m.FSType, unix.FSOPEN_CLOEXEC)
 	if err != nil {
-		return 0, explainType(m.FSType, err)
+		return 0, ExplainType(m.FSType, err)
 	}
 	defer unix.Close(context) //nolint:errcheck // nothing is written to it
 	for setting := range strings.FieldsFuncSeq("source="+m.Device+","+m.options(), func(c rune) bool { return c == ',' }) {
@@ -178,9 +178,9 @@ func SetMode(path string, mode uint32) (changed bool, err error) {
 	return true, nil
 }
 
-// explainType names the kernel's configuration symbol where err says that the
-// kernel does not know this type of file system.
-func explainType(fsType string, err error) error {
+// ExplainType names the kernel's configuration symbol where err says that the kernel does not know this type of file
+// system.
+func ExplainType(fsType string, err error) error {
 	if !errors.Is(err, unix.ENODEV) {
 		return err
 	}

@@ -63,20 +63,24 @@ func (g *Guest) optionalShare(m mounts.Point) (bool, error) {
 // share, or not with dax=always (both EINVAL), or the kernel has no virtiofs (ENODEV).
 func noShare(err error) bool { return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENODEV) }
 
-// explainNoShare adds to the error of a failed mount what the kernel knows of the share.
-func (g *Guest) explainNoShare(share mounts.Point, err error) error {
-	if !errors.Is(err, unix.EINVAL) {
-		return err
-	}
-	// Since Linux 6.9 (Documentation/ABI/testing/sysfs-fs-virtiofs).
+// shareTags returns the tags of the virtiofs shares that the kernel has found, since Linux 6.9
+// (Documentation/ABI/testing/sysfs-fs-virtiofs).
+func (g *Guest) shareTags() (tags []string) {
 	files, _ := filepath.Glob(g.path("/sys/fs/virtiofs/*/tag"))
-	var tags []string
 	for _, f := range files {
 		if tag, err := kernelfile.Read(f); err == nil {
 			tags = append(tags, tag)
 		}
 	}
-	if len(tags) > 0 && !slices.Contains(tags, share.Device) {
+	return tags
+}
+
+// explainNoShare adds to the error of a failed mount what the kernel knows of the share.
+func (g *Guest) explainNoShare(share mounts.Point, err error) error {
+	if !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	if tags := g.shareTags(); len(tags) > 0 && !slices.Contains(tags, share.Device) {
 		return fmt.Errorf("virtiofs shares here are %s: %w", strings.Join(tags, ", "), err)
 	}
 	if share.Data != "" {

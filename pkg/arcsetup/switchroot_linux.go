@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/arcinit/arcinit/internal/disks"
@@ -129,53 +130,68 @@ func (g *Guest) await(what string, limit time.Duration, try func() error) error 
 	}
 }
 
-// mountRoot mounts the root on dir: a virtiofs share if that is its type, else a
-// block device. The error is ErrNotThere if waiting may help.
+// mountRoot mounts the root on dir: a share if that is its type, else a block device, as the first of its types that can
+// be. The error is ErrNotThere if waiting may help.
 func (g *Guest) mountRoot(root config.Root, dir string) (readOnly, err error) {
-	device, types := root.Device, root.Types
-	share := slices.Equal(types, []string{"virtiofs"})
-	if !share {
-		if device, err = disks.Find(g.Root, root.Device); err != nil {
+	device := root.Device
+	if !root.Shared() {
+		if device, err = disks.Find(g.Root, device); err != nil {
 			return nil, err
 		}
-	}
-	if len(types) == 0 {
-		found, err := disks.ReadSuperblock(g.Root, device)
-		if err != nil {
-			return nil, err
-		}
-		if found.Type == "" {
-			return nil, fmt.Errorf("%s has no file system that arcinit knows: name its type with rootfstype=", device)
-		}
-		types = []string{found.Type}
 	}
 	var errs []error
-	for _, fsType := range types {
-		readOnly, err = mountAsRoot(device, dir, fsType, root)
-		if err == nil {
-			return readOnly, nil
-		}
-		// The node of a disk is made before the disk is ready, and deleted before it is gone.
-		if share && noShare(err) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENOENT) {
-			return nil, fmt.Errorf("%w: %w", disks.ErrNotThere, g.explainNoShare(mounts.Point{Device: device, Data: root.Options}, err))
+	for _, fsType := range root.Types {
+		if readOnly, err = g.mountAsRoot(device, dir, fsType, root); err == nil || errors.Is(err, disks.ErrNotThere) {
+			return readOnly, err
 		}
 		errs = append(errs, err)
 	}
 	return nil, errors.Join(errs...)
 }
 
-// mountAsRoot mounts a root as one type. As the kernel does, it mounts a device that
-// cannot be written read-only, even if rw was asked for.
-func mountAsRoot(device, dir, fsType string, root config.Root) (readOnly, err error) {
-	if root.Writable {
-		_, err = mount.Mount(device, dir, fsType, root.Options, 0)
-		if !errors.Is(err, unix.EACCES) && !errors.Is(err, unix.EROFS) {
+// mountAsRoot mounts a root as one type; auto is the one that the superblock has. As the kernel does, it mounts a device
+// that cannot be written read-only, even if rw was asked for.
+func (g *Guest) mountAsRoot(device, dir, fsType string, root config.Root) (readOnly, err error) {
+	if fsType == "auto" {
+		found, err := disks.ReadSuperblock(g.Root, device)
+		if err == nil && found.Type == "" {
+			err = fmt.Errorf("%s has no file system that arcinit knows: name its type with rootfstype=", device)
+		}
+		if fsType = found.Type; err != nil {
 			return nil, err
 		}
+	}
+	flags, data := mounts.SplitOptions(root.Options)
+	if fsType == "btrfs" && !strings.Contains(","+data+",", ",degraded,") {
+		_, _ = g.loadDriver("fs-btrfs")
+		if err := disks.ScanBtrfs(g.Root, device); err != nil {
+			return nil, err
+		}
+	}
+	if root.Writable {
+		_, err = mount.Mount(device, dir, fsType, data, flags)
 		readOnly = err
 	}
-	_, err = mount.Mount(device, dir, fsType, root.Options, unix.MS_RDONLY)
-	return readOnly, err
+	if !root.Writable || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EROFS) {
+		_, err = mount.Mount(device, dir, fsType, data, flags|unix.MS_RDONLY)
+	}
+	if err == nil {
+		return readOnly, nil
+	}
+	if data != "" {
+		err = fmt.Errorf("with rootflags=%s: %w", root.Options, err)
+	}
+	// What the error's number means depends on the file system. So the device or the share itself tells whether it is there.
+	var errGone error
+	if !root.Shared() {
+		errGone = disks.Ready(g.Root, device)
+	} else if errors.Is(err, unix.EINVAL) && !slices.Contains(g.shareTags(), device) || errors.Is(err, unix.ENOENT) { // virtiofs, 9p
+		errGone, err = disks.ErrNotThere, g.explainNoShare(mounts.Point{Device: device, Data: data}, err)
+	}
+	if errGone != nil {
+		return nil, fmt.Errorf("%w: %w", errGone, err)
+	}
+	return nil, mounts.ExplainType(fsType, err)
 }
 
 // enterRoot makes what is mounted on dir the root of this process, and moves the mounts of the first steps

@@ -89,11 +89,14 @@ func (c *Config) mergeCommandLine(l CommandLine) error {
 // own parameters (Documentation/admin-guide/kernel-parameters.rst).
 type Root struct {
 	Device   string        // root=; if empty, the initramfs is the root
-	Types    []string      // the file systems to try (rootfstype=); if none, the superblock decides
-	Options  string        // the file system's mount options (rootflags=)
+	Types    []string      // the file systems to try (rootfstype=); auto, the default, is what the superblock says
+	Options  string        // mount options as in fstab(5), without ro and rw (rootflags=)
 	Writable bool          // rw, as opposed to ro, the default
-	Wait     time.Duration // how long to wait for the device (rootwait, rootwait=SECONDS)
+	Wait     time.Duration // how long to wait for the device (rootwait, rootwait=SECONDS, rootdelay=SECONDS)
 }
+
+// Shared reports whether the root is a share of the host, which has a tag in place of a device.
+func (r Root) Shared() bool { return r.Types[0] == "virtiofs" || r.Types[0] == "9p" }
 
 // WaitForever is the Root.Wait of a rootwait without a number.
 const WaitForever time.Duration = -1
@@ -104,30 +107,51 @@ const DefaultRootWait = 10 * time.Second
 // Root returns the root that the command line asks for. It is usable whatever the
 // error, which joins one error for each wrong value.
 func (l CommandLine) Root() (Root, error) {
-	r := Root{Wait: DefaultRootWait}
+	r := Root{Types: []string{"auto"}, Wait: DefaultRootWait}
 	refused := refusals{source: "kernel command line"}
+	var options []string
 	for _, p := range l {
+		words := strings.FieldsFunc(p.Value, func(c rune) bool { return c == ',' })
 		switch p.Key {
 		case "root":
-			r.Device = p.Value
+			r.Device = strings.Trim(p.Value, quotes)
 		case "rootfstype":
-			r.Types = strings.FieldsFunc(p.Value, func(c rune) bool { return c == ',' })
+			if len(words) > 0 {
+				r.Types = words
+			}
 		case "rootflags":
-			r.Options = p.Value
+			options = words
 		case "ro", "rw":
 			if p.Flag {
 				r.Writable = p.Key == "rw"
 			}
-		case "rootwait":
-			if p.Flag {
+		case "rootwait", "rootdelay":
+			if p.Flag && p.Key == "rootwait" {
 				r.Wait = WaitForever
 			} else {
 				refused.add(p.Key, parsed(&r.Wait, parseRootWait)(p.Value))
 			}
 		}
 	}
+	if tag, ok := strings.CutPrefix(r.Device, "virtiofs:"); ok { // as dracut has it
+		r.Device, r.Types = tag, []string{"virtiofs"}
+	}
+	// The kernel's names of an initial RAM disk, and of whatever the root is.
+	if !r.Shared() && (r.Device == "/dev/root" || strings.HasPrefix(r.Device, "/dev/ram")) {
+		r.Device = ""
+	}
+	for _, option := range options {
+		if option == "ro" || option == "rw" {
+			r.Writable = option == "rw"
+		} else {
+			r.Options = strings.TrimPrefix(r.Options+","+option, ",")
+		}
+	}
 	return r, errors.Join(refused.errs...)
 }
+
+// quotes are what people put around values, also where the kernel leaves them.
+const quotes = `"'`
 
 func parseRootWait(v string) (time.Duration, error) {
 	seconds, err := strconv.ParseUint(v, 10, 31)

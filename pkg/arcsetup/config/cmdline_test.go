@@ -14,6 +14,13 @@ func TestRoot(t *testing.T) {
 		err     string
 	}{
 		{cmdline: "quiet", want: Root{Wait: DefaultRootWait}},
+		{cmdline: "root='/dev/vda' rootdelay=3", want: Root{Device: "/dev/vda", Wait: 3 * time.Second}},
+		{cmdline: "root=virtiofs:system rw rootwait", want: Root{Device: "system", Types: []string{"virtiofs"}, Writable: true, Wait: WaitForever}},
+		{cmdline: "root=/dev/ram0 rw", want: Root{Writable: true, Wait: DefaultRootWait}},
+		{cmdline: "root=/dev/root rootfstype=9p rootflags=trans=virtio", want: Root{Device: "/dev/root", Types: []string{"9p"}, Options: "trans=virtio", Wait: DefaultRootWait}},
+		{cmdline: "root=/dev/vda rootfstype=ext4,auto rootflags=defaults,rw,noatime", want: Root{Device: "/dev/vda", Types: []string{"ext4", "auto"},
+			Options: "defaults,noatime", Writable: true, Wait: DefaultRootWait}},
+		{cmdline: "rw root=/dev/vda rootflags=ro,x", want: Root{Device: "/dev/vda", Options: "x", Wait: DefaultRootWait}},
 		{
 			cmdline: "console=ttyS0 root=/dev/vda ro rootfstype=erofs",
 			want:    Root{Device: "/dev/vda", Types: []string{"erofs"}, Wait: DefaultRootWait},
@@ -33,8 +40,11 @@ func TestRoot(t *testing.T) {
 		{cmdline: "rootwait=9999999999", want: Root{Wait: DefaultRootWait}, err: "rootwait: \"9999999999\""},
 		{cmdline: "rootwait=2147483647", want: Root{Wait: 2147483647 * time.Second}},
 		{cmdline: "rootwait=", want: Root{Wait: DefaultRootWait}, err: "rootwait: "},
-		{cmdline: "root= rootfstype=", want: Root{Types: []string{}, Wait: DefaultRootWait}},
+		{cmdline: "root= rootfstype=", want: Root{Wait: DefaultRootWait}},
 	} {
+		if tt.want.Types == nil {
+			tt.want.Types = []string{"auto"}
+		}
 		got, err := ParseCommandLine(tt.cmdline).Root()
 		if !reflect.DeepEqual(got, tt.want) {
 			t.Errorf("%s: Root = %+v, want %+v", tt.cmdline, got, tt.want)
