@@ -18,6 +18,11 @@ type Loader struct {
 	// module's name, in the order of modules.dep: each before those it needs.
 	files   map[string][]string
 	aliases []alias
+	// before and after are the aliases of the modules that a module needs loaded, if they are there.
+	before, after map[string][]string
+	// parameters of a module, as for finit_module(2), and the modules that are not to be loaded.
+	parameters map[string]string
+	refused    []string
 }
 
 type alias struct{ pattern, module string }
@@ -42,6 +47,25 @@ func (l *Loader) addFiles(line string) {
 func (l *Loader) addAlias(line string) {
 	if f := strings.Fields(line); len(f) == 3 && f[0] == "alias" {
 		l.aliases = append(l.aliases, alias{pattern: f[1], module: canonical(f[2])})
+	}
+}
+
+// addSoft reads a line of modules.softdep: "softdep MODULE pre: ALIAS... post: ALIAS...", or a comment.
+func (l *Loader) addSoft(line string) {
+	f := strings.Fields(line)
+	if len(f) < 3 || f[0] != "softdep" {
+		return
+	}
+	module, needs := canonical(f[1]), l.before
+	for _, word := range f[2:] {
+		switch word {
+		case "pre:":
+			needs = l.before
+		case "post:":
+			needs = l.after
+		default:
+			needs[module] = append(needs[module], word)
+		}
 	}
 }
 

@@ -65,3 +65,18 @@ func TestFiles(t *testing.T) {
 		t.Errorf("files = %q", l.files)
 	}
 }
+
+func TestSoftDependencies(t *testing.T) {
+	l := Loader{before: map[string][]string{}, after: map[string][]string{}}
+	for _, line := range []string{"# comment", "softdep btrfs pre: sha256 crypto-crc32c", "softdep btrfs post: a-b", "softdep x-y pre: a post: b", "softdep none"} {
+		l.addSoft(line)
+	}
+	for got, want := range map[string]string{
+		strings.Join(l.before["btrfs"], " "): "sha256 crypto-crc32c", strings.Join(l.after["btrfs"], " "): "a-b",
+		strings.Join(l.before["x_y"], ""): "a", strings.Join(l.after["x_y"], ""): "b",
+	} {
+		if got != want {
+			t.Errorf("soft dependencies are %q, want %q", got, want)
+		}
+	}
+}

@@ -2,6 +2,9 @@ package arcsetup
 
 import (
 	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 
 	"github.com/arcinit/arcinit/internal/mounts"
 	"golang.org/x/sys/unix"
@@ -36,6 +39,30 @@ func (g *Guest) devLinks() (bool, error) {
 		"/dev/stderr": "/proc/self/fd/2",
 	} {
 		r.add(g.symlink(target, path))
+	}
+	return r.changed, r.err
+}
+
+// nodes makes the device nodes by which programs make the kernel load a module, and opens those to everybody that systemd
+// does (rules.d/50-udev-default.rules), whether the driver is a module or not.
+func (g *Guest) nodes() (bool, error) {
+	var r result
+	if loader := g.loader.Load(); loader != nil {
+		for _, n := range loader.Nodes() {
+			path := g.path("/dev/" + n.Path)
+			err := os.MkdirAll(filepath.Dir(path), 0o755)
+			if err == nil {
+				err = unix.Mknod(path, n.Mode, n.Device)
+			}
+			if !errors.Is(err, fs.ErrExist) {
+				r.add(err == nil, err)
+			}
+		}
+	}
+	for name, mode := range map[string]uint32{"fuse": 0o666, "kvm": 0o666, "net/tun": 0o666, "vfio/vfio": 0o666, "vhost-net": 0o666,
+		"vhost-vsock": 0o666, "btrfs-control": 0o660, "loop-control": 0o660} {
+		changed, err := mounts.SetMode(g.path("/dev/"+name), mode)
+		r.add(changed, ignoreMissing(err))
 	}
 	return r.changed, r.err
 }

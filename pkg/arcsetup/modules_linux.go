@@ -9,6 +9,7 @@ import (
 	"github.com/arcinit/arcinit/internal/kernelfile"
 	"github.com/arcinit/arcinit/internal/kmod"
 	"github.com/arcinit/arcinit/internal/uevent"
+	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 	"golang.org/x/sys/unix"
 )
@@ -19,7 +20,7 @@ const modprobePath = "/run/arcbox/modprobe"
 // modules loads the drivers that the boot waits for. The kernel itself asks for
 // modules that are needed later, such as file systems.
 func (g *Guest) modules() (bool, error) {
-	loader, err := openModules(g.Root)
+	loader, err := openModules(g.Root, g.commandLine)
 	if err != nil {
 		return false, plan.Absent(err)
 	}
@@ -60,8 +61,8 @@ func (g *Guest) loadDrivers(patterns ...string) (bool, error) {
 	return r.changed, r.err
 }
 
-// loadDriver loads the driver of a device by its alias. A driver that is not among
-// the modules may be built in, so it is no error.
+// loadDriver loads the driver of a device by its alias. A driver that is not among the modules may be built in, and one
+// may be refused by the command line, so both are no errors.
 func (g *Guest) loadDriver(alias string) (changed bool, err error) {
 	changed, err = g.loader.Load().Load(alias)
 	if errors.Is(err, kmod.ErrNone) {
@@ -121,7 +122,11 @@ func (g *Guest) answerModprobe() (bool, error) {
 
 // Modprobe loads the modules for an alias or a module's name, on the kernel's request.
 func Modprobe(name string) error {
-	loader, err := openModules("/")
+	text, err := kernelfile.Read("/proc/cmdline")
+	if err != nil {
+		return err
+	}
+	loader, err := openModules("/", config.ParseCommandLine(text))
 	if err != nil {
 		return err
 	}
@@ -129,12 +134,16 @@ func Modprobe(name string) error {
 	return err
 }
 
-// openModules opens the modules for the running kernel in the guest's root, else those that the initramfs left.
-func openModules(root string) (*kmod.Loader, error) {
+// openModules opens the modules for the running kernel in the guest's root, if the kernel can load them, else those that
+// the initramfs left.
+func openModules(root string, l config.CommandLine) (*kmod.Loader, error) {
 	sys := filepath.Join(root, "/sys")
-	loader, err := kmod.Open(root, sys)
-	if errors.Is(err, fs.ErrNotExist) {
-		loader, err = kmod.Open(filepath.Join(root, keptInitramfs), sys)
+	parameters, refused := l.Modules()
+	loader, err := kmod.Open(root, sys, parameters, refused)
+	if err != nil {
+		if kept, errKept := kmod.Open(filepath.Join(root, keptInitramfs), sys, parameters, refused); errKept == nil {
+			return kept, nil
+		}
 	}
 	return loader, err
 }

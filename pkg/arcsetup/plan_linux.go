@@ -43,6 +43,7 @@ func Plan(g *Guest) (steps, later []plan.Step) {
 		{Name: "hostname", Run: g.hostname, Needs: []string{"config"}, Doc: "the guest has a host name"},
 
 		{Name: "devlinks", Run: g.devLinks, Needs: []string{"switchroot"}, Doc: "/dev/fd, stdin, stdout and stderr link into /proc/self/fd"},
+		{Name: "nodes", Run: g.nodes, Needs: []string{"switchroot"}, Doc: "the device nodes that drivers promise are in /dev, and open to whom they should be"},
 		{Name: "users", Run: g.share("users", "/Users", ""), Needs: []string{"switchroot"}, On: "the share users",
 			Doc: "optional: the virtiofs share users is on /Users"},
 		{Name: "rosetta", Run: g.rosetta, Needs: []string{"switchroot"}, On: "the share rosetta",

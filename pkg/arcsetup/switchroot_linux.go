@@ -51,7 +51,7 @@ func (g *Guest) switchRoot() (changed bool, err error) {
 	if errFree != nil { // which costs only memory
 		errFree = plan.Fallback(fmt.Errorf("free the initramfs: %w", errFree))
 	}
-	loader, _ := openModules(g.Root)
+	loader, _ := openModules(g.Root, g.commandLine)
 	g.loader.Store(loader)
 	if g.RootChanged != nil {
 		g.RootChanged()
@@ -258,7 +258,7 @@ func dropInitramfs() error {
 // except modules that the new root lacks.
 func freeInitramfs() error {
 	var modules string
-	if _, err := kmod.Open("/", "/sys"); err != nil {
+	if _, err := kmod.Open("/", "/sys", nil, nil); err != nil {
 		modules, _ = filepath.EvalSymlinks(keptInitramfs + "/lib/modules") // empty without modules
 	}
 	err := deleteBelow(keptInitramfs, modules)

@@ -85,6 +85,31 @@ func (c *Config) mergeCommandLine(l CommandLine) error {
 	return errors.Join(refused.errs...)
 }
 
+// Modules returns what the command line says about modules of the kernel, whose names have underscores: the parameters that
+// each gets, in the form of finit_module(2), and those that are not to be loaded, in the words of the kernel, kmod and dracut.
+func (l CommandLine) Modules() (parameters map[string]string, refused []string) {
+	parameters = map[string]string{}
+	for _, p := range l {
+		value, module, parameter := p.Value, "", ""
+		switch p.Key {
+		case "module_blacklist", "modprobe.blacklist", "rd.driver.blacklist":
+			refused = append(refused, strings.Split(strings.ReplaceAll(value, "-", "_"), ",")...)
+			continue
+		}
+		if module, parameter, _ = strings.Cut(strings.ReplaceAll(p.Key, "-", "_"), "."); parameter == "" {
+			continue
+		}
+		if strings.ContainsAny(value, blanks) {
+			value = `"` + value + `"`
+		}
+		if !p.Flag {
+			parameter += "=" + value
+		}
+		parameters[module] = strings.TrimPrefix(parameters[module]+" "+parameter, " ")
+	}
+	return parameters, refused
+}
+
 // Root is the root file system that the kernel command line asks for, in the kernel's
 // own parameters (Documentation/admin-guide/kernel-parameters.rst).
 type Root struct {

@@ -54,3 +54,19 @@ func TestRoot(t *testing.T) {
 		}
 	}
 }
+
+func TestModules(t *testing.T) {
+	l := ParseCommandLine(`virtio_net.napi_tx=0 virtio-net.csum=1 dummy.numdummies=2 x.flag y.text="two words" quiet arcbox.agent=/a ` +
+		`module_blacklist=a-b,c modprobe.blacklist=d rd.driver.blacklist=e,f`)
+	parameters, refused := l.Modules()
+	for module, want := range map[string]string{
+		"virtio_net": "napi_tx=0 csum=1", "dummy": "numdummies=2", "x": "flag", "y": `text="two words"`, "quiet": "",
+	} {
+		if parameters[module] != want {
+			t.Errorf("%s gets %q, want %q", module, parameters[module], want)
+		}
+	}
+	if got := strings.Join(refused, " "); got != "a_b c d e f" {
+		t.Errorf("refused are %s", got)
+	}
+}
