@@ -30,7 +30,7 @@ func (p *initProcess) plan() []plan.Step {
 		{Name: "powerbutton", Run: p.watchPowerButton, Patience: patience, Doc: "the power button powers the guest off"},
 		{Name: "log", Run: p.startLogFiles, On: "the share arcbox", Doc: "the log is also written to the share"},
 	}, later...), plan.Step{Name: "hotplug", Run: p.watchDevices,
-		Doc: "drivers of all other devices are loaded, also of devices that appear later"})
+		Doc: "drivers of all other devices are loaded, also of devices that appear later, and the kernel parameters that come with them are set"})
 	for i := range later {
 		later[i].Needs = append(later[i].Needs, "agent")
 	}
@@ -67,12 +67,12 @@ func (p *initProcess) watchPowerButton() (bool, error) {
 	})
 }
 
-// watchDevices loads the drivers of the devices that are there and of those that appear.
+// watchDevices looks after the devices that are there and those that appear.
 func (p *initProcess) watchDevices() (bool, error) {
-	if !p.guest.HasModules() {
-		return false, plan.Absent(errors.New("no modules for this kernel"))
+	if !p.guest.HasModules() && len(p.guest.Config().Sysctls) == 0 {
+		return false, plan.Absent(errors.New("no modules for this kernel, and no kernel parameters configured"))
 	}
 	return p.watch("device events", func() {
-		p.guest.LoadDrivers(context.Background(), func(err error) { p.log.Warn("cannot load a driver", "err", err) })
+		p.guest.WatchDevices(context.Background(), func(err error) { p.log.Warn("cannot set up a device", "err", err) })
 	})
 }

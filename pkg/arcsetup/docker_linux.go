@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
@@ -43,6 +44,8 @@ func (g *Guest) dockerDaemon() (bool, error) {
 		}
 		merge(daemon, image, "", nil)
 		merge(daemon, operator, "", nil)
+		// To dockerd, as to package json, "soft" is another spelling of "Soft".
+		dropSpellings(daemon, required)
 		merge(daemon, required, "", func(key string, old, required any) {
 			errs = append(errs, plan.Fallback(fmt.Errorf("docker.daemon: %s = %v ignored: containers rely on %v", key, old, required)))
 		})
@@ -51,7 +54,11 @@ func (g *Guest) dockerDaemon() (bool, error) {
 		}
 		text = append(text, '\n')
 	}
-	changed, err := g.writeFile(daemonJSON, string(text), 0o644)
+	mode := os.FileMode(0o644)
+	if st, err := os.Stat(g.path(daemonJSON)); err == nil {
+		mode = st.Mode().Perm() // the file may have secrets
+	}
+	changed, err := g.writeFile(daemonJSON, string(text), mode)
 	return changed, errors.Join(append(errs, err)...)
 }
 
@@ -61,7 +68,7 @@ func (g *Guest) imageDaemon() (image object, err error) {
 	if err != nil {
 		return nil, plan.Fallback(fmt.Errorf("%s ignored: %w", daemonJSON, err))
 	}
-	if strings.TrimSpace(text) == "" || text == requiredDaemon {
+	if text = config.Text([]byte(text)); strings.TrimSpace(text) == "" || text == requiredDaemon {
 		return nil, nil
 	}
 	if err := json.Unmarshal([]byte(text), &image); err != nil {
@@ -73,7 +80,35 @@ func (g *Guest) imageDaemon() (image object, err error) {
 		err = fmt.Errorf("%s: %w; renamed to %s, default used", daemonJSON, err, refused)
 		return nil, errors.Join(plan.Fallback(err), os.Rename(g.path(daemonJSON), g.path(refused)))
 	}
-	return image, nil
+	// To dockerd a key's second object adds to the first. Package json replaces it.
+	decoder := json.NewDecoder(strings.NewReader(text))
+	for _, err = decoder.Token(); err == nil && decoder.More(); {
+		var key json.Token
+		var value any
+		if key, err = decoder.Token(); err == nil {
+			err = decoder.Decode(&value)
+		}
+		merge(image, object{fmt.Sprint(key): value}, "", nil)
+	}
+	return image, err
+}
+
+// dropSpellings renames or deletes the keys of base that differ from one of required only in upper and lower case.
+func dropSpellings(base, required object) {
+	for key, value := range required {
+		for other := range base {
+			if other != key && strings.EqualFold(other, key) {
+				if _, there := base[key]; !there {
+					base[key] = base[other]
+				}
+				delete(base, other)
+			}
+		}
+		inner, _ := base[key].(object)
+		if value, ok := value.(object); ok {
+			dropSpellings(inner, value)
+		}
+	}
 }
 
 // merge puts over into base, object by object. Of two values that are not both objects, over's wins; replaced, if not

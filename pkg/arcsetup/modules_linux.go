@@ -71,9 +71,15 @@ func (g *Guest) loadDriver(alias string) (changed bool, err error) {
 	return changed, err
 }
 
-// LoadDrivers loads the drivers of the devices that are there, and of those that
-// appear, until ctx ends. It calls report with each error and continues.
-func (g *Guest) LoadDrivers(ctx context.Context, report func(error)) {
+// WatchDevices loads the drivers of the devices that are there, and of those that appear, until ctx ends. It sets the
+// configured kernel parameters that come with a module or a link. It calls report with each error and continues.
+func (g *Guest) WatchDevices(ctx context.Context, report func(error)) {
+	done := map[string]bool{}
+	setSysctls := func(link string) {
+		if _, _, err := g.setConfigured(done, link); err != nil {
+			report(err)
+		}
+	}
 	note := func(_ bool, err error) {
 		if err != nil {
 			report(err)
@@ -81,9 +87,18 @@ func (g *Guest) LoadDrivers(ctx context.Context, report func(error)) {
 	}
 	err := uevent.Watch(ctx,
 		// Input devices are on no bus.
-		func() { note(g.loadDrivers("/sys/bus/*/devices/*", "/sys/class/input/input*")) },
+		func() {
+			note(g.loadDrivers("/sys/bus/*/devices/*", "/sys/class/input/input*"))
+			setSysctls("")
+		},
 		func(e uevent.Event) {
-			if e.Action == "add" && e.ModAlias != "" {
+			switch {
+			case e.Action != "add":
+			case e.Subsystem == "module":
+				setSysctls("")
+			case e.Subsystem == "net":
+				setSysctls(filepath.Base(e.DevPath))
+			case e.ModAlias != "" && g.HasModules():
 				note(g.loadDriver(e.ModAlias))
 			}
 		})

@@ -2,9 +2,11 @@ package arcsetup
 
 import (
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -18,15 +20,18 @@ func newGuest(t *testing.T, files map[string]string) *Guest {
 	t.Helper()
 	g := &Guest{Root: t.TempDir()}
 	for path, text := range files {
-		path = g.path(path)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		put(t, g, path, text)
 	}
 	return g
+}
+
+// put writes a file of the guest.
+func put(t *testing.T, g *Guest, path, text string) {
+	t.Helper()
+	path = g.path(path)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // configure changes the guest's configuration.
@@ -134,6 +139,33 @@ func TestAccountsOfAnEmptyImage(t *testing.T) {
 	twice(t, g.accounts)
 	if got, want := read(t, g, "/etc/group"), "root:x:0:\ntty:x:5:\nnobody:x:65534:\n"; got != want {
 		t.Errorf("group is %q, want %q", got, want)
+	}
+}
+
+// TestDaemonAsDockerdReadsIt has a mark and UTF-16, keys spelled otherwise, a key twice, and a mode that keeps secrets.
+func TestDaemonAsDockerdReadsIt(t *testing.T) {
+	text := "{\"features\": {\"cdi\": true}, \"DNS\": [\"1.1.1.1\"], \"default-ulimits\": {\"nofile\": {\"name\": \"nofile\", \"soft\": 7, \"HARD\": 8}},\r\n" +
+		"\t\"Features\": {\"containerd-snapshotter\": false}, \"features\": {\"other\": true}}\n"
+	utf16 := "\xff\xfe"
+	for _, c := range []byte(text) {
+		utf16 += string([]byte{c, 0})
+	}
+	for name, text := range map[string]string{"UTF-8": "\xef\xbb\xbf" + text, "UTF-16": utf16} {
+		g := newGuest(t, map[string]string{daemonJSON: text})
+		if err := os.Chmod(g.path(daemonJSON), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if changed, err := g.dockerDaemon(); !changed || err == nil || !strings.Contains(err.Error(), "docker.daemon: dns") {
+			t.Errorf("%s: changed %v, %v", name, changed, err)
+		}
+		want := object{"dns": []any{"10.0.2.1"}, "features": object{"cdi": true, "other": true, "containerd-snapshotter": true},
+			"default-ulimits": object{"nofile": object{"Name": "nofile", "Soft": 1048576.0, "Hard": 1048576.0}}}
+		if got := daemon(t, g); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: daemon.json is %v, want %v", name, got, want)
+		}
+		if st, err := os.Stat(g.path(daemonJSON)); err != nil || st.Mode() != 0o600 {
+			t.Errorf("%s: %v, %v", name, st.Mode(), err)
+		}
 	}
 }
 

@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"path/filepath"
 	"slices"
+	"strings"
 
+	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
@@ -44,12 +47,43 @@ func (g *Guest) sysctls() (bool, error) {
 		}
 		r.add(changed, err)
 	}
-	for _, name := range slices.Sorted(maps.Keys(configured)) {
-		changed, err := g.setSysctl(name, configured[name])
-		if err != nil {
-			err = plan.Fallback(fmt.Errorf("arcinit.toml: %w", err))
-		}
-		r.add(changed, err)
+	changed, missing, err := g.setConfigured(map[string]bool{}, "")
+	r.add(changed, err)
+	for _, name := range missing {
+		r.add(false, plan.Fallback(fmt.Errorf("arcinit.toml: sysctl %s: not there; it is set when a module brings it", name)))
 	}
 	return r.changed, r.err
+}
+
+// setConfigured sets the configured parameters, except those in done, which it adds to: modules and links bring further
+// ones with them. Those of this link are new. A name in full counts more than a pattern, as in sysctl.d(5).
+func (g *Guest) setConfigured(done map[string]bool, link string) (changed bool, missing []string, err error) {
+	var r result
+	base, configured := g.path("/proc/sys")+"/", g.Config().Sysctls
+	for _, name := range slices.Sorted(maps.Keys(configured)) {
+		paths := []string{base + name}
+		pattern := strings.ContainsAny(name, "*?[")
+		if pattern {
+			paths, _ = filepath.Glob(base + name)
+		}
+		for _, path := range paths {
+			path = strings.TrimPrefix(path, base)
+			_, inFull := configured[path]
+			isNew := !done[path] || link != "" && slices.Contains(strings.Split(path, "/"), link)
+			if !isNew || pattern && (inFull || config.OwnSysctl(path)) {
+				continue
+			}
+			changed, err := g.setSysctl(path, configured[name].Value)
+			done[path] = !errors.Is(err, fs.ErrNotExist)
+			switch {
+			case err == nil || configured[name].Optional:
+				r.add(changed, nil)
+			case !done[path]:
+				missing = append(missing, path)
+			default:
+				r.add(false, plan.Fallback(fmt.Errorf("arcinit.toml: %w", err)))
+			}
+		}
+	}
+	return r.changed, missing, r.err
 }

@@ -29,7 +29,7 @@ type Config struct {
 	Network
 	SandboxSubnet   netip.Prefix      // the IPv4 subnet of the VMM's sandboxes
 	DockerDaemon    map[string]any    // merged into /etc/docker/daemon.json
-	Sysctls         map[string]string // kernel parameters to set, by path below /proc/sys
+	Sysctls         map[string]Sysctl // kernel parameters to set, by path below /proc/sys, or by a pattern of paths
 	Grace           time.Duration     // how long agent and services have, unless they say otherwise
 	Limit           time.Duration     // how long a shutdown may take
 	WithoutPowerOff string            // what to do where the kernel cannot power off: reboot or halt
@@ -49,7 +49,7 @@ func Default() Config {
 		Log:           slog.LevelInfo,
 		Agent:         Service{Name: "agent", Argv: []string{"/arcbox/bin/arcbox-agent"}, Restart: "always", Kill: "process", Grace: defaultGrace},
 		Nameservers:   []netip.Addr{netip.MustParseAddr("127.0.0.1")},
-		Sysctls:       map[string]string{},
+		Sysctls:       map[string]Sysctl{},
 		SandboxSubnet: netip.MustParsePrefix(defaultSandboxSubnet),
 		Grace:         defaultGrace,
 		Limit:         25 * time.Second,
@@ -68,7 +68,7 @@ func Load(cmdline CommandLine, readFile func(string) ([]byte, error)) (Config, e
 	text, err := readFile(path)
 	switch {
 	case err == nil:
-		err = c.mergeFile(path, string(text))
+		err = c.mergeFile(path, Text(text))
 	case errors.Is(err, fs.ErrNotExist) && named == "":
 		err = nil
 	default:

@@ -454,6 +454,9 @@ vm.swappiness = 10
 "net/ipv4/conf/eth0.100/rp_filter" = 2
 "net.ipv4.conf.eth0/101.rp_filter" = 2
 "/kernel/panic_on_oops" = 1
+"-net.ipv4.conf.*.rp_filter" = 0
+-kernel.keys.maxkeys = 7
+"-net/bridge/bridge-nf-call-iptables" = 1
 net.ipv4.ip_local_port_range = "1024 65535"
 "fs/../x" = 1
 kernel.panic = 1.5
@@ -461,9 +464,11 @@ kernel.core_pattern = "a\nb"
 `
 	c := Default()
 	checkErrors(t, c.mergeFile("/f", text), []string{"/f: sysctl: fs/../x: ", "/f: sysctl: kernel/core_pattern: ", "/f: sysctl: kernel/panic: |1.5"})
-	want := map[string]string{
-		"vm/swappiness": "10", "vm/max_map_count": "262144", "kernel/panic_on_oops": "1",
-		"net/ipv4/conf/eth0.100/rp_filter": "2", "net/ipv4/conf/eth0.101/rp_filter": "2", "net/ipv4/ip_local_port_range": "1024 65535",
+	want := map[string]Sysctl{
+		"vm/swappiness": {"10", false}, "vm/max_map_count": {"262144", false}, "kernel/panic_on_oops": {"1", false},
+		"net/ipv4/conf/eth0.100/rp_filter": {"2", false}, "net/ipv4/conf/eth0.101/rp_filter": {"2", false},
+		"net/ipv4/ip_local_port_range": {"1024 65535", false}, "net/ipv4/conf/*/rp_filter": {"0", true},
+		"kernel/keys/maxkeys": {"7", true}, "net/bridge/bridge-nf-call-iptables": {"1", true},
 	}
 	if !reflect.DeepEqual(c.Sysctls, want) {
 		t.Errorf("sysctls are %v, want %v", c.Sysctls, want)
@@ -478,11 +483,12 @@ func TestHeldSysctls(t *testing.T) {
 		`net.ipv4."conf/all/forwarding" = 0`, `"net/ipv4".conf.all.forwarding = 0`, `net.ipv4.conf."/all/forwarding" = 0`,
 		`"//net/ipv4/ip_forward" = 0`, `"net//ipv4/ip_forward" = 0`, `"net..ipv4.ip_forward" = 0`, `"net/ipv4/./ip_forward" = 0`,
 		`"net/ipv4/conf/../ip_forward" = 0`, `"net.ipv4.ip_forward." = 0`, `"net/ipv4/ip_forward/" = 0`,
+		`"-net.ipv4.ip_forward" = 0`, `-net.ipv4.ip_forward = 0`, `"-/net/ipv4/ip_forward" = 0`,
 		"fs.nr_open = 1024", "kernel.hostname = \"x\"", "kernel.modprobe = \"/bin/false\"",
 	} {
 		c := Default()
 		checkErrors(t, c.mergeFile("/f", "[sysctl]\n"+text+"\nvm.swappiness = 10\n"), []string{"/f: sysctl: "})
-		if want := map[string]string{"vm/swappiness": "10"}; !reflect.DeepEqual(c.Sysctls, want) {
+		if want := map[string]Sysctl{"vm/swappiness": {Value: "10"}}; !reflect.DeepEqual(c.Sysctls, want) {
 			t.Errorf("%s: sysctls are %v, want %v", text, c.Sysctls, want)
 		}
 	}
@@ -491,5 +497,15 @@ func TestHeldSysctls(t *testing.T) {
 	checkErrors(t, c.mergeFile("/f", "[sysctl.net.ipv4.conf]\ndefault.forwarding = 0\neth2.forwarding = 0\n"), nil)
 	if len(c.Sysctls) != 2 {
 		t.Errorf("sysctls are %v, want two", c.Sysctls)
+	}
+}
+
+func TestText(t *testing.T) {
+	for data, want := range map[string]string{
+		"": "", "a": "a", "\xef\xbb\xbfa\n": "a\n", "\xff\xfea\x00\x42\x26": "a\u2642", "\xfe\xff\x00a\x26\x42": "a\u2642", "\xff\xfea": "", "\xff": "\xff",
+	} {
+		if got := Text([]byte(data)); got != want {
+			t.Errorf("Text(%q) = %q, want %q", data, got, want)
+		}
 	}
 }

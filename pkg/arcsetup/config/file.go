@@ -76,7 +76,7 @@ func (c *Config) mergeFile(path, text string) error {
 // CheckFile returns the errors that Load would return for the configuration file path with this text.
 func CheckFile(path string, text []byte) error {
 	c := Default()
-	return c.mergeFile(path, string(text))
+	return c.mergeFile(path, Text(text))
 }
 
 // addHandler adds the handler h with this magic and mask, unless it is invalid or its name is taken.

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf16"
 )
 
 // FallbackHostname is the name of a guest that got none from the kernel or the host.
@@ -46,6 +49,25 @@ func oneOf(words ...string) func(string) error {
 		}
 		return nil
 	}
+}
+
+// Text returns a file's text without the byte-order mark that editors of other systems write. With a mark of UTF-16
+// the text is in UTF-16, as dockerd reads its own file.
+func Text(data []byte) string {
+	var order binary.ByteOrder = binary.LittleEndian
+	switch {
+	case bytes.HasPrefix(data, []byte("\xef\xbb\xbf")):
+		return string(data[3:])
+	case bytes.HasPrefix(data, []byte("\xfe\xff")):
+		order = binary.BigEndian
+	case !bytes.HasPrefix(data, []byte("\xff\xfe")):
+		return string(data)
+	}
+	var units []uint16
+	for data = data[2:]; len(data) > 1; data = data[2:] {
+		units = append(units, order.Uint16(data))
+	}
+	return string(utf16.Decode(units))
 }
 
 func parseLevel(s string) (level slog.Level, err error) {

@@ -47,7 +47,7 @@ func readSubnet(path string, readFile func(string) ([]byte, error)) (netip.Prefi
 		return netip.Prefix{}, err
 	}
 	var vmm struct{ Network struct{ CIDR string } }
-	if _, err := toml.Decode(string(text), &vmm); err != nil {
+	if _, err := toml.Decode(Text(text), &vmm); err != nil {
 		return netip.Prefix{}, fmt.Errorf("%s: %w", path, located(err))
 	}
 	if vmm.Network.CIDR == "" {
