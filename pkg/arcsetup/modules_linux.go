@@ -27,6 +27,9 @@ func (g *Guest) modules() (bool, error) {
 	g.loader.Store(loader)
 	var r result
 	r.add(g.answerModprobe())
+	if _, ok := g.commandLine.Lookup("virtio_mmio.device"); ok { // such devices have no alias
+		r.add(g.loadDriver("virtio_mmio"))
+	}
 	r.add(g.loadBootDrivers())
 	// A power button is a device of ACPI's (section 4.8.2.2.1 of its specification), and an input device that the
 	// driver makes. Platform devices have the other kind, gpio-keys.

@@ -36,7 +36,7 @@ func Plan(g *Guest) (steps, later []plan.Step) {
 		{Name: "share", Run: g.mainShare, Needs: []string{"switchroot"}, Limit: func() time.Duration { return 10 * time.Second }, On: "the share arcbox",
 			Doc: "/arcbox is the virtiofs share arcbox"},
 		// /private may hold the VMM's configuration.
-		{Name: "private", Run: g.share("private", "/private", ""), Needs: []string{"switchroot"}, On: "the share private",
+		{Name: "private", Run: g.share("private", ""), Needs: []string{"switchroot"}, On: "the share private",
 			Doc: "optional: the virtiofs share private is on /private"},
 		{Name: "config", Run: g.configure, Needs: []string{"share", "private"}, On: "the share arcbox, with arcinit.toml, or private",
 			Doc: "arcinit.toml and the VMM's configuration have been read"},
@@ -44,7 +44,7 @@ func Plan(g *Guest) (steps, later []plan.Step) {
 
 		{Name: "devlinks", Run: g.devLinks, Needs: []string{"switchroot"}, Doc: "/dev/fd, stdin, stdout and stderr link into /proc/self/fd"},
 		{Name: "nodes", Run: g.nodes, Needs: []string{"switchroot"}, Doc: "the device nodes that drivers promise are in /dev, and open to whom they should be"},
-		{Name: "users", Run: g.share("users", "/Users", ""), Needs: []string{"switchroot"}, On: "the share users",
+		{Name: "users", Run: g.share("users", ""), Needs: []string{"switchroot"}, On: "the share users",
 			Doc: "optional: the virtiofs share users is on /Users"},
 		{Name: "rosetta", Run: g.rosetta, Needs: []string{"switchroot"}, On: "the share rosetta",
 			Doc: "optional: the virtiofs share rosetta is on /media/rosetta and runs x86-64 programs on arm64"},
@@ -79,7 +79,7 @@ func Plan(g *Guest) (steps, later []plan.Step) {
 			Doc: "kernel parameters suit container engines"},
 		{Name: "keepid", Run: g.keepMachineID, Needs: []string{"machineid"}, On: "the share arcbox", Doc: "the share keeps a new machine id"},
 		// This share exists to exercise DAX. With any other option, such as cache=, virtiofs refuses the mount.
-		{Name: "dax", Run: g.share("arcbox-dax", "/run/arcbox-dax", "dax=always"), Needs: []string{"propagation"}, On: "the share arcbox-dax",
+		{Name: "dax", Run: g.share("arcbox-dax", "dax=always"), Needs: []string{"propagation"}, On: "the share arcbox-dax",
 			Doc: "optional: the virtiofs share arcbox-dax is on /run/arcbox-dax, with dax=always"},
 	}
 }

@@ -19,12 +19,17 @@ func virtiofs(tag, path string) mounts.Point {
 	return mounts.Point{Device: tag, Path: path, FSType: "virtiofs", Magic: unix.FUSE_SUPER_MAGIC}
 }
 
+// mountPoints are where the guest has the host's shares, by tag.
+func mountPoints() map[string]string {
+	return map[string]string{"arcbox": "/arcbox", "private": "/private", "users": "/Users", "rosetta": "/media/rosetta", "arcbox-dax": "/run/arcbox-dax"}
+}
+
 // shareLimit is how long the main share is awaited. By then the kernel has found the share's device, if there is one.
 // The guest goes on without the share.
 const shareLimit = 2500 * time.Millisecond
 
 func (g *Guest) mainShare() (changed bool, err error) {
-	m := virtiofs("arcbox", "/arcbox")
+	m := virtiofs("arcbox", mountPoints()["arcbox"])
 	err = g.await("share arcbox", shareLimit, func() (err error) {
 		if changed, err = m.Mount(g.Root); noShare(err) {
 			err = fmt.Errorf("%w: %w", disks.ErrNotThere, g.explainNoShare(m, err))
@@ -45,8 +50,8 @@ func (g *Guest) HasShare() bool {
 }
 
 // share returns a step that mounts an optional share.
-func (g *Guest) share(tag, path, options string) plan.Func {
-	m := virtiofs(tag, path)
+func (g *Guest) share(tag, options string) plan.Func {
+	m := virtiofs(tag, mountPoints()[tag])
 	m.Data = options
 	return func() (bool, error) { return g.optionalShare(m) }
 }

@@ -39,13 +39,10 @@ func (g *Guest) switchRoot() (changed bool, err error) {
 	if err := keepInitramfs(); err != nil {
 		return false, errors.Join(errRoot, fmt.Errorf("root=%s: keep the initramfs: %w", root.Device, err))
 	}
-	readOnly, err := g.changeRoot(root)
+	warning, err := g.changeRoot(root)
 	if err != nil {
 		return false, errors.Join(errRoot, dropInitramfs(), fmt.Errorf("root=%s: %w; the guest stays on its initramfs; %s",
 			root.Device, err, disks.Describe(g.Root)))
-	}
-	if readOnly != nil {
-		readOnly = plan.Fallback(fmt.Errorf("root=%s is read-only in spite of rw: %w", root.Device, readOnly))
 	}
 	errFree := freeInitramfs()
 	if errFree != nil { // which costs only memory
@@ -56,7 +53,7 @@ func (g *Guest) switchRoot() (changed bool, err error) {
 	if g.RootChanged != nil {
 		g.RootChanged()
 	}
-	return true, errors.Join(errRoot, readOnly, errFree)
+	return true, errors.Join(errRoot, warning, errFree)
 }
 
 // rootLimit is the limit of the step switchroot: the time that the command line grants the root to appear,
@@ -76,22 +73,68 @@ func (g *Guest) giveUpRoot() bool { return g.rootDecided.CompareAndSwap(false, t
 var errGivenUp = errors.New("the root came when the boot had gone on without it")
 
 // changeRoot mounts the root and makes it /. On an error it undoes all of that.
-// readOnly is why a root that should be writable is not.
-func (g *Guest) changeRoot(root config.Root) (readOnly, err error) {
+// warning is why a root that should be writable is not, or lacks mount points.
+func (g *Guest) changeRoot(root config.Root) (warning, err error) {
 	if err := os.Mkdir(newRoot, 0o700); err != nil {
 		return nil, err
 	}
 	err = g.await("root="+root.Device, root.Wait, func() (err error) {
-		readOnly, err = g.mountRoot(root, newRoot)
+		warning, err = g.mountRoot(root, newRoot)
 		return err
 	})
 	if err == nil {
+		if warning != nil {
+			warning = plan.Fallback(fmt.Errorf("root=%s is read-only in spite of rw: %w", root.Device, warning))
+		}
+		added, errAdd := g.addMountPoints(root.Device, newRoot)
+		if errAdd != nil {
+			warning = errors.Join(warning, plan.Fallback(fmt.Errorf("root=%s is read-only and lacks mount points: %w", root.Device, errAdd)))
+		}
 		if err = g.enterRoot(newRoot); err == nil {
-			return readOnly, nil
+			return warning, nil
+		}
+		if added {
+			err = errors.Join(err, mount.Unmount(newRoot, false, true))
 		}
 		err = errors.Join(err, mount.Unmount(newRoot, false, true))
 	}
 	return nil, errors.Join(err, os.Remove(newRoot))
+}
+
+// addedMountPoints has the mount points that the root lacks.
+const addedMountPoints = "/run/arcbox/mountpoints"
+
+// addMountPoints covers a read-only root that is mounted on dir, and lacks the mount point of a share or a layer, with an
+// overlay of itself and of what it lacks. So / stays one mount, named like the root's device, for pivot_root(2) and df(1).
+func (g *Guest) addMountPoints(device, dir string) (added bool, err error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil || st.Flags&unix.ST_RDONLY == 0 {
+		return false, err
+	}
+	tags := g.shareTags()
+	paths := []string{"/tmp", "/var", "/etc", "/arcbox"}
+	for tag, path := range mountPoints() {
+		if tags == nil || slices.Contains(tags, tag) {
+			paths = append(paths, path)
+		}
+	}
+	for _, path := range paths {
+		place, _, err := mounts.Resolve(dir, path)
+		if err != nil {
+			return false, err
+		}
+		if _, err := os.Lstat(place); errors.Is(err, fs.ErrNotExist) && !strings.HasPrefix(path, "/run/") {
+			added = true
+			if err := os.MkdirAll(addedMountPoints+strings.TrimPrefix(place, dir), 0o755); err != nil {
+				return false, err
+			}
+		}
+	}
+	if added {
+		// statfs(2) tells the space of the first layer.
+		_, err = mount.Mount(device, dir, "overlay", "lowerdir="+dir+":"+addedMountPoints, unix.MS_RDONLY)
+	}
+	return added && err == nil, mounts.ExplainType("overlay", err)
 }
 
 // await tries again after rootRetry, and doubles the wait up to maxRootRetry. It

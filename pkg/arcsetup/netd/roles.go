@@ -131,10 +131,12 @@ type nic struct {
 
 func (n nic) String() string { return n.name + " (" + n.mac + ")" }
 
-// isNIC reports whether the link of that name has a device and so is a NIC.
+// isNIC reports whether the link of that name has a device and so is a NIC, and not one of those behind virtio's failover:
+// their master has a device, too (Documentation/networking/net_failover.rst).
 func isNIC(sys, name string) bool {
 	_, err := os.Lstat(filepath.Join(sys, "class/net", name, "device"))
-	return err == nil
+	_, errMaster := os.Lstat(filepath.Join(sys, "class/net", name, "master/device"))
+	return err == nil && errMaster != nil
 }
 
 // listNICs returns the NICs in natural order.
