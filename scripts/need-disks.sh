@@ -5,3 +5,6 @@
 need erofs-utils mkfs.erofs
 need e2fsprogs mke2fs
 need fdisk sfdisk
+need btrfs-progs mkfs.btrfs
+need xfsprogs mkfs.xfs
+need squashfs-tools mksquashfs

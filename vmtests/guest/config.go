@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strconv"
@@ -53,6 +54,8 @@ type Disk struct {
 	File string
 	// Writable lets the guest write to the file.
 	Writable bool
+	// BlockSize is the size of a logical block in bytes, by default 512.
+	BlockSize int
 }
 
 // NIC is a virtio network card.
@@ -216,7 +219,7 @@ func (c Config) qemuArgs(m machine, accel Accel, s sockets) []string {
 		}
 		args = append(args,
 			"-drive", "if=none,format=raw,read-only="+readOnly+",id="+id+",file="+disk.File,
-			"-device", "virtio-blk-pci,drive="+id)
+			"-device", fmt.Sprintf("virtio-blk-pci,drive=%s,logical_block_size=%d,physical_block_size=%[2]d", id, cmp.Or(disk.BlockSize, 512)))
 	}
 
 	if len(c.Ports) > 0 {

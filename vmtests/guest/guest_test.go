@@ -57,11 +57,11 @@ func TestArguments(t *testing.T) {
 			},
 		},
 		"disks, ports and more": {
-			config: Config{Arch: "amd64", Disks: []Disk{{File: "/d"}, {File: "/w", Writable: true}}, Ports: []Port{{Name: "report"}}, ExtraQEMU: []string{"-snapshot"}},
+			config: Config{Arch: "amd64", Disks: []Disk{{File: "/d"}, {File: "/w", Writable: true, BlockSize: 4096}}, Ports: []Port{{Name: "report"}}, ExtraQEMU: []string{"-snapshot"}},
 			accel:  TCG,
 			want: []string{
-				"read-only=on,id=disk0,file=/d", "virtio-blk-pci,drive=disk0",
-				"read-only=off,id=disk1,file=/w", "virtio-blk-pci,drive=disk1",
+				"read-only=on,id=disk0,file=/d", "virtio-blk-pci,drive=disk0,logical_block_size=512",
+				"read-only=off,id=disk1,file=/w", "virtio-blk-pci,drive=disk1,logical_block_size=4096",
 				"virtio-serial-pci,id=ports", "path=/s/port0", "virtserialport,bus=ports.0,chardev=port0,name=report", "-snapshot",
 			},
 		},
