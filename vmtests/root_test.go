@@ -109,6 +109,30 @@ func TestSwapIn(t *testing.T) {
 	t.Run("poweroff", func(t *testing.T) { testPowerOff(t, m) })
 }
 
+// TestRootWithoutMountPoints boots a read-only root that lacks /private, /media and /tmp.
+func TestRootWithoutMountPoints(t *testing.T) {
+	t.Parallel()
+	im := fullGuest()
+	files := im.files
+	files["/etc/arcbox/vmm.toml"] = im.shared["vmm.toml"]
+	tree := swapinTree(t, files)
+	command(t, "", "rm", "-r", filepath.Join(tree, "private"), filepath.Join(tree, "media"), filepath.Join(tree, "tmp"))
+	im.disks, im.files = []guest.Disk{{File: erofsDisk(t, tree)}}, nil
+	im.cmdline = []string{"root=/dev/vda", "ro", "rootfstype=erofs"}
+	m := boot(t, im)
+	testRows(&rows{T: t, m: m}, m)
+	mp := root(t, m)
+	if mp.Source != "/dev/vda" || !slices.Contains(mp.Options, "ro") {
+		t.Errorf("/ is %+v", mp)
+	}
+	if r := m.run(t, "/bin/sh", "-c", "df / && ! touch /file"); r.Code != 0 || !strings.Contains(r.Stdout, "/dev/vda") || !strings.HasSuffix(r.Stdout, " /\n") {
+		t.Errorf("df: %d, %s%s", r.Code, r.Stdout, r.Stderr)
+	}
+	testPivot(t, m)
+	t.Run("again", func(t *testing.T) { testAgain(t, m) })
+	t.Run("poweroff", func(t *testing.T) { testPowerOff(t, m) })
+}
+
 // TestRootByLabel boots a writable root that has its own modules. The command line
 // does not name its type. Links are in the place of /tmp and /etc.
 func TestRootByLabel(t *testing.T) {

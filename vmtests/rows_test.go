@@ -378,6 +378,14 @@ func testRows(t *rows, m *machine) {
 			}
 		}
 	})
+	t.Run("nodes", func(t *testing.T) {
+		for path, want := range map[string]fs.FileMode{"/dev/fuse": 0o666, "/dev/net/tun": 0o666, "/dev/loop-control": 0o660, "/dev/btrfs-control": 0o660} {
+			mode(t, path, want)
+		}
+		// To open the node loads the driver.
+		m.ip(t, "tuntap", "add", "dev", "node0", "mode", "tun")
+		m.ip(t, "tuntap", "del", "dev", "node0", "mode", "tun")
+	})
 	t.Run("forward", func(t *testing.T) {
 		if got := m.read(t, "/proc/sys/net/ipv4/ip_forward"); got != "1\n" {
 			t.Errorf("ip_forward is %q", got)
