@@ -20,6 +20,7 @@
 #   make fuzz        runs each fuzz test for 10 minutes; FUZZTIME=1m for one
 #   make lines       counts the lines of Go, and fails above the limits
 #   make initramfs   the images, in build/$ARCH
+#   make disk        a disk with uinit as its /sbin/init, for a boot without an initramfs: build/$ARCH/disk.erofs
 #   make kernel      this project's kernel, in build/$ARCH. KERNEL_SRC=directory builds another source, TRUSTED=1 a kernel
 #                    without mitigations, in build/$ARCH/trusted (docs/kernel.md)
 #   make clean       removes build
@@ -65,7 +66,7 @@ ENGINE_DISKS = $(ENGINES:%-diskless=%)
 # A program's sources. A directory changes when a file is added or removed.
 SOURCES := go.mod go.sum $(shell find cmd internal pkg -type d -o -name '*.s' -o -name '*.go' ! -name '*_test.go')
 
-.PHONY: help run test unit vmtest packages images test-docker matrix faults bench bench-measure bench-check bench-scale soak soak-boot fuzz check lines initramfs kernel clean force
+.PHONY: help run test unit vmtest packages images test-docker matrix faults bench bench-measure bench-check bench-scale soak soak-boot fuzz check lines initramfs disk kernel clean force
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -100,7 +101,7 @@ endif
 
 # One package at a time, because each boots guests. The tests read ARCH, KERNELS, ENGINES, FULL and UPDATE from
 # the environment.
-vmtest: packages images $(if $(filter own,$(KERNELS)),$(BUILD)/kernel)
+vmtest: packages images $(if $(filter own,$(KERNELS)),$(BUILD)/kernel $(BUILD)/disk.erofs)
 	GOOS=linux GOARCH=$(ARCH) CGO_ENABLED=0 go build -o $(BUILD)/arcbox-agent ./vmtests/agent
 	ARCINIT_BUILD=$(abspath $(BUILD)) KERNELS='$(KERNELS)' ENGINES='$(ENGINES)' go test -tags vmtest$(FULL:%=,full) -count=1 -p 1 -timeout 90m -run '$(RUN)' ./vmtests/...
 
@@ -154,6 +155,11 @@ lines:
 	@scripts/lines.sh
 
 initramfs: $(IMAGES) $(BUILD)/vmlinuz-stock
+
+disk: $(BUILD)/disk.erofs
+
+$(BUILD)/disk.erofs: $(BUILD)/initramfs.cpio scripts/disk.sh scripts/disks.sh
+	scripts/disk.sh $< $@
 
 # Always runs the script, because only the script knows what the kernel depends on. A kernel from the cache takes seconds.
 kernel:

@@ -58,6 +58,8 @@ type image struct {
 	// kernel and initrd are file names in the build directory, by default
 	// vmlinuz-stock and initramfs-modules.cpio.
 	kernel, initrd string
+	// noInitrd leaves out the initramfs: the kernel mounts the root.
+	noInitrd bool
 	// files are added to the initramfs by path; executable adds programs.
 	files      map[string]string
 	executable map[string]string // path in the initramfs to a file on the host
@@ -107,10 +109,12 @@ func boot(t *testing.T, im image) *machine {
 	m := &machine{t: t, dirs: map[string]string{}}
 	config := guest.Config{
 		Arch: arch(), VirtioConsole: im.virtioConsole,
-		Kernel: built(t, cmp.Or(im.kernel, "vmlinuz-stock")), Initrd: built(t, cmp.Or(im.initrd, "initramfs-modules.cpio")),
-		CPUs: im.cpus, MemoryMiB: im.memory, Cmdline: im.cmdline, NICs: im.nics, Disks: im.disks, ExtraQEMU: im.qemu, Timeout: cmp.Or(im.timeout, 3*time.Minute),
+		Kernel: built(t, cmp.Or(im.kernel, "vmlinuz-stock")),
+		CPUs:   im.cpus, MemoryMiB: im.memory, Cmdline: im.cmdline, NICs: im.nics, Disks: im.disks, ExtraQEMU: im.qemu, Timeout: cmp.Or(im.timeout, 3*time.Minute),
 	}
-	config.Initrd = withFiles(t, config.Initrd, im)
+	if !im.noInitrd {
+		config.Initrd = withFiles(t, built(t, cmp.Or(im.initrd, "initramfs-modules.cpio")), im)
+	}
 	if !im.noShare {
 		im.tags = append([]string{"arcbox"}, im.tags...)
 	}

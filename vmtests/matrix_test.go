@@ -31,14 +31,18 @@ func kernels() []kernel {
 	own := func(arch string) kernel {
 		return kernel{"own", arch, "kernel", "initramfs.cpio", "kernel.config", nil}
 	}
+	// Without an initramfs: this program is the disk's own /sbin/init.
+	disk := func(arch string) kernel {
+		return kernel{"own, disk", arch, "kernel", "disk.erofs", "kernel.config", nil}
+	}
 	return []kernel{
 		stock("bookworm", "amd64", "kernels/bookworm/", nil),
 		stock("stock", "amd64", "", nil),
 		stock("trixie-backports", "amd64", "kernels/trixie-backports/", nil),
-		own("amd64"),
+		own("amd64"), disk("amd64"),
 		// Without ACPI, for which it takes UEFI firmware, QEMU's button is a key on a GPIO.
 		stock("stock", "arm64", "", map[string]string{"powerbutton": "CONFIG_KEYBOARD_GPIO is not set"}),
-		own("arm64"),
+		own("arm64"), disk("arm64"),
 	}
 }
 
