@@ -110,6 +110,7 @@ func partitioned(t *testing.T, file, header string, blockSize int64, partitions 
 const (
 	foreignUUID = "1b4e28ba-2fa1-11d2-883f-b9a761bde3fb"
 	foreignPart = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
+	foreignLUKS = "6ba7b811-9dad-11d1-80b4-00c04fd430c8"
 )
 
 // foreignDisks makes disks as other people have them, each with roots that have names.
@@ -133,7 +134,10 @@ func foreignDisks(t *testing.T) []guest.Disk {
 	unsigned := partitioned(t, empty(t, 0), "label: dos\nlabel-id: 0x0", 512, partition{file(16, "ext4", "unsigned"), ""})
 	large := partitioned(t, empty(t, 0), "label: gpt", 4096, partition{file(16, "ext4", "4K", "-b", "4096"), "4K"})
 	luks := empty(t, 16)
-	if err := os.WriteFile(luks, append([]byte("LUKS\xba\xbe\x00\x02"), make([]byte, 1<<20)...), 0o644); err != nil {
+	header := make([]byte, 1<<20)
+	copy(header, "LUKS\xba\xbe\x00\x02")
+	copy(header[168:], foreignLUKS)
+	if err := os.WriteFile(luks, header, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	disks := []guest.Disk{{File: gpt}, {File: mbr}, {File: unsigned}, {File: large, BlockSize: 4096}, {File: luks}}
@@ -209,6 +213,8 @@ func TestForeignRoots(t *testing.T) {
 		"root=/dev/ram0 rw":                                         {},
 		"root=/dev/root":                                            {},
 		"root=/dev/mapper/system-root rootwait":                     {said: []string{"LVM"}},
+		"root=/dev/system/root rootwait":                            {said: []string{"LVM"}},
+		"root=UUID=" + foreignLUKS + " rootwait":                    {said: []string{"crypto_LUKS"}},
 		"root=/dev/nfs nfsroot=10.0.2.2:/root rootwait":             {said: []string{"NFS"}},
 		"root=ZFS=rpool/root rootwait":                              {said: []string{"ZFS"}},
 		"root=/dev/disk/by-id/virtio-system rootwait":               {said: []string{"/dev/disk/by-id/virtio-system", "PARTUUID="}},

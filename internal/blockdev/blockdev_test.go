@@ -63,6 +63,8 @@ func TestReadSuperblock(t *testing.T) {
 		{"erofs without names", map[int]string{superblocks: "\xe2\xe1\xf5\xe0"}, Superblock{Type: "erofs"}},
 		{"xfs", map[int]string{0: "XFSB", 32: id, 108: "twelve bytes, no more"}, Superblock{"xfs", "twelve bytes", idText}},
 		{"squashfs", map[int]string{0: "hsqs"}, Superblock{Type: "squashfs"}},
+		{"LUKS", map[int]string{0: "LUKS\xba\xbe\x00\x02", 168: "6ba7b811-9dad-11d1-80b4-00c04fd430c8"},
+			Superblock{Type: "crypto_LUKS", UUID: "6ba7b811-9dad-11d1-80b4-00c04fd430c8"}},
 		{"btrfs", map[int]string{btrfsAt + 0x40: "_BHRfS_M", btrfsAt + 0x20: id, btrfsAt + 0x12b: strings.Repeat("l", 300)}, Superblock{"btrfs", strings.Repeat("l", 256), idText}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -47,7 +47,9 @@ func ReadSuperblock(r io.ReaderAt) (Superblock, error) {
 			break // the external journal of another device
 		}
 		s := Superblock{Type: fs.name}
-		if fs.uuid > 0 {
+		if fs.name == "crypto_LUKS" {
+			s.UUID = text(b[168:][:40]) // a text, in both versions' headers
+		} else if fs.uuid > 0 {
 			s.UUID, s.Label = uuid(b[fs.uuid:]), text(b[fs.label:][:fs.maxLabel])
 		}
 		return s, nil

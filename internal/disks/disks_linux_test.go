@@ -87,7 +87,8 @@ func TestFind(t *testing.T) {
 	}
 	for device, want := range map[string]string{
 		"LABEL=": "PARTUUID=", "PARTLABEL=": "PARTUUID=", "NAME=x": "PARTUUID=", "system": "virtiofs:TAG", "/dev/disk/by-id/virtio-root": "PARTUUID=",
-		"nfs:10.0.0.1:/": "NFS", "/dev/nfs": "NFS", "/dev/mapper/system-root": "LVM", "ZFS=rpool/root": "ZFS", "/dev/md0": "RAID", "//host/root": "CIFS",
+		"nfs:10.0.0.1:/": "NFS", "/dev/nfs": "NFS", "/dev/mapper/system-root": "LVM", "ZFS=rpool/root": "ZFS", "/dev/md0": "RAID",
+		"/dev/md/root": "RAID", "/dev/system/root": "LVM", "/dev/zvol/rpool/root": "ZFS", "/dev/bcache0": "bcache", "/dev/loop0p1": "loop", "//host/root": "CIFS",
 		"PARTUUID=12345678-01/PARTNROFF=x": "PARTNROFF",
 	} {
 		if got, err := Find(root, device); err == nil || errors.Is(err, ErrNotThere) || !strings.Contains(err.Error(), want) {

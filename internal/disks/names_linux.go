@@ -21,7 +21,8 @@ func parseName(text string) (n name, err error) {
 	for prefix, what := range map[string]string{
 		"/dev/mapper/": "the device mapper (LVM, LUKS)", "/dev/dm-": "the device mapper (LVM, LUKS)", "/dev/md": "RAID",
 		"zfs": "ZFS", "/dev/nfs": "NFS", "nfs": "NFS", "cifs": "CIFS", "//": "CIFS", "nbd:": "NBD", "/dev/nbd": "NBD",
-		"iscsi:": "iSCSI", "live:": "live images", "mtd": "MTD", "/dev/mtd": "MTD", "ubi": "UBI",
+		"iscsi:": "iSCSI", "live:": "live images", "mtd": "MTD", "/dev/mtd": "MTD", "ubi": "UBI", "/dev/ubi": "UBI", "/dev/zvol/": "ZFS",
+		"/dev/bcache": "bcache", "/dev/drbd": "DRBD", "/dev/rbd": "Ceph", "/dev/loop": "loop devices", "/dev/zram": "zram",
 	} {
 		if strings.HasPrefix(strings.ToLower(text), prefix) {
 			return n, fmt.Errorf("arcinit sets up no %s", what)
@@ -32,6 +33,9 @@ func parseName(text string) (n name, err error) {
 	}
 	link, isLink := strings.CutPrefix(text, "/dev/disk/by-")
 	if strings.HasPrefix(text, "/dev/") && !isLink {
+		if strings.Count(text, "/") > 2 {
+			return n, errors.New("arcinit sets up no volume groups (LVM), and nobody else has directories in /dev")
+		}
 		return name{value: text}, nil
 	}
 	n.tag, n.value, _ = strings.Cut(text, "=")
