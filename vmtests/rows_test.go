@@ -32,12 +32,13 @@ func fullGuest() image {
 		cmdline: []string{"ARCBOX_VMM_CONFIG=/arcbox/vmm.toml", "loglevel=8"},
 		files: map[string]string{
 			"/etc/alternatives/iptables":   "the image's own\n",
-			"/etc/passwd":                  "root:x:0:0:root:/root:/bin/bash\nimage:x:1000:1000::/:/bin/sh\n",
+			"/etc/passwd":                  "root:x:0:0:root:/root:/bin/bash\nimage:x:1000:1000::/:/bin/sh", // a last line without an end
+			"/etc/docker/daemon.json":      "\ufeff{\"Dns\": [\"192.0.2.53\"], \"experimental\": true}",
 			"/cacerts/ca-certificates.crt": "certificates\n",
 		},
 		shared: map[string]string{
-			"vmm.toml":         "[network]\ncidr = \"172.30.16.0/20\"\n",
-			"etc/arcinit.toml": "[docker.daemon]\ndebug = true\n[docker.daemon.features]\ncdi = true\n[sysctl]\nvm.swappiness = 10\nnet.netfilter.nf_conntrack_max = 54321\nnet.ipv4.conf.all.accept_redirects = 1\n",
+			"vmm.toml":         "\ufeff[network]\r\ncidr\t= \"172.30.16.0/20\"\r\n",
+			"etc/arcinit.toml": "\ufeff[docker.daemon]\r\ndebug = true\r\n[docker.daemon.features]\ncdi = true\n[sysctl]\nvm.swappiness = 10\nnet.netfilter.nf_conntrack_max = 54321\nnet.ipv4.conf.all.accept_redirects = 1\n",
 			"log/arcinit.log":  "the boot before\n",
 		},
 	}
@@ -289,9 +290,11 @@ func testRows(t *rows, m *machine) {
 	})
 	t.Run("docker", func(t *testing.T) {
 		var daemon struct {
-			DNS     []string
-			Debug   bool // set in arcinit.toml
-			Ulimits map[string]struct {
+			DNS   []string
+			Debug bool // set in arcinit.toml
+
+			Experimental bool // set in the image
+			Ulimits      map[string]struct {
 				Name       string
 				Soft, Hard int
 			} `json:"default-ulimits"`
@@ -302,7 +305,7 @@ func testRows(t *rows, m *machine) {
 		}
 		nofile := daemon.Ulimits["nofile"]
 		if !slices.Equal(daemon.DNS, []string{"10.0.2.1"}) || nofile.Name != "nofile" || nofile.Soft != 1048576 || nofile.Hard != 1048576 ||
-			!daemon.Features["containerd-snapshotter"] || !daemon.Features["cdi"] || !daemon.Debug {
+			!daemon.Features["containerd-snapshotter"] || !daemon.Features["cdi"] || !daemon.Debug || !daemon.Experimental {
 			t.Errorf("daemon.json has %+v", daemon)
 		}
 	})
