@@ -9,6 +9,6 @@ need erofs-utils mkfs.erofs
 temp=$(mktemp -d)
 trap 'rm -rf "$temp"' EXIT
 mkdir -p "$temp"/root/{sbin,proc,sys,dev,run,tmp,var,etc,mnt,arcbox,private,Users,media/rosetta}
-(cd "$temp" && cpio -i --quiet bin/uinit) <"$1"
+(cd "$temp" && cpio -id --quiet bin/uinit) <"$1"
 mv "$temp/bin/uinit" "$temp/root/sbin/init"
 pack_root "$temp/root" "$2"

@@ -94,7 +94,7 @@ func testBlockedConsole(t *testing.T, stop func(*testing.T, *machine, *gate) fun
 func TestVirtioConsole(t *testing.T) {
 	t.Parallel()
 	eachKernel(t, func(t *testing.T, k kernel) {
-		m := boot(t, image{kernel: k.image, initrd: k.initrd, virtioConsole: true})
+		m := boot(t, k.on(t, image{virtioConsole: true}))
 		comesUp(t, m)
 		if got := m.read(t, "/sys/class/tty/console/active"); got != "hvc0\n" {
 			t.Errorf("the consoles are %q, want hvc0 alone", got)

@@ -237,7 +237,7 @@ func testForeignRoots(t *testing.T, k kernel, disks []guest.Disk) {
 		t.Run(strings.NewReplacer("/", "|", ",", ";").Replace(cmdline), func(t *testing.T) {
 			t.Parallel()
 			// No guest changes a disk of the others.
-			m := boot(t, image{kernel: k.image, initrd: k.initrd, disks: disks, tags: []string{"system"}, programs: share, qemu: []string{"-snapshot"}, cmdline: []string{quiet, cmdline}})
+			m := boot(t, k.on(t, image{disks: disks, tags: []string{"system"}, programs: share, qemu: []string{"-snapshot"}, cmdline: []string{quiet, cmdline}}))
 			must[probe.AtStart](t, m, "AtStart", none{})
 			if k.name == "own" && want.root == "xfs" {
 				want.root, want.said = "", []string{"root=LABEL=xfs", "xfs", "no such device"}

@@ -34,7 +34,7 @@ func testFirecracker(t *testing.T, m *machine, k kernel) {
 	// On amd64 QEMU emulates AMD's virtualization. The distribution's image has no
 	// module for that.
 	want := ""
-	if k.name == "own" && k.arch == "amd64" {
+	if k.own() && k.arch == "amd64" {
 		want = "hello from a micro-VM"
 	}
 	if saw.MicroVM != want {

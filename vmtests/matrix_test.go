@@ -12,16 +12,19 @@ import (
 
 // kernel is a kernel that TestRows can boot.
 type kernel struct {
-	// name is the kernel's name in docs/matrix.md and in KERNELS: stock is the kernel of
-	// this machine's release, own is built from kernel-config, others are Debian
-	// releases.
+	// name is the name in docs/matrix.md. Its first word is the kernel's name in KERNELS: stock is the kernel of this machine's
+	// release, own is built from kernel-config, others are Debian releases. The second word is the kind of boot, if the
+	// kernel boots without an initramfs.
 	name, arch string
-	// image, initrd and config are files in the build directory of the architecture.
+	// image, initrd and config are files in the build directory of the architecture. initrd can be a disk instead.
 	image, initrd, config string
 	// lacks holds the rows that do not work on this kernel, and why. A reason that
 	// begins with CONFIG_ is a line of the kernel's configuration.
 	lacks map[string]string
 }
+
+// own reports whether the kernel is this project's own.
+func (k kernel) own() bool { return k.image == "kernel" }
 
 // kernels lists the kernels that docs/matrix.md has a line for.
 func kernels() []kernel {
@@ -33,7 +36,7 @@ func kernels() []kernel {
 	}
 	// Without an initramfs: this program is the disk's own /sbin/init.
 	disk := func(arch string) kernel {
-		return kernel{"own, disk", arch, "kernel", "disk.erofs", "kernel.config", nil}
+		return kernel{"own disk", arch, "kernel", "disk.erofs", "kernel.config", nil}
 	}
 	return []kernel{
 		stock("bookworm", "amd64", "kernels/bookworm/", nil),

@@ -48,12 +48,7 @@ func fullGuest() image {
 func TestRows(t *testing.T) {
 	t.Parallel()
 	eachKernel(t, func(t *testing.T, k kernel) {
-		im := fullGuest()
-		im.kernel, im.initrd = k.image, k.initrd
-		if strings.HasSuffix(k.initrd, ".erofs") {
-			im = onDisk(t, im)
-		}
-		m := boot(t, im)
+		m := boot(t, k.on(t, fullGuest()))
 		r := &rows{T: t, kernel: k, m: m}
 		testRows(r, m)
 		t.Run("root", func(t *testing.T) { testPivot(t, m) })
@@ -63,7 +58,7 @@ func TestRows(t *testing.T) {
 		t.Run("privileges", func(t *testing.T) { testPrivileges(t, m) })
 		t.Run("agent/restarted", func(t *testing.T) { m.crash(t, 3) })
 		t.Run("jailer/firecracker", func(t *testing.T) { testFirecracker(t, m, k) })
-		if k.name == "own" {
+		if k.own() {
 			t.Run("features", func(t *testing.T) { testFeatures(t, m) })
 		}
 		linux := regexp.MustCompile(`^\d+\.\d+`).FindString(m.read(t, "/proc/sys/kernel/osrelease"))
@@ -80,9 +75,13 @@ func TestRows(t *testing.T) {
 	})
 }
 
-// onDisk puts the image's files on a copy of its disk, which is the root.
-func onDisk(t *testing.T, im image) image {
+// on makes an image boot with this kernel and its initramfs, or else from a copy of its disk, which gets the image's files.
+func (k kernel) on(t *testing.T, im image) image {
 	t.Helper()
+	im.kernel, im.initrd = k.image, k.initrd
+	if filepath.Ext(k.initrd) != ".erofs" {
+		return im
+	}
 	tree := filepath.Join(t.TempDir(), "tree")
 	command(t, "", "fsck.erofs", "--extract="+tree, built(t, im.initrd))
 	for path, text := range im.files {
@@ -100,7 +99,7 @@ func onDisk(t *testing.T, im image) image {
 // names in the environment.
 func eachKernel(t *testing.T, test func(*testing.T, kernel)) {
 	for _, k := range kernels() {
-		name, _, _ := strings.Cut(k.name, ",")
+		name, _, _ := strings.Cut(k.name, " ")
 		if k.arch == arch() && slices.Contains(strings.Fields(os.Getenv("KERNELS")), name) {
 			t.Run(k.name, func(t *testing.T) { test(t, k) })
 		}

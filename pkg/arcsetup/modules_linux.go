@@ -45,8 +45,8 @@ func (g *Guest) loadBootDrivers() (bool, error) {
 
 // loadDrivers loads the drivers of the devices whose directories match the patterns, one pattern after the other.
 func (g *Guest) loadDrivers(patterns ...string) (bool, error) {
-	if g.loader.Load() == nil {
-		return false, nil
+	if !g.HasModules() {
+		return false, nil // without looking at the devices
 	}
 	var r result
 	for _, pattern := range patterns {
@@ -67,6 +67,9 @@ func (g *Guest) loadDrivers(patterns ...string) (bool, error) {
 // loadDriver loads the driver of a device by its alias. A driver that is not among the modules may be built in, and one
 // may be refused by the command line, so both are no errors.
 func (g *Guest) loadDriver(alias string) (changed bool, err error) {
+	if !g.HasModules() {
+		return false, nil
+	}
 	changed, err = g.loader.Load().Load(alias)
 	if errors.Is(err, kmod.ErrNone) {
 		err = nil
@@ -101,7 +104,7 @@ func (g *Guest) WatchDevices(ctx context.Context, report func(error)) {
 				setSysctls("")
 			case e.Subsystem == "net":
 				setSysctls(filepath.Base(e.DevPath))
-			case e.ModAlias != "" && g.HasModules():
+			case e.ModAlias != "":
 				note(g.loadDriver(e.ModAlias))
 			}
 		})
@@ -111,7 +114,7 @@ func (g *Guest) WatchDevices(ctx context.Context, report func(error)) {
 // netfilter loads the modules of the firewall's rules before the kernel asks for each by
 // a process of its own. The network daemon reports a missing module.
 func (g *Guest) netfilter() (bool, error) {
-	if g.loader.Load() == nil {
+	if !g.HasModules() {
 		return false, plan.Absent(errors.New("no modules for this kernel"))
 	}
 	var r result
