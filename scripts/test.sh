@@ -74,7 +74,7 @@ for arch in "${archs[@]}"; do
 		part "engines $arch" run "$arch" vmtest KERNELS=stock RUN='^TestDocker$'
 	elif [ "$arch" = "$host" ]; then
 		part "guests $arch" run "$arch" vmtest ENGINES=
-		[ -z "$own" ] || part "own kernel's rows" run "$arch" vmtest KERNELS=own RUN='^(TestRows|TestOwnKernelMeetsMoby)$'
+		[ -z "$own" ] || part "own kernel's rows" run "$arch" vmtest KERNELS=own RUN='^(TestRows|TestCtrlAltDel|TestOwnKernelMeetsMoby)$'
 	else
 		part "rows $arch" run "$arch" vmtest RUN='^TestRows$'
 	fi

@@ -87,7 +87,7 @@ func TestCtrlAltDel(t *testing.T) {
 	}
 	t.Parallel()
 	eachKernel(t, func(t *testing.T, k kernel) {
-		m := boot(t, image{kernel: k.image, initrd: k.initrd, cmdline: []string{quiet}})
+		m := boot(t, k.on(t, image{cmdline: []string{quiet}}))
 		m.waitReport(t)
 		m.ctrlAltDel(t)
 		m.waitEnd(t, "guest-reset")
