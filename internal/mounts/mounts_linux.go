@@ -184,6 +184,7 @@ func ExplainType(fsType string, err error) error {
 	if !errors.Is(err, unix.ENODEV) {
 		return err
 	}
-	symbols := map[string]string{"cgroup2": "CGROUPS", "proc": "PROC_FS", "devpts": "UNIX98_PTYS", "virtiofs": "VIRTIO_FS"}
-	return fmt.Errorf("the kernel has no %s (CONFIG_%s): %w", fsType, cmp.Or(symbols[fsType], strings.ToUpper(fsType)), err)
+	symbols := map[string]string{"cgroup2": "CGROUPS", "devpts": "UNIX98_PTYS", "virtiofs": "VIRTIO_FS", "binfmt_misc": "BINFMT_MISC",
+		"tmpfs": "TMPFS", "sysfs": "SYSFS", "devtmpfs": "DEVTMPFS", "squashfs": "SQUASHFS"}
+	return fmt.Errorf("the kernel has no %s (CONFIG_%s): %w", fsType, cmp.Or(symbols[fsType], strings.ToUpper(fsType)+"_FS"), err)
 }

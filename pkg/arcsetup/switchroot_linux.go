@@ -197,8 +197,12 @@ func (g *Guest) mountRoot(root config.Root, dir string) (readOnly, err error) {
 func (g *Guest) mountAsRoot(device, dir, fsType string, root config.Root) (readOnly, err error) {
 	if fsType == "auto" {
 		found, err := disks.ReadSuperblock(g.Root, device)
-		if err == nil && found.Type == "" {
+		switch {
+		case err != nil:
+		case found.Type == "":
 			err = fmt.Errorf("%s has no file system that arcinit knows: name its type with rootfstype=", device)
+		case slices.Contains([]string{"crypto_LUKS", "LVM2_member", "linux_raid_member"}, found.Type):
+			err = fmt.Errorf("%s is a %s, which arcinit does not set up", device, found.Type)
 		}
 		if fsType = found.Type; err != nil {
 			return nil, err

@@ -117,7 +117,7 @@ type Root struct {
 	Types    []string      // the file systems to try (rootfstype=); auto, the default, is what the superblock says
 	Options  string        // mount options as in fstab(5), without ro and rw (rootflags=)
 	Writable bool          // rw, as opposed to ro, the default
-	Wait     time.Duration // how long to wait for the device (rootwait, rootwait=SECONDS, rootdelay=SECONDS)
+	Wait     time.Duration // how long to wait for the device (rootwait, rootwait=SECONDS, at least rootdelay=SECONDS)
 }
 
 // Shared reports whether the root is a share of the host, which has a tag in place of a device.
@@ -135,6 +135,7 @@ func (l CommandLine) Root() (Root, error) {
 	r := Root{Types: []string{"auto"}, Wait: DefaultRootWait}
 	refused := refusals{source: "kernel command line"}
 	var options []string
+	var delay time.Duration
 	for _, p := range l {
 		words := strings.FieldsFunc(p.Value, func(c rune) bool { return c == ',' })
 		switch p.Key {
@@ -150,13 +151,18 @@ func (l CommandLine) Root() (Root, error) {
 			if p.Flag {
 				r.Writable = p.Key == "rw"
 			}
-		case "rootwait", "rootdelay":
-			if p.Flag && p.Key == "rootwait" {
+		case "rootwait":
+			if p.Flag {
 				r.Wait = WaitForever
 			} else {
 				refused.add(p.Key, parsed(&r.Wait, parseRootWait)(p.Value))
 			}
+		case "rootdelay":
+			refused.add(p.Key, parsed(&delay, parseRootWait)(p.Value))
 		}
+	}
+	if r.Wait != WaitForever {
+		r.Wait = max(r.Wait, delay)
 	}
 	if tag, ok := strings.CutPrefix(r.Device, "virtiofs:"); ok { // as dracut has it
 		r.Device, r.Types = tag, []string{"virtiofs"}

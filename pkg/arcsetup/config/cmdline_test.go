@@ -14,7 +14,9 @@ func TestRoot(t *testing.T) {
 		err     string
 	}{
 		{cmdline: "quiet", want: Root{Wait: DefaultRootWait}},
-		{cmdline: "root='/dev/vda' rootdelay=3", want: Root{Device: "/dev/vda", Wait: 3 * time.Second}},
+		{cmdline: "root='/dev/vda' rootdelay=30", want: Root{Device: "/dev/vda", Wait: 30 * time.Second}},
+		{cmdline: "root=/dev/vda rootwait=2 rootdelay=3", want: Root{Device: "/dev/vda", Wait: 3 * time.Second}},
+		{cmdline: "root=/dev/vda rootwait rootdelay=3", want: Root{Device: "/dev/vda", Wait: WaitForever}},
 		{cmdline: "root=virtiofs:system rw rootwait", want: Root{Device: "system", Types: []string{"virtiofs"}, Writable: true, Wait: WaitForever}},
 		{cmdline: "root=/dev/ram0 rw", want: Root{Writable: true, Wait: DefaultRootWait}},
 		{cmdline: "root=/dev/root rootfstype=9p rootflags=trans=virtio", want: Root{Device: "/dev/root", Types: []string{"9p"}, Options: "trans=virtio", Wait: DefaultRootWait}},
