@@ -60,7 +60,7 @@ func (g *Guest) nodes() (bool, error) {
 		}
 	}
 	for name, mode := range map[string]uint32{"fuse": 0o666, "kvm": 0o666, "net/tun": 0o666, "vfio/vfio": 0o666, "vhost-net": 0o666,
-		"vhost-vsock": 0o666, "btrfs-control": 0o660, "loop-control": 0o660} {
+		"vsock": 0o666, "vhost-vsock": 0o666, "btrfs-control": 0o660, "loop-control": 0o660} {
 		changed, err := mounts.SetMode(g.path("/dev/"+name), mode)
 		r.add(changed, ignoreMissing(err))
 	}
