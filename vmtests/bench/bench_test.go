@@ -176,13 +176,14 @@ func TestTargets(t *testing.T) {
 		ImageBytes: map[string]int64{"initramfs.cpio": 4_200_001},
 		Boot: map[string]map[flow]map[string]spread{
 			"instructions": {reference: spreads(100, 100, 200, 20), initramfs: spreads(9, 20, 100, 29)},
+			"trusted":      {reference: spreads(100, 100, 200, 20), initramfs: spreads(9, 20, 121, 29)},
 			"wall-1":       {reference: spreads(100, 100, 200, 20), initramfs: spreads(69, 100, 200, 20)},
 			"wall-2":       {reference: spreads(100, 100, 200, 20), initramfs: spreads(61, 100, 200, 20)},
 		},
 		Syscalls: map[flow]int{reference: 400, initramfs: 700},
 	}
 	for arch, want := range map[string][]bool{
-		"amd64": {true, false, true, true, false, true, false, true},
+		"amd64": {true, false, true, true, false, true, false, false, true},
 		"arm64": {true, false, false, true, false, true, false, true},
 	} {
 		for i, target := range f.targets(arch) {

@@ -55,17 +55,17 @@ const (
 const longBoot = 10 * time.Minute
 
 // config configures a guest with three shares and two networks. start adds the shares' directories.
-func (b *bench) config(f flow, c clock) guest.Config {
+func (b *bench) config(f flow, s setting) guest.Config {
 	config := guest.Config{
-		Arch: b.arch, Accel: c.accel, CPUs: c.cpus, Kernel: b.built("kernel"),
+		Arch: b.arch, Accel: s.accel, CPUs: s.cpus, Kernel: b.built(filepath.Join(s.kernel, "kernel")),
 		Cmdline: []string{"quiet"},
 		Shares:  []guest.Share{{Tag: "arcbox"}, {Tag: "private"}, {Tag: "users"}},
 		NICs:    []guest.NIC{guest.PrimaryNIC(), guest.BridgeNIC()},
 	}
 	if b.arch == "amd64" {
-		config.Kernel = b.built("vmlinux")
+		config.Kernel = b.built(filepath.Join(s.kernel, "vmlinux"))
 	}
-	if b.arch == "amd64" && c.accel != guest.KVM {
+	if b.arch == "amd64" && s.accel != guest.KVM {
 		// With the instruction counter as the clock, the kernel would test the APIC timer for 0.4 s and then reject it.
 		config.Cmdline = append(config.Cmdline, "nolapic_timer")
 	}

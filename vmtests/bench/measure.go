@@ -14,24 +14,27 @@ import (
 	"github.com/arcinit/arcinit/vmtests/guest"
 )
 
-// A clock is what a guest's time is measured by, with the guest's number of processors.
-type clock struct {
-	name  string
-	accel guest.Accel
-	cpus  int
+// A setting is what all flows have in common: how the guest's time is measured, the number of processors, and the kernel's
+// directory below build/ARCHITECTURE.
+type setting struct {
+	name   string
+	accel  guest.Accel
+	cpus   int
+	kernel string
 }
 
-// The clocks, by their names in benchmarks.json.
+// The settings, by their names in benchmarks.json. The trusted kernel has no mitigations.
 var (
-	counted = clock{"instructions", guest.Counted, 1}
-	wall    = []clock{{"wall-1", guest.Threads, 1}, {"wall-2", guest.Threads, 2}}
-	byKVM   = []clock{{"kvm-1", guest.KVM, 1}, {"kvm-2", guest.KVM, 2}}
+	counted = setting{"instructions", guest.Counted, 1, "."}
+	trusted = setting{"trusted", guest.Counted, 1, "trusted"}
+	wall    = []setting{{"wall-1", guest.Threads, 1, "."}, {"wall-2", guest.Threads, 2, "."}}
+	byKVM   = []setting{{"kvm-1", guest.KVM, 1, "."}, {"kvm-2", guest.KVM, 2, "."}}
 )
 
 // flows are what measure boots, in the tables' order.
 var flows = []flow{reference, initramfs, disk}
 
-// measure boots the flows by each clock, and writes the figures of this architecture beside the recorded ones of others.
+// measure boots the flows in each setting, and writes the figures of this architecture beside the recorded ones of others.
 func measure(ctx context.Context, b *bench, docs string, boots int, kvm bool) error {
 	all, err := readResults(docs)
 	if err != nil {
@@ -44,12 +47,15 @@ func measure(ctx context.Context, b *bench, docs string, boots int, kvm bool) er
 	if f.Kernel, f.QEMU, err = b.versions(ctx); err != nil {
 		return err
 	}
-	clocks := append([]clock{counted}, wall...)
-	if kvm && b.arch == runtime.GOARCH {
-		clocks = append(clocks, byKVM...)
+	settings := append([]setting{counted}, wall...)
+	if b.arch == "amd64" {
+		settings = append(settings, trusted)
 	}
-	for _, c := range clocks {
-		if f.Boot[c.name], err = b.inTurn(ctx, c, boots); err != nil {
+	if kvm && b.arch == runtime.GOARCH {
+		settings = append(settings, byKVM...)
+	}
+	for _, s := range settings {
+		if f.Boot[s.name], err = b.inTurn(ctx, s, boots); err != nil {
 			return err
 		}
 	}
@@ -73,25 +79,25 @@ func measure(ctx context.Context, b *bench, docs string, boots int, kvm bool) er
 
 // inTurn boots each flow this often. Taking turns spreads the machine's other load over all flows. It returns the times, and
 // the memory where instructions are counted.
-func (b *bench) inTurn(ctx context.Context, c clock, boots int) (map[flow]map[string]spread, error) {
+func (b *bench) inTurn(ctx context.Context, in setting, boots int) (map[flow]map[string]spread, error) {
 	samples := map[flow][]sample{}
 	for i := range boots {
 		for _, f := range flows {
-			s, err := b.boot(ctx, f, b.config(f, c))
-			if errors.Is(err, guest.ErrPanic) && c.cpus > 1 {
+			s, err := b.boot(ctx, f, b.config(f, in))
+			if errors.Is(err, guest.ErrPanic) && in.cpus > 1 {
 				// QEMU's threads sometimes run code that the kernel is just changing for all processors.
-				fmt.Printf("%s, %s, boot %d, %s: booted again: %v\n", b.arch, c.name, i+1, f, err)
-				s, err = b.boot(ctx, f, b.config(f, c))
+				fmt.Printf("%s, %s, boot %d, %s: booted again: %v\n", b.arch, in.name, i+1, f, err)
+				s, err = b.boot(ctx, f, b.config(f, in))
 			}
 			if err != nil {
 				return nil, err
 			}
-			fmt.Printf("%s, %s, boot %d, %s: %s\n", b.arch, c.name, i+1, f, s)
+			fmt.Printf("%s, %s, boot %d, %s: %s\n", b.arch, in.name, i+1, f, s)
 			samples[f] = append(samples[f], s)
 		}
 	}
 	measured := times
-	if c == counted {
+	if in == counted {
 		measured = bootFigures()
 	}
 	spreads := map[flow]map[string]spread{}

@@ -89,8 +89,8 @@ func (t target) Row() string {
 	return "| " + strings.Join(append(t.cells(), fmt.Sprintf(t.format, t.limit), met), " | ") + " |"
 }
 
-// table formats figures by this clock as a table with the median, the least and the most of each flow.
-func (r results) table(arch, clock string, of []figure) string {
+// table formats figures of this setting as a table with the median, the least and the most of each flow.
+func (r results) table(arch, setting string, of []figure) string {
 	var table strings.Builder
 	fmt.Fprintf(&table, "| %s", arch)
 	for _, fl := range flows {
@@ -101,7 +101,7 @@ func (r results) table(arch, clock string, of []figure) string {
 		fmt.Fprintf(&table, "| %s, %s", fig.title, fig.unit)
 		for _, fl := range flows {
 			cell := "the agent itself"
-			if s, ok := r[arch].Boot[clock][fl][fig.name]; ok {
+			if s, ok := r[arch].Boot[setting][fl][fig.name]; ok {
 				cell = fmt.Sprintf("%.1f (%.1f to %.1f)", s.Median, s.Least, s.Most)
 			}
 			fmt.Fprintf(&table, " | %s", cell)
