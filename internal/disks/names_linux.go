@@ -18,14 +18,14 @@ type name struct {
 
 // parseName reads a name in a form that the kernel (block/early-lookup.c), udev or blkid(8) knows.
 func parseName(text string) (n name, err error) {
-	for prefix, what := range map[string]string{
-		"/dev/mapper/": "the device mapper (LVM, LUKS)", "/dev/dm-": "the device mapper (LVM, LUKS)", "/dev/md": "RAID",
-		"zfs": "ZFS", "/dev/nfs": "NFS", "nfs": "NFS", "cifs": "CIFS", "//": "CIFS", "nbd:": "NBD", "/dev/nbd": "NBD",
-		"iscsi:": "iSCSI", "live:": "live images", "mtd": "MTD", "/dev/mtd": "MTD", "ubi": "UBI", "/dev/ubi": "UBI", "/dev/zvol/": "ZFS",
-		"/dev/bcache": "bcache", "/dev/drbd": "DRBD", "/dev/rbd": "Ceph", "/dev/loop": "loop devices", "/dev/zram": "zram",
+	for _, other := range []struct{ prefix, what string }{
+		{"/dev/mapper/", "the device mapper (LVM, LUKS)"}, {"/dev/dm-", "the device mapper (LVM, LUKS)"}, {"/dev/md", "RAID"},
+		{"zfs", "ZFS"}, {"/dev/zvol/", "ZFS"}, {"nfs", "NFS"}, {"/dev/nfs", "NFS"}, {"cifs", "CIFS"}, {"//", "CIFS"}, {"nbd:", "NBD"}, {"/dev/nbd", "NBD"},
+		{"iscsi:", "iSCSI"}, {"live:", "live images"}, {"mtd", "MTD"}, {"/dev/mtd", "MTD"}, {"ubi", "UBI"}, {"/dev/ubi", "UBI"},
+		{"/dev/bcache", "bcache"}, {"/dev/drbd", "DRBD"}, {"/dev/rbd", "Ceph"}, {"/dev/loop", "loop devices"}, {"/dev/zram", "zram"},
 	} {
-		if strings.HasPrefix(strings.ToLower(text), prefix) {
-			return n, fmt.Errorf("arcinit sets up no %s", what)
+		if strings.HasPrefix(strings.ToLower(text), other.prefix) {
+			return n, fmt.Errorf("arcinit sets up no %s", other.what)
 		}
 	}
 	if device, ok := deviceNumber(strings.TrimPrefix(text, "/dev/block/")); ok {

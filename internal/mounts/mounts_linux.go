@@ -3,7 +3,6 @@
 package mounts
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -184,7 +183,17 @@ func ExplainType(fsType string, err error) error {
 	if !errors.Is(err, unix.ENODEV) {
 		return err
 	}
-	symbols := map[string]string{"cgroup2": "CGROUPS", "devpts": "UNIX98_PTYS", "virtiofs": "VIRTIO_FS", "binfmt_misc": "BINFMT_MISC",
-		"tmpfs": "TMPFS", "sysfs": "SYSFS", "devtmpfs": "DEVTMPFS", "squashfs": "SQUASHFS"}
-	return fmt.Errorf("the kernel has no %s (CONFIG_%s): %w", fsType, cmp.Or(symbols[fsType], strings.ToUpper(fsType)+"_FS"), err)
+	symbol := strings.ToUpper(fsType)
+	switch fsType {
+	case "cgroup2":
+		symbol = "CGROUPS"
+	case "devpts":
+		symbol = "UNIX98_PTYS"
+	case "virtiofs":
+		symbol = "VIRTIO_FS"
+	case "tmpfs", "sysfs", "devtmpfs", "squashfs", "binfmt_misc":
+	default:
+		symbol += "_FS"
+	}
+	return fmt.Errorf("the kernel has no %s (CONFIG_%s): %w", fsType, symbol, err)
 }

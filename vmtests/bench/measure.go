@@ -84,8 +84,9 @@ func (b *bench) inTurn(ctx context.Context, in setting, boots int) (map[flow]map
 	for i := range boots {
 		for _, f := range flows {
 			s, err := b.boot(ctx, f, b.config(f, in))
-			if errors.Is(err, guest.ErrPanic) && in.cpus > 1 {
-				// QEMU's threads sometimes run code that the kernel is just changing for all processors.
+			if qemu := (*exec.ExitError)(nil); in.cpus > 1 && (errors.Is(err, guest.ErrPanic) || errors.As(err, &qemu)) {
+				// QEMU's threads sometimes run code that the kernel is just changing for all processors. The kernel panics, or
+				// QEMU itself crashes.
 				fmt.Printf("%s, %s, boot %d, %s: booted again: %v\n", b.arch, in.name, i+1, f, err)
 				s, err = b.boot(ctx, f, b.config(f, in))
 			}
