@@ -403,6 +403,7 @@ func testRows(t *rows, m *machine) {
 		}
 	})
 	t.Run("nodes", func(t *testing.T) {
+		m.waitReport(t) // the nodes get their modes after the agent was started
 		for path, want := range map[string]fs.FileMode{"/dev/fuse": 0o666, "/dev/net/tun": 0o666, "/dev/loop-control": 0o660, "/dev/btrfs-control": 0o660} {
 			mode(t, path, want)
 		}

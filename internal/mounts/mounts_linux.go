@@ -3,6 +3,7 @@
 package mounts
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -183,17 +184,8 @@ func ExplainType(fsType string, err error) error {
 	if !errors.Is(err, unix.ENODEV) {
 		return err
 	}
-	symbol := strings.ToUpper(fsType)
-	switch fsType {
-	case "cgroup2":
-		symbol = "CGROUPS"
-	case "devpts":
-		symbol = "UNIX98_PTYS"
-	case "virtiofs":
-		symbol = "VIRTIO_FS"
-	case "tmpfs", "sysfs", "devtmpfs", "squashfs", "binfmt_misc":
-	default:
-		symbol += "_FS"
-	}
+	symbols := map[string]string{"cgroup2": "CGROUPS", "devpts": "UNIX98_PTYS", "virtiofs": "VIRTIO_FS", "binfmt_misc": "BINFMT_MISC",
+		"tmpfs": "TMPFS", "sysfs": "SYSFS", "devtmpfs": "DEVTMPFS", "squashfs": "SQUASHFS"}
+	symbol := cmp.Or(symbols[fsType], strings.ToUpper(fsType)+"_FS")
 	return fmt.Errorf("the kernel has no %s (CONFIG_%s): %w", fsType, symbol, err)
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/arcinit/arcinit/internal/mounts"
+	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 	"golang.org/x/sys/unix"
 )
 
@@ -43,22 +44,30 @@ func (g *Guest) devLinks() (bool, error) {
 	return r.changed, r.err
 }
 
-// nodes makes the device nodes by which programs make the kernel load a module, and opens those to everybody that systemd
-// does (rules.d/50-udev-default.rules), whether the driver is a module or not.
+// nodes makes the device nodes by which programs make the kernel load a module.
 func (g *Guest) nodes() (bool, error) {
+	loader := g.loader.Load()
+	if loader == nil {
+		return false, plan.Absent(errors.New("no modules for this kernel"))
+	}
 	var r result
-	if loader := g.loader.Load(); loader != nil {
-		for _, n := range loader.Nodes() {
-			path := g.path("/dev/" + n.Path)
-			err := os.MkdirAll(filepath.Dir(path), 0o755)
-			if err == nil {
-				err = unix.Mknod(path, n.Mode, n.Device)
-			}
-			if !errors.Is(err, fs.ErrExist) {
-				r.add(err == nil, err)
-			}
+	for _, n := range loader.Nodes() {
+		path := g.path("/dev/" + n.Path)
+		err := os.MkdirAll(filepath.Dir(path), 0o755)
+		if err == nil {
+			err = unix.Mknod(path, n.Mode, n.Device)
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			r.add(err == nil, err)
 		}
 	}
+	return r.changed, r.err
+}
+
+// nodeModes opens device nodes to everybody that systemd does (rules.d/50-udev-default.rules), whether the driver is a
+// module or not.
+func (g *Guest) nodeModes() (bool, error) {
+	var r result
 	for name, mode := range map[string]uint32{"fuse": 0o666, "kvm": 0o666, "net/tun": 0o666, "vfio/vfio": 0o666, "vhost-net": 0o666,
 		"vsock": 0o666, "vhost-vsock": 0o666, "btrfs-control": 0o660, "loop-control": 0o660} {
 		changed, err := mounts.SetMode(g.path("/dev/"+name), mode)

@@ -43,7 +43,7 @@ func Plan(g *Guest) (steps, later []plan.Step) {
 		{Name: "hostname", Run: g.hostname, Needs: []string{"config"}, Doc: "the guest has a host name"},
 
 		{Name: "devlinks", Run: g.devLinks, Needs: []string{"switchroot"}, Doc: "/dev/fd, stdin, stdout and stderr link into /proc/self/fd"},
-		{Name: "nodes", Run: g.nodes, Needs: []string{"switchroot"}, Doc: "the device nodes that drivers promise are in /dev, and open to whom they should be"},
+		{Name: "nodes", Run: g.nodes, Needs: []string{"switchroot"}, Doc: "the device nodes that modules promise are in /dev"},
 		{Name: "users", Run: g.share("users", ""), Needs: []string{"switchroot"}, On: "the share users",
 			Doc: "optional: the virtiofs share users is on /Users"},
 		{Name: "rosetta", Run: g.rosetta, Needs: []string{"switchroot"}, On: "the share rosetta",
@@ -77,6 +77,7 @@ func Plan(g *Guest) (steps, later []plan.Step) {
 		// Forwarding resets some parameters; the firewall's modules add others.
 		{Name: "sysctl", Run: g.sysctls, Needs: []string{"config", "nofile", "forward", "netfilter"},
 			Doc: "kernel parameters suit container engines"},
+		{Name: "nodemodes", Run: g.nodeModes, Needs: []string{"nodes"}, Doc: "device nodes such as /dev/fuse are open to everybody"},
 		{Name: "keepid", Run: g.keepMachineID, Needs: []string{"machineid"}, On: "the share arcbox", Doc: "the share keeps a new machine id"},
 		// This share exists to exercise DAX. With any other option, such as cache=, virtiofs refuses the mount.
 		{Name: "dax", Run: g.share("arcbox-dax", "dax=always"), Needs: []string{"propagation"}, On: "the share arcbox-dax",
