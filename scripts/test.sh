@@ -69,7 +69,7 @@ for arch in "${archs[@]}"; do
 	if [ -n "$full" ]; then
 		part "guests $arch" run "$arch" vmtest KERNELS=stock ENGINES=
 		kernels=own tests=$on_kernels
-		[ "$arch" != amd64 ] || kernels+=" bookworm trixie-backports" tests+="|TestForeignRoots|TestCtrlAltDel"
+		[ "$arch" != amd64 ] || kernels+=" bookworm trixie-backports" tests+="|TestForeignRoots|TestRootWithoutMountPoints|TestCtrlAltDel"
 		part "other kernels $arch" run "$arch" vmtest KERNELS="$kernels" RUN="^($tests)\$"
 		part "engines $arch" run "$arch" vmtest KERNELS=stock RUN='^TestDocker$'
 	elif [ "$arch" = "$host" ]; then

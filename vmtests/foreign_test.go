@@ -255,3 +255,22 @@ func testForeignRoots(t *testing.T, k kernel, disks []guest.Disk) {
 		})
 	}
 }
+
+// TestBtrfsInParts has one of the two devices of a btrfs. It is the root once the other one is plugged in.
+func TestBtrfsInParts(t *testing.T) {
+	t.Parallel()
+	parts := btrfsOfTwo(t)
+	im := image{disks: []guest.Disk{{File: parts[0]}}, qemu: []string{"-device", "pcie-root-port,id=socket,chassis=1,slot=1"}}
+	im.cmdline = []string{quiet, "root=LABEL=two rootwait=1"}
+	m := boot(t, im)
+	must[probe.AtStart](t, m, "AtStart", none{})
+	said(t, m, "switchroot", "root=LABEL=two", "other devices of the btrfs on /dev/vda")
+	im.cmdline = []string{quiet, "root=LABEL=two rootwait"}
+	m = boot(t, im)
+	said(t, m, "still waiting", "root=LABEL=two")
+	plugIn(t, m, parts[1], "socket")
+	must[probe.AtStart](t, m, "AtStart", none{})
+	if name := m.read(t, "/name"); name != "two" {
+		t.Errorf("the root is %q", name)
+	}
+}
