@@ -3,10 +3,12 @@
 package vmtests
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/arcinit/arcinit/pkg/arcsetup"
 	"github.com/arcinit/arcinit/vmtests/probe"
 )
 
@@ -71,4 +73,37 @@ path = "/nowhere"
 			t.Error("no debug line about the absent share users, with arcbox.log=debug")
 		}
 	})
+}
+
+// TestSysctlsComeLater configures kernel parameters that come with a module and with links, and one that never comes.
+func TestSysctlsComeLater(t *testing.T) {
+	t.Parallel()
+	m := boot(t, image{nics: bothNICs(), tools: true, cmdline: []string{quiet}, shared: map[string]string{"etc/arcinit.toml": `
+[sysctl]
+"net.bridge.bridge-nf-call-iptables" = 0
+"net.ipv4.conf.*.rp_filter" = 2
+"net/ipv4/conf/late0/rp_filter" = 1
+"-net.core.nonesuch" = 1
+`}})
+	comesUp(t, m)
+	outcome(t, m, "sysctl", "ok", "bridge-nf-call-iptables")
+	if report := m.read(t, arcsetup.ReportPath); strings.Contains(report, "nonesuch") {
+		t.Errorf("an optional parameter is missed: %s", report)
+	}
+	if r := m.run(t, arcsetup.ProgramPath, "modprobe", "script", "-q", "--", "br_netfilter"); r.Code != 0 {
+		t.Fatalf("load br_netfilter: %s", r.Stderr)
+	}
+	for _, link := range []string{"late0", "late1"} {
+		m.ip(t, "link", "add", link, "type", "dummy")
+	}
+	for path, want := range map[string]string{
+		"net/bridge/bridge-nf-call-iptables": "0\n", "net/ipv4/conf/late0/rp_filter": "1\n", "net/ipv4/conf/late1/rp_filter": "2\n", "net/ipv4/conf/lo/rp_filter": "2\n",
+	} {
+		eventually(t, func() string {
+			if got := m.read(t, "/proc/sys/"+path); got != want {
+				return fmt.Sprintf("%s is %q, want %q", path, got, want)
+			}
+			return ""
+		})
+	}
 }
