@@ -93,12 +93,8 @@ func TestSysctlsComeLater(t *testing.T) {
 	if r := m.run(t, arcsetup.ProgramPath, "modprobe", "script", "-q", "--", "br_netfilter"); r.Code != 0 {
 		t.Fatalf("load br_netfilter: %s", r.Stderr)
 	}
-	for _, link := range []string{"late0", "late1"} {
-		m.ip(t, "link", "add", link, "type", "dummy")
-	}
-	for path, want := range map[string]string{
-		"net/bridge/bridge-nf-call-iptables": "0\n", "net/ipv4/conf/late0/rp_filter": "1\n", "net/ipv4/conf/late1/rp_filter": "2\n", "net/ipv4/conf/lo/rp_filter": "2\n",
-	} {
+	is := func(path, want string) {
+		t.Helper()
 		eventually(t, func() string {
 			if got := m.read(t, "/proc/sys/"+path); got != want {
 				return fmt.Sprintf("%s is %q, want %q", path, got, want)
@@ -106,4 +102,11 @@ func TestSysctlsComeLater(t *testing.T) {
 			return ""
 		})
 	}
+	is("net/bridge/bridge-nf-call-iptables", "0\n") // before a link comes
+	for _, link := range []string{"late0", "late1"} {
+		m.ip(t, "link", "add", link, "type", "dummy")
+	}
+	is("net/ipv4/conf/late0/rp_filter", "1\n")
+	is("net/ipv4/conf/late1/rp_filter", "2\n")
+	is("net/ipv4/conf/lo/rp_filter", "2\n")
 }

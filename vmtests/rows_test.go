@@ -299,8 +299,9 @@ func testRows(t *rows, m *machine) {
 			} `json:"default-ulimits"`
 			Features map[string]bool
 		}
-		if err := json.Unmarshal([]byte(m.read(t, "/etc/docker/daemon.json")), &daemon); err != nil {
-			t.Fatal(err)
+		text := m.read(t, "/etc/docker/daemon.json")
+		if err := json.Unmarshal([]byte(text), &daemon); err != nil || strings.Contains(text, "Dns") {
+			t.Fatalf("%v, or the image's spelling of dns is left: %s", err, text)
 		}
 		nofile := daemon.Ulimits["nofile"]
 		if !slices.Equal(daemon.DNS, []string{"10.0.2.1"}) || nofile.Name != "nofile" || nofile.Soft != 1048576 || nofile.Hard != 1048576 ||
