@@ -32,8 +32,15 @@ func swapinTree(t *testing.T, files map[string]string) (dir string) {
 	dir = filepath.Join(t.TempDir(), "tree")
 	// os.CopyFS cannot copy the tree's symbolic links.
 	command(t, "", "cp", "-a", built(t, "swapin"), dir)
+	addFiles(t, dir, files)
+	return dir
+}
+
+// addFiles writes files into a tree, by their paths in it.
+func addFiles(t *testing.T, tree string, files map[string]string) {
+	t.Helper()
 	for path, text := range files {
-		path = filepath.Join(dir, path)
+		path = filepath.Join(tree, path)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -41,7 +48,6 @@ func swapinTree(t *testing.T, files map[string]string) (dir string) {
 			t.Fatal(err)
 		}
 	}
-	return dir
 }
 
 // erofsDisk packs a tree into an EROFS.

@@ -13,18 +13,19 @@ import (
 	"github.com/arcinit/arcinit/vmtests/probe"
 )
 
+// smallRootDirs are the mount points of a small root.
+const smallRootDirs = "arcbox dev etc proc run sys tmp var"
+
 // smallRoot makes a tree with the mount points of a root, and its name in a file.
 func smallRoot(t *testing.T, name string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	for _, mountPoint := range strings.Fields("arcbox dev etc proc run sys tmp var") {
+	for _, mountPoint := range strings.Fields(smallRootDirs) {
 		if err := os.Mkdir(filepath.Join(dir, mountPoint), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, "name"), []byte(name), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	addFiles(t, dir, map[string]string{"name": name})
 	return dir
 }
 
@@ -57,7 +58,7 @@ func fill(t *testing.T, file, fsType, name string, options ...string) string {
 	case "xfs":
 		// A prototype file (mkfs.xfs(8)): the root's mode and owner, then its entries.
 		prototype := "/\n0 0\nd--755 0 0\n"
-		for _, mountPoint := range strings.Fields("arcbox dev etc proc run sys tmp var") {
+		for _, mountPoint := range strings.Fields(smallRootDirs) {
 			prototype += mountPoint + " d--755 0 0\n$\n"
 		}
 		prototype += "name ---644 0 0 " + filepath.Join(tree, "name") + "\n$\n"
@@ -156,7 +157,7 @@ func btrfsOfTwo(t *testing.T) []string {
 		programs: map[string]string{"arcbox/busybox": built(t, "swapin/usr/bin/busybox")}, cmdline: []string{quiet}})
 	must[probe.AtStart](t, m, "AtStart", none{})
 	r := m.run(t, "/arcbox/busybox", "sh", "-ec", "cd /; b=/arcbox/busybox; $b mkdir two; $b mount -t btrfs -o device=/dev/vdb /dev/vda two; cd two; "+
-		"$b mkdir arcbox dev etc proc run sys tmp var; printf two >name; cd /; $b umount two")
+		"$b mkdir "+smallRootDirs+"; printf two >name; cd /; $b umount two")
 	if r.Code != 0 {
 		t.Fatalf("fill the btrfs of two devices: %s%s", r.Stdout, r.Stderr)
 	}

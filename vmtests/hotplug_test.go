@@ -22,15 +22,9 @@ func TestHotplug(t *testing.T) {
 			t.Errorf("%s is loaded without a device", module)
 		}
 	}
-	qmp := func(command string, arguments map[string]any) {
-		t.Helper()
-		if _, err := m.QMP(t.Context(), command, arguments); err != nil {
-			t.Fatal(err)
-		}
-	}
 	t.Run("NIC", func(t *testing.T) {
-		qmp("netdev_add", map[string]any{"type": "user", "id": "late", "net": "10.0.2.0/24", "host": "10.0.2.1", "dns": "10.0.2.3"})
-		qmp("device_add", map[string]any{"driver": "virtio-net-pci", "bus": "hot1", "netdev": "late", "mac": "52:54:00:00:00:77"})
+		m.qmp(t, "netdev_add", map[string]any{"type": "user", "id": "late", "net": "10.0.2.0/24", "host": "10.0.2.1", "dns": "10.0.2.3"})
+		m.qmp(t, "device_add", map[string]any{"driver": "virtio-net-pci", "bus": "hot1", "netdev": "late", "mac": "52:54:00:00:00:77"})
 		// The network daemon configures the NIC.
 		address(t, m, "eth0", "10.0.2.15/24")
 	})
@@ -39,8 +33,7 @@ func TestHotplug(t *testing.T) {
 		if err := os.WriteFile(disk, append([]byte("late disk\n"), make([]byte, 1<<20)...), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		qmp("blockdev-add", map[string]any{"driver": "file", "node-name": "late", "filename": disk, "read-only": true})
-		qmp("device_add", map[string]any{"driver": "virtio-blk-pci", "bus": "hot2", "drive": "late", "id": "disk"})
+		plugIn(t, m, disk, "hot2")
 		eventually(t, func() string {
 			if found := must[[]string](t, m, "Glob", "/sys/block/vda/size"); len(found) == 0 {
 				return fmt.Sprintf("there is no vda: %v", must[[]string](t, m, "Glob", "/sys/bus/virtio/devices/*"))

@@ -5,7 +5,6 @@ package vmtests
 import (
 	"bufio"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -84,12 +83,7 @@ func (k kernel) on(t *testing.T, im image) image {
 	}
 	tree := filepath.Join(t.TempDir(), "tree")
 	command(t, "", "fsck.erofs", "--extract="+tree, built(t, im.initrd))
-	for path, text := range im.files {
-		path = filepath.Join(tree, path)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	addFiles(t, tree, im.files)
 	im.files, im.noInitrd, im.disks = nil, true, []guest.Disk{{File: erofsDisk(t, tree)}}
 	im.cmdline = append(im.cmdline, "root=/dev/vda", "ro", "rootfstype=erofs")
 	return im
