@@ -17,8 +17,7 @@ import (
 func (w *worker) setSysctls() error {
 	switch {
 	case w.Role == RoleBridge:
-		// The NIC answers ARP for the containers, and at once: by default the kernel
-		// delays proxied answers by up to 0.8 s.
+		// The NIC answers ARP for the containers, and at once: by default the kernel delays proxied answers by up to 0.8 s.
 		return errors.Join(setSysctl("net/ipv4/conf/"+w.Name+"/proxy_arp", "1"),
 			setSysctl("net/ipv4/neigh/"+w.Name+"/proxy_delay", "0"))
 	case w.Role == RolePrimary && w.d.cfg.IPv6Router:
@@ -35,12 +34,10 @@ func setSysctl(key, value string) error {
 	return nil
 }
 
-// kernel is rtnetlink, over one socket: opening a socket takes longer than most
-// requests. The zero Handle opens one for each request.
+// kernel is rtnetlink, over one socket: opening a socket takes longer than most requests. The zero Handle opens one for each request.
 type kernel struct{ *netlink.Handle }
 
-// setMTU sets link's MTU, in bytes, even if link has it already, because link may be
-// out of date. 0 leaves the MTU alone.
+// setMTU sets link's MTU, in bytes, even if link has it already, because link may be out of date. 0 leaves the MTU alone.
 func (k kernel) setMTU(link netlink.Link, mtu int) error {
 	if mtu == 0 {
 		return nil
@@ -68,9 +65,8 @@ func (k kernel) routes() ([]netlink.Route, error) {
 // maxLists is how often to list something that keeps changing.
 const maxLists = 10
 
-// whole lists again if the list changed meanwhile, so that entries may be missing
-// (NLM_F_DUMP_INTR, Documentation/userspace-api/netlink/intro.rst). The last try
-// counts even so: at worst, the NIC keeps an old address or route.
+// whole lists again if the list changed meanwhile, so that entries may be missing (NLM_F_DUMP_INTR,
+// Documentation/userspace-api/netlink/intro.rst). The last try counts even so: at worst, the NIC keeps an old address or route.
 func whole[T any](what string, list func() ([]T, error)) (all []T, err error) {
 	for range maxLists {
 		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
@@ -83,9 +79,8 @@ func whole[T any](what string, list func() ([]T, error)) (all []T, err error) {
 	return all, nil
 }
 
-// setAddress gives link the address own for a lifetime, 0 being for ever. It removes
-// the address previous and all other addresses with a lifetime, which earlier leases
-// left. Other addresses without a lifetime belong to other programs and stay.
+// setAddress gives link the address own for a lifetime, 0 being for ever. It removes the address previous and all other addresses with a
+// lifetime, which earlier leases left. Other addresses without a lifetime belong to other programs and stay.
 func (k kernel) setAddress(link netlink.Link, own netip.Prefix, lifetime time.Duration, previous netip.Prefix) error {
 	have, err := k.addresses(link)
 	if err != nil {
@@ -95,8 +90,7 @@ func (k kernel) setAddress(link netlink.Link, own netip.Prefix, lifetime time.Du
 	for _, a := range have {
 		p := prefix(a.IPNet)
 		leased := a.Flags&unix.IFA_F_PERMANENT == 0
-		// Remove old addresses first: with the first address of a subnet the kernel
-		// removes the subnet's other addresses.
+		// Remove old addresses first: with the first address of a subnet the kernel removes the subnet's other addresses.
 		if p != own && (leased || p == previous || p.Addr() == own.Addr()) {
 			errs = append(errs, k.removeAddress(link, p))
 		}
@@ -109,8 +103,7 @@ func (k kernel) setAddress(link netlink.Link, own netip.Prefix, lifetime time.Du
 	return errors.Join(errs...)
 }
 
-// removeAddress removes p from link. It is no error if p is gone already: the kernel
-// removes an address at the end of its lifetime.
+// removeAddress removes p from link. It is no error if p is gone already: the kernel removes an address at the end of its lifetime.
 func (k kernel) removeAddress(link netlink.Link, p netip.Prefix) error {
 	err := k.AddrDel(link, &netlink.Addr{IPNet: ipNet(p)})
 	if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
@@ -119,9 +112,8 @@ func (k kernel) removeAddress(link netlink.Link, p netip.Prefix) error {
 	return nil
 }
 
-// setRoutes makes want the only DHCP routes on link, whose own address is own. It
-// reports whether it changed any route. Other programs' routes stay, but for a route
-// that a wanted one replaces because it has the same destination and metric.
+// setRoutes makes want the only DHCP routes on link, whose own address is own. It reports whether it changed any route. Other programs'
+// routes stay, but for a route that a wanted one replaces because it has the same destination and metric.
 func (k kernel) setRoutes(link netlink.Link, own netip.Prefix, want []Route) (changed bool, err error) {
 	have, err := k.routes()
 	if err != nil {
@@ -174,8 +166,7 @@ func netOfLink(have []netlink.Route, index int, dst netip.Prefix) netip.Prefix {
 	return netip.Prefix{}
 }
 
-// dhcpRoute converts r for the kernel. A gateway outside our subnet counts as on the
-// link, as leases of a single address need.
+// dhcpRoute converts r for the kernel. A gateway outside our subnet counts as on the link, as leases of a single address need.
 func dhcpRoute(index int, own netip.Prefix, r Route) netlink.Route {
 	w := netlink.Route{
 		LinkIndex: index, Dst: ipNet(r.Dst), Gw: r.Gateway.AsSlice(),

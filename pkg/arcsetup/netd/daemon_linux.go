@@ -7,12 +7,17 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/arcinit/arcinit/internal/guarded"
 	"github.com/arcinit/arcinit/internal/regular"
+	"github.com/arcinit/arcinit/internal/wallclock"
 	"github.com/arcinit/arcinit/pkg/arcsetup/netd/firewall"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -42,7 +47,9 @@ type daemon struct {
 	bridge      string          // the link name in the firewall's rules, if any
 	firewallErr string          // of the last try to apply the rules
 
-	reportFailed bool // the last write of the report failed, which was logged
+	host         netip.Addr       // in the hosts file
+	hostsRetry   <-chan time.Time // until the hosts file can be written
+	reportFailed bool             // the last write of the report failed, which was logged
 
 	before Report // NICs of the last Run, and NICs that have gone since
 
@@ -84,8 +91,11 @@ func (d *daemon) run(ctx context.Context) error {
 		}
 	}
 	clock := make(chan struct{}, 1)
-	if err := d.watchClock(ctx, clock); err != nil {
+	// A guest notices that it was paused by the wall clock, since its timers stood still.
+	if watch, err := wallclock.Watch(ctx, clock); err != nil {
 		d.log.Warn("cannot watch for clock jumps", "err", err)
+	} else {
+		d.spawn("clock", watch)
 	}
 	d.assign(ctx, slog.LevelWarn)
 	if len(d.workers) == 0 {
@@ -114,6 +124,8 @@ func (d *daemon) run(ctx context.Context) error {
 			d.lookAgain(ctx)
 		case <-d.cfg.LookAgain:
 			d.lookAgain(ctx)
+		case <-d.hostsRetry:
+			d.writeHosts()
 		}
 	}
 	d.wg.Wait()
@@ -162,8 +174,7 @@ func (d *daemon) handle(ctx context.Context, messages []syscall.NetlinkMessage) 
 	}
 }
 
-// lookAgain makes links, roles, rules, kernel parameters, addresses and routes what
-// they should be, whatever others have changed.
+// lookAgain makes links, roles, rules, kernel parameters, addresses and routes what they should be, whatever others have changed.
 func (d *daemon) lookAgain(ctx context.Context) {
 	for _, w := range d.workers {
 		link, err := d.kernel.LinkByIndex(w.index)
@@ -180,8 +191,7 @@ func (d *daemon) lookAgain(ctx context.Context) {
 	d.assign(ctx, slog.LevelDebug)
 }
 
-// linkChanged passes a message on to the link's worker, which ends if the link is gone
-// or has another name. A new NIC may get a role.
+// linkChanged passes a message on to the link's worker, which ends if the link is gone or has another name. A new NIC may get a role.
 func (d *daemon) linkChanged(ctx context.Context, m syscall.NetlinkMessage) {
 	header := unix.NlMsghdr(m.Header)
 	link, err := netlink.LinkDeserialize(&header, m.Data)
@@ -230,7 +240,7 @@ func (d *daemon) setFirewall(bridge string) {
 		add = firewall.BridgeRules(bridge)
 	}
 	if d.cfg.SandboxSubnet.IsValid() {
-		add = append(add, firewall.SandboxRules(d.cfg.SandboxSubnet)...)
+		add = slices.Concat(add, firewall.SandboxRules(d.cfg.SandboxSubnet), firewall.IsolationRules(d.cfg.SandboxSubnet))
 	}
 	if d.bridge != "" && d.bridge != bridge {
 		remove = firewall.BridgeRules(d.bridge)
@@ -288,8 +298,7 @@ func (d *daemon) gone(w *worker) {
 	signal(d.changed)
 }
 
-// reportDelay is how long a changed report waits for further changes, which often
-// follow soon. Writing the report takes longer than getting a lease.
+// reportDelay is how long a changed report waits for further changes, which often follow soon. Writing the report takes longer than getting a lease.
 const reportDelay = 20 * time.Millisecond
 
 func (d *daemon) writeReport() {
@@ -308,4 +317,36 @@ func (d *daemon) writeReport() {
 		d.log.Warn("cannot write the network report", "err", err)
 	}
 	d.reportFailed = err != nil
+	d.writeHosts()
+}
+
+// writeHosts gives Docker's names of the host, which is the primary NIC's gateway, this address in the hosts file, and no other.
+func (d *daemon) writeHosts() {
+	var gateway netip.Addr
+	d.mu.Lock()
+	for _, w := range d.workers {
+		if w.Role == RolePrimary {
+			gateway = w.nic.Gateway
+		}
+	}
+	d.mu.Unlock()
+	if d.cfg.Hosts == "" || !gateway.IsValid() || gateway == d.host {
+		return
+	}
+	if _, err := os.Stat(d.cfg.HostsAfter); err != nil {
+		d.hostsRetry = d.cfg.After(time.Second)
+		return
+	}
+	d.host = gateway // there is no second try until it changes
+	old, _ := os.ReadFile(d.cfg.Hosts)
+	text := ""
+	for line := range strings.Lines(string(old)) {
+		if !strings.Contains(line, ".docker.internal") {
+			text += strings.TrimRight(line, "\n") + "\n"
+		}
+	}
+	text += gateway.String() + "\thost.docker.internal gateway.docker.internal\n"
+	if _, err := regular.Write("/", d.cfg.Hosts, []byte(text), 0o644); err != nil {
+		d.log.Warn("cannot name the host in the hosts file", "err", err)
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -382,7 +383,7 @@ func TestRenamed(t *testing.T) {
 		}
 	})
 	rules := func(link string) string {
-		return fmt.Sprint(append(firewall.BridgeRules(link), firewall.SandboxRules(subnet)...))
+		return fmt.Sprint(slices.Concat(firewall.BridgeRules(link), firewall.SandboxRules(subnet), firewall.IsolationRules(subnet)))
 	}
 	eventually(t, "primary", r.bound(t, RolePrimary, "10.0.2.15/24"))
 	eventually(t, "bridge", r.bound(t, RoleBridge, "192.168.64.7/24"))

@@ -21,8 +21,7 @@ func (d *daemon) subscribe(ctx context.Context, lost chan<- struct{}) (<-chan []
 	d.spawn("subscription", func() {
 		err := forward(ctx, socket, events)
 		for errors.Is(err, unix.ENOBUFS) {
-			// The kernel reports ENOBUFS again only after its whole queue has been
-			// read. A new socket has an empty queue.
+			// The kernel reports ENOBUFS again only after its whole queue has been read. A new socket has an empty queue.
 			if socket, err = openSubscription(); err != nil {
 				break
 			}

@@ -30,8 +30,7 @@ type exchanger interface {
 
 // discovery is one try to get a lease.
 type discovery struct {
-	// id is the same for all tries, so that a late answer to an earlier try
-	// counts: a server may first look for the address on the network.
+	// id is the same for all tries, so that a late answer to an earlier try counts: a server may first look for the address on the network.
 	id     dhcpv4.TransactionID
 	taken  time.Duration // since the first try
 	wait   time.Duration // for the answer to each of the two messages
@@ -141,8 +140,7 @@ func (c dhcpClient) tell(link netlink.Link, what dhcpv4.MessageType, ack *dhcpv4
 	return errors.Join(err, conn.Close())
 }
 
-// newTransactionID waits until the kernel has entropy: dhcpv4 would spin on
-// GRND_NONBLOCK. A blocking read makes the kernel gather entropy.
+// newTransactionID waits until the kernel has entropy: dhcpv4 would spin on GRND_NONBLOCK. A blocking read makes the kernel gather entropy.
 func newTransactionID() (id dhcpv4.TransactionID) {
 	for {
 		// A short blocking read has no other error (getrandom(2)).
@@ -158,8 +156,7 @@ func clientID(link netlink.Link) dhcpv4.Option {
 	return dhcpv4.OptClientIdentifier(append([]byte{ethernet}, link.Attrs().HardwareAddr...))
 }
 
-// common returns what DISCOVER and REQUEST say in all states. It replaces what the
-// libraries ask for by default, which is for network boot.
+// common returns what DISCOVER and REQUEST say in all states. It replaces what the libraries ask for by default, which is for network boot.
 func (c dhcpClient) common(link netlink.Link) []dhcpv4.Modifier {
 	modifiers := []dhcpv4.Modifier{
 		dhcpv4.WithHwAddr(link.Attrs().HardwareAddr),
@@ -178,9 +175,8 @@ func (c dhcpClient) common(link netlink.Link) []dhcpv4.Modifier {
 	return modifiers
 }
 
-// listen opens the DHCP client's port of a link, and returns the address to send to. With
-// a server, the port is a UDP socket, which also gets broadcasts, because some servers
-// answer with one. Without a server, it is a packet socket: the link needs no address.
+// listen opens the DHCP client's port of a link, and returns the address to send to. With a server, the port is a UDP socket, which also
+// gets broadcasts, because some servers answer with one. Without a server, it is a packet socket: the link needs no address.
 func listen(link netlink.Link, server net.IP) (net.PacketConn, *net.UDPAddr, error) {
 	port := &net.UDPAddr{Port: dhcpv4.ClientPort}
 	if server != nil {
@@ -198,8 +194,7 @@ func listen(link netlink.Link, server net.IP) (net.PacketConn, *net.UDPAddr, err
 	return nclient4.NewBroadcastUDPConn(conn, port), nclient4.DefaultServers, nil
 }
 
-// listenPackets opens a socket for those packets of a protocol on link that pass
-// filter, without their link-layer headers.
+// listenPackets opens a socket for those packets of a protocol on link that pass filter, without their link-layer headers.
 func listenPackets(link netlink.Link, protocol int, filter []bpf.RawInstruction) (*packet.Conn, error) {
 	a := link.Attrs()
 	return packet.Listen(&net.Interface{Index: a.Index, Name: a.Name, HardwareAddr: a.HardwareAddr},

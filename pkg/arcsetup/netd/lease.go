@@ -16,13 +16,11 @@ type lease struct {
 	// hostname, domain and search are valid DNS names.
 	hostname, domain string
 	search           []string
-	// time is how long the address may be used; 0 is for ever. renew and
-	// rebind are T1 and T2 of RFC 2131 section 4.4.5. All count from the ACK.
+	// time is how long the address may be used; 0 is for ever. renew and rebind are T1 and T2 of RFC 2131 section 4.4.5. All count from the ACK.
 	time, renew, rebind time.Duration
 }
 
-// minPrefix is the shortest prefix of a classful network (RFC 950). A shorter
-// one would make neighbours of half the Internet.
+// minPrefix is the shortest prefix of a classful network (RFC 950). A shorter one would make neighbours of half the Internet.
 const minPrefix = 8
 
 // isUnicast reports whether a host can have the address a: none of the blocks 0/8, 127/8 and 224/3 (RFC 6890).
@@ -51,9 +49,8 @@ func (l *lease) limit(r Role) {
 	}
 }
 
-// again returns when to ask once more for a lease that was not renewed: halfway to T2,
-// or after T2 to the end (RFC 2131 section 4.4.5). It and passed count from the ACK. An
-// answer gets the minute of the RFC to arrive, and less for leases shorter than hours.
+// again returns when to ask once more for a lease that was not renewed: halfway to T2, or after T2 to the end (RFC 2131 section 4.4.5). It
+// and passed count from the ACK. An answer gets the minute of the RFC to arrive, and less for leases shorter than hours.
 func (l lease) again(passed time.Duration) time.Duration {
 	until := l.time
 	if passed < l.rebind {
@@ -63,8 +60,7 @@ func (l lease) again(passed time.Duration) time.Duration {
 	return min(passed+max((until-passed)/2, least), until)
 }
 
-// The first tries to get a lease take shortTry each, until shortTries is over.
-// Every later try takes twice as long as the one before, up to longTry.
+// The first tries to get a lease take shortTry each, until shortTries is over. Every later try takes twice as long as the one before, up to longTry.
 const (
 	shortTry   = 2 * time.Second
 	shortTries = 30 * time.Second
@@ -86,3 +82,9 @@ const sends = 4
 
 // firstPause returns the first pause, such that all pauses together take wait.
 func firstPause(wait time.Duration) time.Duration { return wait / (1<<sends - 1) }
+
+// age returns how long ago since was, by the clock that says longer: the monotonic
+// clock stands still while the guest is paused, and the wall clock may be set back.
+func age(since, now time.Time) time.Duration {
+	return max(now.Sub(since), now.Round(0).Sub(since.Round(0)))
+}

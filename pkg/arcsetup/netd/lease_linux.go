@@ -155,8 +155,7 @@ func (w *worker) hold(link *linkState) error {
 				continue
 			}
 			w.report(func(n *NIC) { n.State = StateBound })
-			// The kernel dropped the routes with the link. The lease holds even if
-			// no server answers (RFC 2131 section 3.2).
+			// The kernel dropped the routes with the link. The lease holds even if no server answers (RFC 2131 section 3.2).
 			w.mend(true)
 		case <-due:
 			if w.jumped() {

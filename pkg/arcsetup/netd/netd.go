@@ -1,6 +1,5 @@
-// Package netd is the network daemon: NIC roles, the firewall's rules, DHCP leases, addresses, routes and
-// MTU. It should be a process of its own, because it parses messages from the network. At worst a hostile
-// packet ends the daemon, which can be started again at any time.
+// Package netd is the network daemon: NIC roles, the firewall's rules, DHCP leases, addresses, routes and MTU. It should be a process of
+// its own, because it parses messages from the network. At worst a hostile packet ends the daemon, which can be started again at any time.
 //
 // The package must not know who started it. It never touches /etc/resolv.conf: the Report has the name
 // servers, for a program that forwards to them. The DHCP library logs through the standard logger.
@@ -18,13 +17,11 @@ import (
 // the running system. As JSON it has all fields but the functions and channels.
 type Config struct {
 	Roles
-	// SandboxSubnet is the IPv4 subnet that the firewall accepts forwarded packets
-	// from and to. The zero value leaves these rules out.
+	// SandboxSubnet is the IPv4 subnet that the firewall accepts forwarded packets from and to. The zero value leaves these rules out.
 	SandboxSubnet netip.Prefix `json:"sandbox_subnet,omitzero"`
 	// Hostname is sent to the DHCP servers (option 12) unless it is empty.
 	Hostname string `json:"hostname,omitempty"`
-	// ProbeAddress makes the daemon probe the link for an address before it uses
-	// the address, which takes a second (RFC 5227 section 2.1.1).
+	// ProbeAddress makes the daemon probe the link for an address before it uses the address, which takes a second (RFC 5227 section 2.1.1).
 	ProbeAddress bool `json:"probe_address,omitempty"`
 	// IPv6Router makes the guest forward IPv6, and still accept router advertisements on the primary NIC.
 	IPv6Router bool `json:"ipv6_router,omitempty"`
@@ -34,8 +31,12 @@ type Config struct {
 	// ReportPath is the Report's file: DefaultReport if empty.
 	ReportPath string `json:"report_path,omitempty"`
 
-	// LookAgain makes the daemon compare the network with what it configured, and
-	// put right what somebody changed or removed. Nil is never.
+	// Hosts is the hosts file, which gets the host's address as host.docker.internal once the file HostsAfter is there: before, the
+	// guest's /etc may not be. Without a path no file is written.
+	Hosts      string `json:"hosts,omitempty"`
+	HostsAfter string `json:"hosts_after,omitempty"`
+
+	// LookAgain makes the daemon compare the network with what it configured, and put right what somebody changed or removed. Nil is never.
 	LookAgain <-chan os.Signal `json:"-"`
 	// Now and After are the clock, package time's if nil. Now must return times
 	// with a monotonic reading, so that the daemon notices a wall-clock jump.

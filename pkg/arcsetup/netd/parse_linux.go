@@ -16,8 +16,7 @@ import (
 
 const (
 	fallbackPrefix = 24 // without a valid mask
-	// minMTU in bytes. RFC 2132 section 5.1 allows 68, but a client must accept
-	// DHCP messages of 576 bytes (RFC 2131 section 2), or it cannot renew.
+	// minMTU in bytes. RFC 2132 section 5.1 allows 68, but a client must accept DHCP messages of 576 bytes (RFC 2131 section 2), or it cannot renew.
 	minMTU       = 576
 	fallbackTime = time.Hour                // without a valid lease time
 	minTime      = 10 * time.Second         // bounds how often a server can make us renew
@@ -29,8 +28,7 @@ const (
 	maxInvalid = 16
 )
 
-// parser reads a lease. dhclient and dhcpv4 decode the options; the parser checks
-// what they decoded. It ignores invalid parts, and lists them.
+// parser reads a lease. dhclient and dhcpv4 decode the options; the parser checks what they decoded. It ignores invalid parts, and lists them.
 type parser struct {
 	*dhcpv4.DHCPv4
 	invalid []string
@@ -114,8 +112,7 @@ func first[T any](all []T) (none T) {
 	return none
 }
 
-// names returns the first domain names of an option, without their final dots. Some
-// servers end names with a NUL, against RFC 2132 section 2.
+// names returns the first domain names of an option, without their final dots. Some servers end names with a NUL, against RFC 2132 section 2.
 func (p *parser) names(code dhcpv4.OptionCode, names ...string) (valid []string) {
 	p.malformed(code, len(names) == 0)
 	for _, name := range names {
@@ -195,8 +192,7 @@ func (p *parser) mtu() int {
 	return int(mtu)
 }
 
-// times returns the times of a lease, with the defaults of RFC 2131 section 4.4.5
-// for T1 and T2. All are 0 for a lease without end.
+// times returns the times of a lease, with the defaults of RFC 2131 section 4.4.5 for T1 and T2. All are 0 for a lease without end.
 func (p *parser) times() (total, renew, rebind time.Duration) {
 	given := p.IPAddressLeaseTime(0)
 	if given == forever {

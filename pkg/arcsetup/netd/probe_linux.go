@@ -20,8 +20,7 @@ const (
 	probePause = time.Second / 3
 )
 
-// probe returns the MAC address of another host that has the address, or is about to
-// take it. It returns nil if there is none.
+// probe returns the MAC address of another host that has the address, or is about to take it. It returns nil if there is none.
 func (w *worker) probe(link *linkState, address netip.Addr) (net.HardwareAddr, error) {
 	conn, err := listenPackets(link, unix.ETH_P_ARP, nil)
 	if err != nil {
@@ -73,8 +72,7 @@ func arpProbe(own net.HardwareAddr, address netip.Addr) []byte {
 	return slices.Concat(arpStart, []byte{request}, own, make([]byte, arpTarget-arpSender), address.AsSlice())
 }
 
-// claimant returns the MAC address of the sender of the ARP packet b, if the sender has
-// the address or probes for it, too. Else it returns nil.
+// claimant returns the MAC address of the sender of the ARP packet b, if the sender has the address or probes for it, too. Else it returns nil.
 func claimant(b []byte, address netip.Addr) net.HardwareAddr {
 	if len(b) < arpLength || !bytes.HasPrefix(b, arpStart) {
 		return nil

@@ -66,8 +66,7 @@ type NIC struct {
 	Renews       time.Time `json:"renews,omitzero"`
 	Rebinds      time.Time `json:"rebinds,omitzero"`
 	Expires      time.Time `json:"expires,omitzero"`
-	// ConfiguredNS is when the NIC first got its address, in nanoseconds of
-	// CLOCK_BOOTTIME, which starts with the kernel.
+	// ConfiguredNS is when the NIC first got its address, in nanoseconds of CLOCK_BOOTTIME, which starts with the kernel.
 	ConfiguredNS int64 `json:"configured_boottime_ns,omitempty"`
 }
 

@@ -30,8 +30,7 @@ const (
 // takesRoutes reports whether a NIC of that role gets the routes of its lease.
 func (r Role) takesRoutes() bool { return r == RolePrimary || r == RoleDHCP }
 
-// Roles is the configuration of the NICs' roles. A NIC is named by its link name or
-// by its MAC address, in upper or lower case.
+// Roles is the configuration of the NICs' roles. A NIC is named by its link name or by its MAC address, in upper or lower case.
 type Roles struct {
 	// Primary and Bridge name the only NIC that can have the role. If empty, the first NIC without a role has it.
 	Primary string `json:"primary,omitempty"`
@@ -59,8 +58,7 @@ type assignment struct {
 type slot struct {
 	role    Role
 	address netip.Prefix // of RoleStatic
-	// name is the NIC's link name or MAC address in the configuration, or the link
-	// name that the NIC had last. If empty, any NIC will do.
+	// name is the NIC's link name or MAC address in the configuration, or the link name that the NIC had last. If empty, any NIC will do.
 	name string
 	mac  string // of the NIC that had the role last, if any
 }

@@ -117,12 +117,10 @@ func isUp(link netlink.Link) bool {
 	return link.Attrs().RawFlags&upAndDormant == unix.IFF_UP|unix.IFF_LOWER_UP
 }
 
-// mendPause is the least time between two restorations of the configuration, so that
-// two programs that disagree do not burn CPU.
+// mendPause is the least time between two restorations of the configuration, so that two programs that disagree do not burn CPU.
 const mendPause = time.Second
 
-// keepStatic gives the NIC its configured address, and again when somebody removes the
-// address or sets the link down and up.
+// keepStatic gives the NIC its configured address, and again when somebody removes the address or sets the link down and up.
 func (w *worker) keepStatic() {
 	for link := w.bringUp(); link != nil; link = w.bringUp() {
 		err := w.d.kernel.setAddress(link, w.Address, 0, w.last)

@@ -9,16 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Apply puts the rules of add into the chains FORWARD and DOCKER-USER of the table `ip filter` and takes
-// the rules of remove out, in one atomic batch. It creates a missing table or chain, and inserts missing
-// rules at the top of a chain, in the order given. All other rules stay as they are, and so does
-// FORWARD's policy. Only one process may call Apply at a time.
+// Apply puts the rules of add into the chains FORWARD and DOCKER-USER of the table `ip filter`, guards into PREROUTING of `ip mangle`, and
+// takes the rules of remove out, in one atomic batch. It creates a missing table or chain, and inserts missing rules at the top of a chain,
+// in the order given. All other rules stay as they are, and so does FORWARD's policy. Only one process may call Apply at a time.
 //
-// If the kernel has no conntrack match, a second batch leaves out the rules that
-// need the match. An error names the kernel symbols that are missing.
+// If the kernel has no conntrack match, a second batch leaves out the rules that need the match. An error names the kernel symbols that are missing.
 //
-// Docker 28 and later drop packets for containers from other links, unless
-// DOCKER-USER accepts them first. Docker keeps a DOCKER-USER that exists.
+// Docker 28 and later drop packets for containers from other links, unless DOCKER-USER accepts them first. Docker keeps a DOCKER-USER that exists.
 func Apply(add, remove []Rule) error {
 	for _, r := range slices.Concat(add, remove) {
 		if err := r.check(); err != nil {
@@ -50,8 +47,10 @@ func applyBatch(add, remove []Rule) (changed bool, err error) {
 		return false, fmt.Errorf("list nf_tables chains: %w", explainList(err))
 	}
 	var inserted []Rule
-	for _, chain := range filterChains() {
+	for _, chain := range chains() {
 		var rules []*nftables.Rule
+		guards := chain.Table.Name == "mangle"
+		add := slices.DeleteFunc(slices.Clone(add), func(r Rule) bool { return r.guard != guards })
 		if slices.ContainsFunc(existing, func(c *nftables.Chain) bool { return c.Table.Name == chain.Table.Name && c.Name == chain.Name }) {
 			if rules, err = conn.GetRules(chain.Table, chain); err != nil {
 				return false, fmt.Errorf("list the rules of chain %s: %w", chain.Name, err)
@@ -61,15 +60,21 @@ func applyBatch(add, remove []Rule) (changed bool, err error) {
 			conn.AddChain(chain)
 			changed = true
 		}
-		var present []string
-		for _, have := range rules {
-			k := key(have.Exprs)
-			present = append(present, k)
-			if slices.ContainsFunc(remove, func(r Rule) bool { return key(r.exprs()) == k }) {
+		present := make([]string, len(rules))
+		for i, have := range rules {
+			present[i] = key(have.Exprs)
+		}
+		remove := remove
+		if guards && slices.ContainsFunc(add, func(r Rule) bool { return !slices.Contains(present, key(r.exprs())) }) {
+			remove = add // the order of guards counts, so that all are inserted again
+		}
+		for i, have := range rules {
+			if slices.ContainsFunc(remove, func(r Rule) bool { return key(r.exprs()) == present[i] }) {
 				if err := conn.DelRule(have); err != nil {
 					return false, fmt.Errorf("remove a rule of chain %s: %w", chain.Name, err)
 				}
 				changed = true
+				present[i] = ""
 			}
 		}
 		// The last rule that is inserted stands first in the chain.
@@ -93,13 +98,16 @@ func applyBatch(add, remove []Rule) (changed bool, err error) {
 	return true, nil
 }
 
-// filterChains returns the chains that hold the rules, as iptables-nft creates them.
-func filterChains() []*nftables.Chain {
+// chains returns the chains that hold the rules, as iptables-nft creates them.
+func chains() []*nftables.Chain {
 	table := &nftables.Table{Name: "filter", Family: nftables.TableFamilyIPv4}
 	return []*nftables.Chain{{
 		Name: "FORWARD", Table: table, Type: nftables.ChainTypeFilter,
 		Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter, Policy: new(nftables.ChainPolicyAccept),
-	}, {Name: "DOCKER-USER", Table: table}}
+	}, {Name: "DOCKER-USER", Table: table}, {
+		Name: "PREROUTING", Table: &nftables.Table{Name: "mangle", Family: nftables.TableFamilyIPv4}, Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityMangle, Policy: new(nftables.ChainPolicyAccept),
+	}}
 }
 
 // explainList names all kernel symbols that the rules need when the kernel lists no chains. Without nfnetlink the

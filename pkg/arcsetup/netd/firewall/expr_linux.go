@@ -22,7 +22,13 @@ const (
 // packets, iptables would call the whole table incompatible, and container engines run iptables.
 func (r Rule) exprs() []expr.Any {
 	var es []expr.Any
+	verdict := expr.VerdictAccept
 	switch {
+	case r.guard:
+		es = append(matchPrefix(16, r.subnet), matchLinks(expr.MetaKeyIIFNAME, r.link)...)
+		if r.drop {
+			verdict = expr.VerdictDrop
+		}
 	case r.link != "" && r.to:
 		es = matchLink(expr.MetaKeyOIFNAME, r.link)
 	case r.link != "":
@@ -35,21 +41,22 @@ func (r Rule) exprs() []expr.Any {
 	if r.established {
 		es = append(es, matchEstablished())
 	}
-	return append(es, &expr.Counter{}, &expr.Verdict{Kind: expr.VerdictAccept})
+	return append(es, &expr.Counter{}, &expr.Verdict{Kind: verdict})
 }
 
-// matchLink compares a link's name, including the final NUL. Without the NUL, the
-// rule would match every link whose name begins so.
-func matchLink(key expr.MetaKey, name string) []expr.Any {
+// matchLink compares a link's name, including the final NUL. Without the NUL, the rule would match every link whose name begins so.
+func matchLink(key expr.MetaKey, name string) []expr.Any { return matchLinks(key, name+"\x00") }
+
+// matchLinks compares the beginning of a link's name.
+func matchLinks(key expr.MetaKey, name string) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: key, Register: unix.NFT_REG_1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: append([]byte(name), 0)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: []byte(name)},
 	}
 }
 
-// matchPrefix compares the address at an offset in the IPv4 header, in bytes: the source
-// is at 12, the destination at 16 (RFC 791 section 3.1). A prefix of whole bytes loads
-// only these bytes. Any other prefix loads the whole address and masks it.
+// matchPrefix compares the address at an offset in the IPv4 header, in bytes: the source is at 12, the destination at 16 (RFC 791 section
+// 3.1). A prefix of whole bytes loads only these bytes. Any other prefix loads the whole address and masks it.
 func matchPrefix(offset uint32, p netip.Prefix) []expr.Any {
 	addr, bits := p.Addr().As4(), p.Bits()
 	if bits%8 == 0 {
@@ -75,8 +82,7 @@ func matchEstablished() expr.Any {
 	return &expr.Match{Name: "conntrack", Rev: 3, Info: &info}
 }
 
-// key returns the same string for two lists of expressions that have the same
-// verdict for the same packets. Counters are ignored.
+// key returns the same string for two lists of expressions that have the same verdict for the same packets. Counters are ignored.
 func key(exprs []expr.Any) string {
 	var k []byte
 	linkName := false

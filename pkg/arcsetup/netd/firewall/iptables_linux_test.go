@@ -234,6 +234,29 @@ func TestFwRemoves(t *testing.T) {
 	remove(false)
 }
 
+// TestFwGuards keeps the order of the rules that guard a subnet, whichever of them is missing.
+func TestFwGuards(t *testing.T) {
+	inNamespace(t)
+	rules := IsolationRules(netip.MustParsePrefix("172.20.0.0/16"))
+	iptables(t, "-t", "mangle", "-A", "PREROUTING", "-i", "eth0", "-j", "ACCEPT")
+	const want = `-P PREROUTING ACCEPT
+-A PREROUTING -d 172.20.0.1/32 -i vmtap+ -j ACCEPT
+-A PREROUTING -d 172.20.0.0/16 -i vmtap+ -j DROP
+-A PREROUTING -i eth0 -j ACCEPT
+`
+	for _, missing := range []string{"", "-d 172.20.0.1/32 -i vmtap+ -j ACCEPT", "-d 172.20.0.0/16 -i vmtap+ -j DROP"} {
+		if missing != "" {
+			iptables(t, append([]string{"-t", "mangle", "-D", "PREROUTING"}, strings.Fields(missing)...)...)
+		}
+		apply(t, rules, true)
+		apply(t, rules, false)
+		if got := iptables(t, "-t", "mangle", "-S", "PREROUTING"); got != want {
+			t.Errorf("without %q, got:\n%swant:\n%s", missing, got, want)
+		}
+	}
+	iptables(t, "-t", "mangle", "-C", "PREROUTING", "-i", "vmtap+", "-d", "172.20.0.0/16", "-j", "DROP")
+}
+
 func TestFwRefusedRulesChangeNothing(t *testing.T) {
 	inNamespace(t)
 	if err := Apply(append(BridgeRules("eth1"), BridgeRules("")...), nil); err == nil {
