@@ -2,9 +2,9 @@
 # lines.sh prints the number of lines of Go, without tests, in each folder of cmd, internal and pkg. It fails above the limits.
 . "$(dirname "$0")/lib.sh"
 
-limit=10599
+limit=11796
 # One folder has a limit of its own, for its files without its subfolders.
-folder=pkg/arcsetup folder_limit=2300
+folder=pkg/arcsetup folder_limit=2700
 
 find cmd internal pkg -name '*.go' ! -name '*_test.go' -exec wc -l {} + | awk -v limit=$limit -v folder=$folder -v folder_limit=$folder_limit '
 	$2 == "total" { next }

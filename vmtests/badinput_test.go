@@ -202,7 +202,7 @@ func TestBrokenFiles(t *testing.T) {
 	t.Parallel()
 	m := boot(t, image{
 		nics: bothNICs(), tools: true,
-		cmdline: []string{quiet, "arcbox.colour=red", "arcbox.log=loud", "arcbox.primary=eth7", "ARCBOX_VMM_CONFIG=/arcbox/gone.toml"},
+		cmdline: []string{quiet, "arcbox.hostnam=x", "arcbox.log=loud", "arcbox.primary=eth7", "ARCBOX_VMM_CONFIG=/arcbox/gone.toml"},
 		files: map[string]string{
 			"/etc/arcbox/vmm.toml":    "[network]\ncidr = \"172.30.0.0/99\"\n",
 			"/etc/docker/daemon.json": "{\n  \"debug\": true,\n}\n",
@@ -230,7 +230,7 @@ func TestBrokenFiles(t *testing.T) {
 		said(t, m, "/etc/arcbox/vmm.toml", "172.30.0.0/99", "172.20.0.0/16")
 		testRules(t, m, sandboxRules...)
 	})
-	t.Run("unknown key", func(t *testing.T) { said(t, m, "kernel command line", "arcbox.colour") })
+	t.Run("unknown key", func(t *testing.T) { said(t, m, "kernel command line", "arcbox.hostnam") })
 	t.Run("bad value", func(t *testing.T) { said(t, m, "kernel command line", "arcbox.log", "loud") })
 	t.Run("no such NIC", func(t *testing.T) {
 		said(t, m, "eth7")

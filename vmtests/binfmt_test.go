@@ -123,8 +123,8 @@ func TestRosetta(t *testing.T) {
 		"disabled":              {"rosetta", "0"},
 		"all disabled":          {"status", "0"},
 		"gone":                  {"rosetta", "-1"},
-		"another interpreter":   {"register", strings.Replace(registration("rosetta"), "/media/rosetta/rosetta", "/arcbox/runtime/bin/FEX", 1)},
-		"other flags":           {"register", strings.Replace(registration("rosetta"), ":CF", ":OC", 1)},
+		"another interpreter":   {"register", strings.Replace(registration("rosetta", "/media/rosetta/rosetta", "CF"), "/media/rosetta/rosetta", "/arcbox/runtime/bin/FEX", 1)},
+		"other flags":           {"register", strings.Replace(registration("rosetta", "/media/rosetta/rosetta", "CF"), ":CF", ":OC", 1)},
 		"another kind of entry": {"register", ":rosetta:E::x86::/arcbox/x86-64:"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -165,9 +165,9 @@ func powersOffCleanly(t *testing.T, m *machine) {
 
 // registration registers a handler for x86-64 programs, as in the kernel's
 // documentation.
-func registration(name string) string {
+func registration(name, interpreter, flags string) string {
 	return ":" + name + `:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x3e\x00:` +
-		`\xff\xff\xff\xff\xff\xfe\xfe\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:/media/rosetta/rosetta:CF`
+		`\xff\xff\xff\xff\xff\xfe\xfe\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:` + interpreter + ":" + flags
 }
 
 // TestRosettaUnfit has the host share programs that are not Rosetta, then one that
@@ -217,6 +217,17 @@ func TestFEX(t *testing.T) {
 	runsX8664(t, m, "", program)
 	if outcome, line := again(t, m, "binfmt"); outcome != "already" {
 		t.Error(line)
+	}
+	// Today's agent registers its own copy, by the same name, after the boot.
+	m.run(t, "/arcbox/bin/arcbox-agent", "copy", program, "/run/arcbox/runtime/bin/FEX")
+	must[none](t, m, "WriteFile", writeFile{binfmtMisc + "/FEX-x86_64", []byte("-1")})
+	theirs := x8664Entry("/run/arcbox/runtime/bin/FEX", "POCF")
+	must[none](t, m, "WriteFile", writeFile{binfmtMisc + "/register", []byte(registration("FEX-x86_64", "/run/arcbox/runtime/bin/FEX", "POCF"))})
+	for range 2 {
+		if got := m.read(t, binfmtMisc+"/FEX-x86_64"); got != theirs {
+			t.Errorf("the kernel has %q, want the agent's %q", got, theirs)
+		}
+		again(t, m, "binfmt")
 	}
 	powersOffCleanly(t, m)
 }

@@ -4,11 +4,14 @@ package vmtests
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/arcinit/arcinit/pkg/arcsetup"
+	"github.com/arcinit/arcinit/vmtests/guest"
 	"github.com/arcinit/arcinit/vmtests/probe"
 )
 
@@ -109,4 +112,113 @@ func TestSysctlsComeLater(t *testing.T) {
 	is("net/ipv4/conf/late0/rp_filter", "1\n")
 	is("net/ipv4/conf/late1/rp_filter", "2\n")
 	is("net/ipv4/conf/lo/rp_filter", "2\n")
+}
+
+// TestConfigurationLayers has the image, the host and the command line configure the same things. The image narrows what the host
+// may set.
+func TestConfigurationLayers(t *testing.T) {
+	t.Parallel()
+	im := image{
+		cmdline: []string{quiet, "arcbox.log=debug", "arcbox.agnet=/x", "arcbox.debug_console=/host/socket", "arcbox.machine_name=x", "arcbox.guest_docker_vsock_port=2375"},
+		files: map[string]string{"/etc/arcinit.toml": `
+hostname = "image"
+log = "warn"
+[host]
+allow = ["sysctl", "service", "docker", "log", "tmpfs"]
+[docker.daemon.features]
+cdi = true
+[agent]
+env = { FROM = "image" }
+[[service]]
+name = "both"
+argv = ["/arcbox/bin/arcbox-agent", "note", "/arcbox/image", "0"]
+restart = "never"
+[[service]]
+name = "image-only"
+argv = ["/arcbox/bin/arcbox-agent", "note", "/arcbox/image-only", "0"]
+restart = "never"
+`},
+		shared: map[string]string{"etc/arcinit.toml": `
+hostname = "host"
+log = "error"
+[host]
+allow = []
+[agent]
+path = "/evil"
+env = { FROM = "host" }
+[docker.daemon.features]
+other = true
+[sysctl]
+vm.swappiness = 11
+[[service]]
+name = "both"
+argv = ["/arcbox/bin/arcbox-agent", "note", "/arcbox/host", "0"]
+restart = "never"
+[[share]]
+tag = "more"
+path = "/more"
+[[tmpfs]]
+path = "/scratch"
+`},
+		tools: true, nics: bothNICs(),
+	}
+	for _, boots := range []string{"initramfs", "disk", "root"} {
+		t.Run(boots, func(t *testing.T) {
+			im := im
+			switch boots {
+			case "disk": // the root has the file
+				im.disks, im.files = []guest.Disk{{File: erofsDisk(t, swapinTree(t, map[string]string{
+					"/etc/arcinit.toml": im.files["/etc/arcinit.toml"], "/scratch/none": ""}))}}, map[string]string{"/etc/arcinit.toml": "hostname = \"initramfs\"\n"}
+				im.cmdline = append(im.cmdline, "root=/dev/vda")
+			case "root": // only the initramfs has the file
+				im.disks = []guest.Disk{{File: erofsDisk(t, swapinTree(t, map[string]string{"/scratch/none": ""}))}}
+				im.cmdline = append(im.cmdline, "root=/dev/vda")
+			}
+			m := boot(t, im)
+			if boots == "initramfs" {
+				comesUp(t, m, "console") // which has no shell
+			} else {
+				comesUp(t, m)
+			}
+			report := parseReport(t, []byte(m.read(t, arcsetup.ReportPath)))
+			for key, want := range map[string]string{
+				"hostname": "/etc/arcinit.toml", "log": "kernel command line", "debug_console": "kernel command line",
+				"sysctl.vm.swappiness": "/arcbox/etc/arcinit.toml", "docker.daemon.features.cdi": "/etc/arcinit.toml",
+				"docker.daemon.features.other": "/arcbox/etc/arcinit.toml", "service both": "/arcbox/etc/arcinit.toml",
+				"service image-only": "/etc/arcinit.toml", "agent.env.FROM": "/etc/arcinit.toml", "tmpfs /scratch": "/arcbox/etc/arcinit.toml",
+				"agent.path": "", "share more": "", "host.allow": "/etc/arcinit.toml",
+			} {
+				if got := report.Config[key]; got != want {
+					t.Errorf("%s was set by %q, want %q", key, got, want)
+				}
+			}
+			if r := m.run(t, arcsetup.ProgramPath, "report"); !hasLine(r.Stdout, "sysctl.vm.swappiness ", " /arcbox/etc/arcinit.toml") {
+				t.Errorf("uinit report does not say who set vm.swappiness:\n%s", r.Stdout)
+			}
+			if r := m.run(t, arcsetup.ProgramPath, "plan"); !hasLine(r.Stdout, "/scratch ", " tmpfs ") || !hasLine(r.Stdout, "/Users ", " users ") {
+				t.Errorf("uinit plan does not print the mounts:\n%s", r.Stdout)
+			}
+			for path, want := range map[string]string{"/proc/sys/kernel/hostname": "image\n", "/proc/sys/vm/swappiness": "11\n"} {
+				if got := m.read(t, path); got != want {
+					t.Errorf("%s is %q, want %q", path, got, want)
+				}
+			}
+			if start := must[probe.AtStart](t, m, "AtStart", none{}); !slices.Contains(start.Environ, "FROM=image") {
+				t.Errorf("the agent's environment is %q", start.Environ)
+			}
+			eventually(t, func() string {
+				for name, want := range map[string]bool{"image": false, "host": true, "image-only": true} {
+					if _, err := os.Stat(filepath.Join(m.dirs["arcbox"], name)); (err == nil) != want {
+						return fmt.Sprintf("the service that notes %s has run: %v, want %v", name, err == nil, want)
+					}
+				}
+				return ""
+			})
+			outcome(t, m, "config", "already", "arcbox.agent ", "hostname", "agent", "share", "host")
+			if got := steps(t, []byte(m.read(t, arcsetup.ReportPath)))["config"].Error; strings.Contains(got, "machine_name") || strings.Contains(got, "vsock") {
+				t.Errorf("a key of the agent's is in the error: %s", got)
+			}
+			t.Run("again", func(t *testing.T) { testAgain(t, m) })
+		})
+	}
 }

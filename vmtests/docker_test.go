@@ -545,3 +545,65 @@ func testEngineRestart(t *testing.T, d *dockerGuest) {
 	d.published(t)
 	d.direct(t, "restart")
 }
+
+// TestDockerDisk has Docker's data on a disk of its own, which keeps an image over two boots and is larger at the second.
+func TestDockerDisk(t *testing.T) {
+	t.Parallel()
+	if !slices.Contains(strings.Fields(os.Getenv("ENGINES")), "28.5-nft") {
+		t.Skip("ENGINES does not name 28.5-nft")
+	}
+	data := empty(t, 1<<10)
+	command(t, "", "mke2fs", "-q", "-t", "ext4", "-L", "docker", data)
+	im := image{
+		disks:   []guest.Disk{{File: built(t, "docker/28.5-nft.erofs")}, {File: data, Writable: true}},
+		cmdline: []string{"root=/dev/vda", "ro", "rootfstype=erofs"}, nics: bothNICs(), cpus: 2, memory: 1024, timeout: 8 * time.Minute,
+		shared: map[string]string{"etc/arcinit.toml": `
+[docker]
+container_network = "10.200.0.0/16"
+[[disk]]
+device = "LABEL=docker"
+grow = true
+[disk.directories]
+"/var/lib/docker" = "docker"
+"/var/lib/containerd" = "containerd"
+[[service]]
+name = "containerd"
+argv = ["/usr/bin/containerd"]
+[[service]]
+name = "dockerd"
+argv = ["/usr/sbin/dockerd", "--containerd=/run/containerd/containerd.sock"]
+after = ["containerd"]
+`}}
+	for _, round := range []string{"first", "second"} {
+		m := boot(t, im)
+		if err := busybox.WriteImage(filepath.Join(m.dirs["arcbox"], "image.tar"), built(t, "swapin/usr/bin/busybox")); err != nil {
+			t.Fatal(err)
+		}
+		comesUp(t, m)
+		d := &dockerGuest{machine: m}
+		eventuallyWithin(t, 4*time.Minute, func() string {
+			if r := m.run(t, "docker", "version"); r.Code != 0 {
+				return "dockerd does not answer: " + r.Stderr
+			}
+			return ""
+		})
+		st := m.stat(t, "/var/lib/docker")
+		if round == "first" {
+			d.docker(t, "import", "/arcbox/image.tar", "busybox")
+		} else if st.Bytes < 19<<26 { // 1.2 GiB
+			t.Errorf("the disk has %d bytes after it was made 1 GiB larger", st.Bytes)
+		}
+		// The container's address is of the configured network.
+		if got := d.docker(t, "run", "--rm", "busybox", "sh", "-c", "ip -4 -o address show eth0; echo hello"); !hasAll(got, " 10.200.0.", "hello\n") {
+			t.Errorf("the container printed %q", got)
+		}
+		testPowerOff(t, m)
+		testClean(t, data)
+		if round == "first" {
+			grown(t, data, 2<<10)
+		}
+	}
+	if n := used(t, data); n > 512<<20 {
+		t.Errorf("the disk takes %d MiB on the host", n>>20)
+	}
+}

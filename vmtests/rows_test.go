@@ -425,6 +425,13 @@ func testRows(t *rows, m *machine) {
 	t.Run("fwsandbox", func(t *testing.T) {
 		testRules(t, m, "-s 172.30.16.0/20 -j ACCEPT", "-d 172.30.16.0/20 -j ACCEPT")
 	})
+	t.Run("isolation", func(t *testing.T) {
+		testRules(t, m, "-s 169.254.100.2/32 -j ACCEPT", "-d 169.254.100.2/32 -j ACCEPT")
+		want := "-P PREROUTING ACCEPT\n-A PREROUTING -d 172.30.16.1/32 -i vmtap+ -j ACCEPT\n-A PREROUTING -d 172.30.16.0/20 -i vmtap+ -j DROP\n"
+		if got := m.iptables(t, "-t", "mangle", "-S", "PREROUTING"); got.Stdout != want || got.Stderr != "" {
+			t.Errorf("the guards are\n%s%s", got.Stdout, got.Stderr)
+		}
+	})
 	t.Run("proxyarp", func(t *testing.T) {
 		for path, want := range map[string]string{
 			"conf/eth1/proxy_arp": "1\n", "neigh/eth1/proxy_delay": "0\n", "conf/eth0/proxy_arp": "0\n",
@@ -713,6 +720,14 @@ func kernelText(line string) string {
 
 // testAgain runs uinit a second time in the live guest, which must change nothing.
 func testAgain(t *testing.T, m *machine) {
+	if len(must[[]string](t, m, "Glob", "/sys/class/net/eth0")) > 0 {
+		eventually(t, func() string { // the network daemon does so when it has a lease
+			if hosts := m.read(t, "/etc/hosts"); !strings.Contains(hosts, "host.docker.internal") {
+				return "/etc/hosts does not name the host: " + hosts
+			}
+			return ""
+		})
+	}
 	snapshot := func() map[string]string {
 		s := map[string]string{
 			"mounts": m.read(t, "/proc/self/mountinfo"),

@@ -3,9 +3,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"text/tabwriter"
 
 	"github.com/arcinit/arcinit/internal/built"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
@@ -15,7 +19,7 @@ import (
 
 const usage = `usage: arcinit report BOOT.json [NET.json]  print a guest's boot, and its network, as tables
        arcinit plot BOOT.json [NET.json]    draw the boot as an SVG picture, on standard output
-       arcinit check FILE                   report what is wrong with a configuration (arcinit.toml)
+       arcinit check [IMAGE.toml] HOST.toml report what is wrong with a configuration (arcinit.toml), and what it sets
        arcinit version
 
 BOOT.json is a guest's /run/arcbox/boot.json, which is also log/boot.json on its share arcbox.
@@ -37,8 +41,8 @@ func run(args []string, out io.Writer) (err error) {
 	switch n := len(args); {
 	case (command == "report" || command == "plot") && (n == 1 || n == 2):
 		return show(command, args, out)
-	case command == "check" && n == 1:
-		return check(args[0], out)
+	case command == "check" && (n == 1 || n == 2):
+		return check(args, out)
 	case command == "version" && n == 0:
 		_, err = fmt.Fprintln(out, built.Version())
 	case command == "help" || command == "-h" || command == "--help":
@@ -49,8 +53,7 @@ func run(args []string, out io.Writer) (err error) {
 	return err
 }
 
-// show prints the boot report in the first path, and the network report in the second,
-// if any, as tables or as a picture.
+// show prints the boot report in the first path, and the network report in the second, if any, as tables or as a picture.
 func show(command string, paths []string, out io.Writer) error {
 	data, err := os.ReadFile(paths[0])
 	if err != nil {
@@ -76,14 +79,23 @@ func show(command string, paths []string, out io.Writer) error {
 	return network.WriteTable(out, boot.Start)
 }
 
-func check(path string, out io.Writer) error {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("read the configuration: %w", err)
+// check prints what is set, and by which of the files: the last is the host's, one before it the image's.
+func check(paths []string, out io.Writer) error {
+	host, err := filepath.Abs(paths[len(paths)-1])
+	if _, errStat := os.Stat(paths[0]); err != nil || errStat != nil {
+		return errors.Join(err, errStat)
 	}
-	if err := config.CheckFile(path, text); err != nil {
-		return err
-	}
-	_, err = fmt.Fprintln(out, path+": ok")
-	return err
+	c, err := config.Load(config.CommandLine{{Key: "arcbox.config", Value: host}}, func(path string) ([]byte, error) {
+		switch {
+		case path == host:
+			return os.ReadFile(path)
+		case len(paths) > 1:
+			return os.ReadFile(paths[0])
+		}
+		return nil, fs.ErrNotExist
+	})
+	delete(c.From, "config")
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	c.From.WriteTable(table)
+	return errors.Join(err, table.Flush())
 }

@@ -80,6 +80,13 @@ func TestCheck(t *testing.T) {
 	if out, err := call("check", good); err != nil || !strings.Contains(out, good) {
 		t.Errorf("%q, %v", out, err)
 	}
+	image := file(t, "image.toml", "[host]\nallow = []\n")
+	if out, err := call("check", image, good); err == nil || !strings.Contains(err.Error(), good) || strings.Contains(out, "hostname") {
+		t.Errorf("a host that may set nothing: %q, %v", out, err)
+	}
+	if _, err := call("check", filepath.Join(t.TempDir(), "missing"), good); err == nil {
+		t.Error("no error of a missing image's file")
+	}
 	if _, err := call("check", bad); err == nil || !strings.Contains(err.Error(), bad) || strings.Contains(err.Error(), usage) {
 		t.Errorf("an unknown log level: %v", err)
 	}
@@ -98,7 +105,7 @@ func TestUnreadableFiles(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
-	for _, args := range [][]string{nil, {"draw"}, {"report"}, {"report", "a", "b", "c"}, {"plot"}, {"plot", "a", "b", "c"}, {"check"}, {"check", "a", "b"}, {"version", "a"}} {
+	for _, args := range [][]string{nil, {"draw"}, {"report"}, {"report", "a", "b", "c"}, {"plot"}, {"plot", "a", "b", "c"}, {"check"}, {"check", "a", "b", "c"}, {"version", "a"}} {
 		if out, err := call(args...); err == nil || !strings.Contains(err.Error(), usage) || out != "" {
 			t.Errorf("%q: %q, %v", args, out, err)
 		}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/arcinit/arcinit/internal/built"
@@ -27,8 +28,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// initProcess is PID 1, or the uinit child of another init: it sets the guest
-// up, starts the agent, and supervises it until power-off.
+// initProcess is PID 1, or the uinit child of another init: it sets the guest up, starts the agent, and supervises it until power-off.
 type initProcess struct {
 	role     string // "init" as PID 1, else "uinit"
 	start    time.Duration
@@ -87,7 +87,10 @@ func newInitProcess(role string, log *logging, signals signals) *initProcess {
 	p.runner = newRunner(log.Logger)
 	p.runner.Late = p.changeReport
 	p.services = &process.Supervisor{Reaper: process.NewReaper(log.Logger, time.After), Log: log.Logger,
-		Uptime: uptime, After: time.After, Changed: p.servicesChanged}
+		Uptime: uptime, After: time.After, Changed: p.servicesChanged, Failed: func(name string) {
+			p.host.Load().Status("service " + name + " failed: started too often")
+			p.host.Load().Failed(int(syscall.EIO))
+		}}
 	p.configure(config.Default())
 	p.shutdown = &process.Shutdown{
 		Services: p.services, Log: log.Logger, Flush: p.flush,
@@ -99,10 +102,18 @@ func newInitProcess(role string, log *logging, signals signals) *initProcess {
 			p.host.Load().Stopping("shutting down to " + a.String())
 			p.flushNotifier()
 		},
+		Trim: func(left func() time.Duration) {
+			if err := p.guest.TrimDisks(left); err != nil {
+				log.Warn("cannot trim the disks", "err", err)
+			}
+		},
 		Last: func() { log.console.Flush(500 * time.Millisecond) }, // a console may not take the last lines
 	}
 	p.guest = newGuest(os.Getpid())
 	p.guest.OwnRoot = role == "init"
+	p.guest.Run = func(argv ...string) (int, string, error) {
+		return p.services.Reaper.Run(process.Command{Path: argv[0], Args: argv, Env: environment(), Dir: "/"})
+	}
 	p.guest.Configured = p.configure
 	p.guest.Waiting = func(what string, taken time.Duration, there string) {
 		log.Warn("still waiting", "for", what, "taken", taken, "there", there)
@@ -128,9 +139,8 @@ func newGuest(pid int) *arcsetup.Guest {
 func (p *initProcess) configure(c config.Config) {
 	p.config.Store(&c)
 	p.log.level.Set(c.Log)
-	// By default the kernel drops all but ten of a program's lines in five seconds
-	// (Documentation/admin-guide/sysctl/kernel.rst, printk_devkmsg). The write fails
-	// while /proc is not mounted, and if the kernel command line fixes the limit.
+	// By default the kernel drops all but ten of a program's lines in five seconds (Documentation/admin-guide/sysctl/kernel.rst,
+	// printk_devkmsg). The write fails while /proc is not mounted, and if the kernel command line fixes the limit.
 	_ = kernelfile.Write("/proc/sys/kernel/printk_devkmsg", "on\n")
 	p.services.Again("netd") // which runs already if the configuration comes late
 	if c.Notify != (notify.Address{}) && p.host.Load() == nil {
@@ -148,6 +158,7 @@ func (p *initProcess) boot() {
 	_, _ = p.watch("report writer", p.keepReport)
 	r := p.currentReport()
 	p.notifyBooted(r)
+	_ = p.requireSteps()
 	p.log.Log(context.Background(), logs.LevelNotice, "guest is up",
 		"after", (r.PlanEnded - r.Start).Round(10*time.Microsecond), "outcome", r.Count())
 	if p.config.Load().DebugConsole {
@@ -190,8 +201,7 @@ func repeatSetup(owner int, out io.Writer) error {
 	return err
 }
 
-// watch runs f on a goroutine for as long as the system is up, however often a
-// step asks for it. changed is false if f already runs.
+// watch runs f on a goroutine for as long as the system is up, however often a step asks for it. changed is false if f already runs.
 func (p *initProcess) watch(name string, f func()) (changed bool, err error) {
 	if _, running := p.watching.LoadOrStore(name, true); running {
 		return false, nil

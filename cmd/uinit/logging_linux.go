@@ -19,8 +19,7 @@ type logging struct {
 	kernel  *logs.KernelLog
 	console *logs.Console
 	file    *logs.FileLog
-	// output keeps the services' output apart from file, so that a service that
-	// writes a lot does not push arcinit's own lines out.
+	// output keeps the services' output apart from file, so that a service that writes a lot does not push arcinit's own lines out.
 	output *logs.FileLog
 }
 
@@ -49,8 +48,7 @@ func writeConsole(text []byte) {
 // sinks are the logs of PID 1's own lines and the network daemon's.
 func (l *logging) sinks() []logs.Sink { return []logs.Sink{l.kernel, l.console, l.file} }
 
-// consoleLoglevel is the first number of /proc/sys/kernel/printk. Without /proc there is no /dev/kmsg either, and the
-// kernel prints no line.
+// consoleLoglevel is the first number of /proc/sys/kernel/printk. Without /proc there is no /dev/kmsg either, and the kernel prints no line.
 func consoleLoglevel() int {
 	text, _ := kernelfile.Read("/proc/sys/kernel/printk")
 	first, _, _ := strings.Cut(text, "\t")

@@ -1,6 +1,5 @@
-// Command uinit is the first program of a container VM. As /init of an initramfs, /sbin/init of a disk,
-// or the uinit of u-root's own init, it sets the guest up, starts the agent and supervises it. With a
-// subcommand it reports on the boot, requests a shutdown, or plays one of its other roles.
+// Command uinit is the first program of a container VM. As /init of an initramfs, /sbin/init of a disk, or the uinit of u-root's own init, it sets
+// the guest up, starts the agent and supervises it. With a subcommand it reports on the boot, requests a shutdown, or plays one of its other roles.
 package main
 
 import (
@@ -38,8 +37,7 @@ func main() {
 // run picks this process's role from its PID and arguments.
 func run(args []string, out io.Writer) error {
 	if os.Getpid() == 1 {
-		// The arguments are kernel parameters that the kernel does not know.
-		// The kernel panics when PID 1 exits, so PID 1 retries whatever fails.
+		// The arguments are kernel parameters that the kernel does not know. The kernel panics when PID 1 exits, so PID 1 retries whatever fails.
 		for {
 			err := guarded.Call("init", func() error { return runInit("init", out) })
 			fmt.Fprintln(os.Stderr, "uinit: init failed; restarting it:", err)
@@ -82,6 +80,7 @@ func printPlan(out io.Writer) error {
 		}
 		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\n", s.Name, needs, s.Doc)
 	}
+	arcsetup.Configured().WriteMounts(table)
 	return table.Flush()
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/arcinit/arcinit/internal/guarded"
 	"github.com/arcinit/arcinit/internal/logs"
 	"github.com/arcinit/arcinit/internal/process"
+	"github.com/arcinit/arcinit/pkg/arcsetup"
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
 	"golang.org/x/sys/unix"
@@ -32,11 +33,13 @@ type daemonConfig struct {
 	Log slog.Level `json:"log"`
 }
 
-// startNetwork starts the network daemon: this program with another role. Each time that the daemon starts, it
-// gets the configuration as it is then.
+// startNetwork starts the network daemon: this program with another role. Each time that the daemon starts, it gets the configuration as it is then.
 func (p *initProcess) startNetwork() (bool, error) {
 	s := p.service("netd", "/proc/self/exe")
-	s.Prepare = func(c *process.Command) { c.Args = []string{"uinit", "netd", p.daemonArgument()} }
+	s.Prepare = func(c *process.Command) error {
+		c.Args = []string{"uinit", "netd", p.daemonArgument()}
+		return nil
+	}
 	s.Sinks = p.log.sinks()
 	s.Last, s.Grace = true, 5*time.Second
 	s.Nice = -20 // the daemon needs little processor time, but at once: leases expire
@@ -55,7 +58,7 @@ func (p *initProcess) daemonArgument() string {
 	cfg := p.config.Load()
 	hostname, _ := os.Hostname() // the daemon does without
 	argument, _ := json.Marshal(daemonConfig{Log: cfg.Log, Config: netd.Config{
-		Roles: nicRoles(cfg.Network), SandboxSubnet: cfg.SandboxSubnet, Hostname: hostname,
+		Roles: nicRoles(cfg.Network), SandboxSubnet: cfg.SandboxSubnet, Hostname: hostname, Hosts: "/etc/hosts", HostsAfter: arcsetup.ReportPath,
 		ProbeAddress: cfg.ProbeAddress, IPv6Router: cfg.IPv6Router,
 	}})
 	return string(argument)

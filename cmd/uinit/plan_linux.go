@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"time"
 
 	"github.com/arcinit/arcinit/internal/process"
+	"github.com/arcinit/arcinit/internal/wallclock"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
@@ -28,6 +30,7 @@ func (p *initProcess) plan() []plan.Step {
 		{Name: "services", Run: p.startServices, On: "the file system of a service's program", Doc: "optional: the services of arcinit.toml run"},
 		// A root may be awaited for long, and the button is heard meanwhile.
 		{Name: "powerbutton", Run: p.watchPowerButton, Patience: patience, Doc: "the power button powers the guest off"},
+		{Name: "wake", Run: p.followClock, Doc: "optional: the clock is right soon after the host has slept"},
 		{Name: "log", Run: p.startLogFiles, On: "the share arcbox", Doc: "the log is also written to the share"},
 	}, later...), plan.Step{Name: "hotplug", Run: p.watchDevices,
 		Doc: "drivers of all other devices are loaded, also of devices that appear later, and the kernel parameters that come with them are set"})
@@ -65,6 +68,17 @@ func (p *initProcess) watchPowerButton() (bool, error) {
 			p.log.Error("cannot watch the power button", "err", err)
 		}
 	})
+}
+
+// followClock keeps the wall clock at the time of the machine's own clock.
+func (p *initProcess) followClock() (bool, error) {
+	c := p.config.Load()
+	source, err := wallclock.Find("/", c.ClockSource)
+	if err != nil {
+		return false, plan.Absent(err)
+	}
+	f := &wallclock.Follower{Source: source, Step: c.ClockStep, Log: p.log.Logger, After: time.After, Now: time.Now, Set: wallclock.Set}
+	return p.watch("wall clock", func() { f.Run(context.Background()) })
 }
 
 // watchDevices looks after the devices that are there and those that appear.

@@ -19,7 +19,7 @@ import (
 func (p *initProcess) currentReport() arcsetup.Report {
 	return arcsetup.Report{Version: built.Version(), Kernel: kernelRelease(), Role: p.role,
 		Start: p.start, PlanEnded: time.Duration(p.planEnded.Load()), AgentStarted: time.Duration(p.agentStarted.Load()),
-		Steps: p.runner.Results(), Services: p.services.Status()}
+		Steps: p.runner.Results(), Services: p.services.Status(), Config: p.config.Load().From}
 }
 
 // writeReport writes the current report into the guest, then onto the share, which may never answer. None follows the last.
@@ -96,8 +96,7 @@ func (p *initProcess) flushNotifier() {
 	}
 }
 
-// flush writes out the report, host notifications and logs. It is called when no
-// service runs any more and before shares are unmounted.
+// flush writes out the report, host notifications and logs. It is called when no service runs any more and before shares are unmounted.
 func (p *initProcess) flush() {
 	p.flushNotifier()
 	if err := p.writeReport(true); err != nil {

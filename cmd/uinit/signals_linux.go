@@ -55,8 +55,7 @@ func (p *initProcess) serveSignals() {
 	}
 }
 
-// checkNetwork has the network daemon put right what other programs changed. A
-// daemon that is not running checks when it starts.
+// checkNetwork has the network daemon put right what other programs changed. A daemon that is not running checks when it starts.
 func (p *initProcess) checkNetwork() {
 	for _, s := range p.services.Status() {
 		if s.Name == "netd" && s.PID != 0 {

@@ -19,8 +19,7 @@ const (
 // identity is the beginning of a 64-bit little-endian ELF file, up to its ABI.
 const identity = "\x7fELF\x02\x01\x01"
 
-// Program returns the magic and the mask of the programs for a machine: an ELF
-// header up to e_machine, with type ET_EXEC or ET_DYN and any ABI.
+// Program returns the magic and the mask of the programs for a machine: an ELF header up to e_machine, with type ET_EXEC or ET_DYN and any ABI.
 func Program(m Machine) (magic, mask []byte) {
 	magic = append([]byte(identity), make([]byte, 13)...)
 	magic[16] = 2 // ET_EXEC

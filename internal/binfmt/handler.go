@@ -69,8 +69,7 @@ func escape(b []byte) string {
 	return s.String()
 }
 
-// Unescape reads bytes in the kernel's spelling, which other programs' tables
-// share: \xHH is a byte in hexadecimal, other ASCII stands for itself.
+// Unescape reads bytes in the kernel's spelling, which other programs' tables share: \xHH is a byte in hexadecimal, other ASCII stands for itself.
 func Unescape(s string) (b []byte, err error) {
 	for rest := s; rest != ""; {
 		if digits, ok := strings.CutPrefix(rest, `\x`); ok && len(digits) >= 2 {

@@ -54,18 +54,18 @@ func TestReadSuperblock(t *testing.T) {
 		want Superblock
 	}{
 		{"nothing", nil, Superblock{}},
-		{"ext2", ext(0x38, 0x2, 0x3), Superblock{"ext4", "sixteen letters.", idText}},
-		{"ext3", ext(0x3c, 0x2|0x4, 0x3), Superblock{"ext4", "sixteen letters.", idText}},
-		{"ext4 by extents", ext(0x3c, 0x2|0x40, 0x3), Superblock{"ext4", "sixteen letters.", idText}},
-		{"ext4 by huge_file, without a journal", ext(0x38, 0x2, 0x8), Superblock{"ext4", "sixteen letters.", idText}},
+		{"ext2", ext(0x38, 0x2, 0x3), Superblock{Type: "ext4", Label: "sixteen letters.", UUID: idText}},
+		{"ext3", ext(0x3c, 0x2|0x4, 0x3), Superblock{Type: "ext4", Label: "sixteen letters.", UUID: idText}},
+		{"ext4 by extents", ext(0x3c, 0x2|0x40, 0x3), Superblock{Type: "ext4", Label: "sixteen letters.", UUID: idText}},
+		{"ext4 by huge_file, without a journal", ext(0x38, 0x2, 0x8), Superblock{Type: "ext4", Label: "sixteen letters.", UUID: idText}},
 		{"a journal's device", ext(0x4, 0x8, 0), Superblock{}},
-		{"erofs", map[int]string{superblocks: "\xe2\xe1\xf5\xe0", superblocks + 48: id, superblocks + 64: "root"}, Superblock{"erofs", "root", idText}},
+		{"erofs", map[int]string{superblocks: "\xe2\xe1\xf5\xe0", superblocks + 48: id, superblocks + 64: "root"}, Superblock{Type: "erofs", Label: "root", UUID: idText}},
 		{"erofs without names", map[int]string{superblocks: "\xe2\xe1\xf5\xe0"}, Superblock{Type: "erofs"}},
-		{"xfs", map[int]string{0: "XFSB", 32: id, 108: "twelve bytes, no more"}, Superblock{"xfs", "twelve bytes", idText}},
+		{"xfs", map[int]string{0: "XFSB", 32: id, 108: "twelve bytes, no more"}, Superblock{Type: "xfs", Label: "twelve bytes", UUID: idText, Detail: 'r'}},
 		{"squashfs", map[int]string{0: "hsqs"}, Superblock{Type: "squashfs"}},
 		{"LUKS", map[int]string{0: "LUKS\xba\xbe\x00\x02", 168: "6ba7b811-9dad-11d1-80b4-00c04fd430c8"},
 			Superblock{Type: "crypto_LUKS", UUID: "6ba7b811-9dad-11d1-80b4-00c04fd430c8"}},
-		{"btrfs", map[int]string{btrfsAt + 0x40: "_BHRfS_M", btrfsAt + 0x20: id, btrfsAt + 0x12b: strings.Repeat("l", 300)}, Superblock{"btrfs", strings.Repeat("l", 256), idText}},
+		{"btrfs", map[int]string{btrfsAt + 0x40: "_BHRfS_M", btrfsAt + 0x20: id, btrfsAt + 0x12b: strings.Repeat("l", 300)}, Superblock{Type: "btrfs", Label: strings.Repeat("l", 256), UUID: idText}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := ReadSuperblock(bytes.NewReader(image(128<<10, tt.at)))
@@ -82,7 +82,7 @@ func TestTruncated(t *testing.T) {
 	whole := image(70<<10, map[int]string{superblocks: "\xe2\xe1\xf5\xe0", superblocks + 48: id, superblocks + 64: "root"})
 	for size, want := range map[int]Superblock{
 		0: {}, superblocks: {}, superblocks + 3: {}, superblocks + 4: {Type: "erofs"},
-		superblocks + 66: {"erofs", "ro", idText},
+		superblocks + 66: {Type: "erofs", Label: "ro", UUID: idText},
 	} {
 		got, err := ReadSuperblock(bytes.NewReader(whole[:size]))
 		if err != nil || got != want {
@@ -226,4 +226,42 @@ func FuzzRead(f *testing.F) {
 			t.Errorf("%d bytes were read", r.bytes)
 		}
 	})
+}
+
+// TestSize reads how much of its device each file system uses.
+func TestSize(t *testing.T) {
+	be := func(n uint64) string { return string(binary.BigEndian.AppendUint64(nil, n)) }
+	for name, tt := range map[string]struct {
+		at   map[int]string
+		want Superblock
+	}{
+		"ext4, small": {map[int]string{extMagic: le(le16, 0xef53), superblocks + 4: le(le32, 10), superblocks + 0x18: le(le32, 2), superblocks + 0x150: le(le32, 7)},
+			Superblock{Type: "ext4", Size: 10 * 4096}},
+		"ext4, 64 bit": {map[int]string{extMagic: le(le16, 0xef53), superblocks + 4: le(le32, 1), superblocks + 0x18: le(le32, 0), extIncompat: le(le32, 0x80), superblocks + 0x150: le(le32, 1)},
+			Superblock{Type: "ext4", Size: (1<<32 + 1) * 1024}},
+		"ext4, absurd": {map[int]string{extMagic: le(le16, 0xef53), superblocks + 4: le(le32, 1<<32-1), superblocks + 0x18: le(le32, 1<<32-1), extIncompat: le(le32, 0x80), superblocks + 0x150: le(le32, 1<<32-1)},
+			Superblock{Type: "ext4"}},
+		"xfs": {map[int]string{0: "XFSB" + be(4096)[4:] + be(1000), 127: "\x19"}, Superblock{Type: "xfs", Size: 4096 * 1000, Detail: 25}},
+		"btrfs": {map[int]string{btrfsAt + 0x40: "_BHRfS_M", btrfsAt + 0x70: le(8, 99), btrfsAt + 0xc9: le(8, 3), btrfsAt + 0xd1: le(8, 1<<30)},
+			Superblock{Type: "btrfs", Size: 1 << 30, Detail: 3}},
+	} {
+		if got, err := ReadSuperblock(bytes.NewReader(image(128<<10, tt.at))); err != nil || got != tt.want {
+			t.Errorf("%s: %+v, %v, want %+v", name, got, err, tt.want)
+		}
+	}
+}
+
+func TestIsZero(t *testing.T) {
+	device := bytes.NewReader(image(1<<20, map[int]string{700_000: "x"}))
+	for _, tt := range []struct {
+		offset, n int64
+		want      bool
+	}{{0, 700_000, true}, {0, 700_001, false}, {700_001, 1 << 30, true}, {2 << 20, 5, true}, {600_000, 1 << 20, false}} {
+		if got, err := IsZero(device, tt.offset, tt.n); got != tt.want || err != nil {
+			t.Errorf("%d bytes at %d: %v, %v", tt.n, tt.offset, got, err)
+		}
+	}
+	if _, err := IsZero(broken{}, 0, 10); !errors.Is(err, errMedium) {
+		t.Errorf("a broken device: %v", err)
+	}
 }

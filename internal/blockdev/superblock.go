@@ -1,6 +1,5 @@
-// Package blockdev identifies what is on a block device: the file system, by its superblock, and the
-// partitions, by their table. It reads a bounded number of bytes from an io.ReaderAt and checks every
-// number in them. It must not know how devices are named or listed, and never mounts one.
+// Package blockdev identifies what is on a block device: the file system, by its superblock, and the partitions, by their table. It reads a bounded
+// number of bytes from an io.ReaderAt and checks every number in them. It must not know how devices are named or listed, and never mounts one.
 package blockdev
 
 import (
@@ -15,6 +14,14 @@ import (
 type Superblock struct {
 	Type        string // its name for mount(2), or blkid(8)'s for what is no file system
 	Label, UUID string // empty if it has none
+	// Size is how many bytes of its device a file system uses, Device how many the device has; 0 if that is not known.
+	Size, Device int64
+	Detail       uint64 // the device's number in a btrfs; how much of an XFS may be inodes, in percent
+}
+
+// IsFileSystem reports whether there is a file system that mount(2) could take: not nothing, and no part of something else.
+func (s Superblock) IsFileSystem() bool {
+	return s.Type != "" && s.Type != "crypto_LUKS" && s.Type != "LVM2_member" && s.Type != "linux_raid_member"
 }
 
 // ReadSuperblock returns the superblock of the file system on a device, or the
@@ -52,9 +59,44 @@ func ReadSuperblock(r io.ReaderAt) (Superblock, error) {
 		} else if fs.uuid > 0 {
 			s.UUID, s.Label = uuid(b[fs.uuid:]), text(b[fs.label:][:fs.maxLabel])
 		}
+		s.readSize(b)
 		return s, nil
 	}
 	return Superblock{}, nil
+}
+
+// readSize reads the size of a file system that can grow from its superblock.
+func (s *Superblock) readSize(b []byte) {
+	const incompat64bit = 0x80
+	le := binary.LittleEndian
+	blocks, blockSize := uint64(0), uint64(1)
+	switch s.Type {
+	case "ext4":
+		blocks, blockSize = uint64(le.Uint32(b[0x4:])), 1024<<min(le.Uint32(b[0x18:]), 6)
+		if le.Uint32(b[0x60:])&incompat64bit != 0 {
+			blocks |= uint64(le.Uint32(b[0x150:])) << 32
+		}
+	case "xfs":
+		blocks, blockSize, s.Detail = binary.BigEndian.Uint64(b[8:]), uint64(binary.BigEndian.Uint32(b[4:])), uint64(b[127])
+	case "btrfs": // of dev_item
+		s.Detail, blocks = le.Uint64(b[0xc9:]), le.Uint64(b[0xc9+8:])
+	}
+	if size := int64(blocks * blockSize); size > 0 {
+		s.Size = size
+	}
+}
+
+// IsZero reports whether n bytes at an offset are zeros. What is behind the end of the device counts as zeros.
+func IsZero(r io.ReaderAt, offset, n int64) (bool, error) {
+	part, buf := io.NewSectionReader(r, offset, n), make([]byte, 256<<10)
+	for {
+		got, err := part.Read(buf)
+		if zero := allZero(buf[:got]); !zero || errors.Is(err, io.EOF) {
+			return zero, nil
+		} else if err != nil {
+			return false, err
+		}
+	}
 }
 
 // read reads n bytes at an offset. Bytes behind the end of the device are zeros, which is no file system's magic.

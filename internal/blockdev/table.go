@@ -65,8 +65,7 @@ func (t Table) Partition(number int) Partition {
 	return t.partitions[number]
 }
 
-// readGPT reads the GPT that begins at the second block (UEFI specification,
-// section 5.3). Like the kernel, it refuses a GPT with a wrong checksum.
+// readGPT reads the GPT that begins at the second block (UEFI specification, section 5.3). Like the kernel, it refuses a GPT with a wrong checksum.
 func readGPT(r io.ReaderAt, blockSize int) (map[int]Partition, error) {
 	const minHeader, maxHeader = 92, 512
 	if blockSize < maxHeader {

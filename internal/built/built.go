@@ -20,8 +20,7 @@ func Time() time.Time {
 	return time.Unix(n, 0)
 }
 
-// Version returns the module's version where the program was built as a
-// dependency, else the commit, else the time at which the sources last changed.
+// Version returns the module's version where the program was built as a dependency, else the commit, else the time at which the sources last changed.
 func Version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -4,6 +4,7 @@ package disks
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -118,8 +119,7 @@ func devices(root string) []blockDevice {
 	return found
 }
 
-// ReadSuperblock reads the superblock of the device with this path. The error is
-// ErrNotThere if the device may appear later.
+// ReadSuperblock reads the superblock of the device with this path. The error is ErrNotThere if the device may appear later.
 func ReadSuperblock(root, path string) (blockdev.Superblock, error) {
 	f, err := open(root, path)
 	if err != nil {
@@ -127,6 +127,7 @@ func ReadSuperblock(root, path string) (blockdev.Superblock, error) {
 	}
 	defer f.Close() //nolint:errcheck // only read from
 	s, err := blockdev.ReadSuperblock(f)
+	s.Device, _ = f.Seek(0, io.SeekEnd) // zero of what is no device
 	if err != nil {
 		return s, fmt.Errorf("superblock of %s: %w", path, err)
 	}

@@ -26,8 +26,7 @@ func Go(log *slog.Logger, name string, f func()) {
 	}()
 }
 
-// RestartOnPanic runs f on a new goroutine. After a panic, which is logged with
-// its stack, it runs f again. after is a timer (time.After).
+// RestartOnPanic runs f on a new goroutine. After a panic, which is logged with its stack, it runs f again. after is a timer (time.After).
 func RestartOnPanic(log *slog.Logger, name string, after func(time.Duration) <-chan time.Time, f func()) {
 	go func() {
 		growStack()
@@ -55,8 +54,7 @@ func Call(name string, f func() error) (err error) {
 	return f()
 }
 
-// growStack grows the goroutine's stack while it is empty. Otherwise the stack
-// starts with 2 KB and is copied, frame by frame, each time it doubles.
+// growStack grows the goroutine's stack while it is empty. Otherwise the stack starts with 2 KB and is copied, frame by frame, each time it doubles.
 //
 //go:noinline
 func growStack() byte {

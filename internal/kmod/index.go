@@ -1,5 +1,4 @@
-// Package kmod loads kernel modules by name or by a device's alias, from the index
-// that depmod(8) makes. It must not know what the modules are for.
+// Package kmod loads kernel modules by name or by a device's alias, from the index that depmod(8) makes. It must not know what the modules are for.
 //
 // u-root's kmodule does the same, but decompresses modules itself: its packages are 0.75 MB and take 1.7
 // ms to initialize in every process of this program. Here the kernel decompresses.

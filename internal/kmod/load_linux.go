@@ -147,8 +147,7 @@ func (l *Loader) loaded(module string) bool {
 	return err == nil && state == "live"
 }
 
-// builtIn reports whether the kernel has a module built in (modules.builtin lists
-// the files that those modules would have).
+// builtIn reports whether the kernel has a module built in (modules.builtin lists the files that those modules would have).
 func (l *Loader) builtIn(module string) (found bool) {
 	err := l.readLines("modules.builtin", func(file string) { found = found || moduleName(file) == module })
 	return err == nil && found

@@ -1,5 +1,4 @@
-// Package logs formats log records and writes them to the kernel log, the console
-// and files on a share. It must not know who logs what.
+// Package logs formats log records and writes them to the kernel log, the console and files on a share. It must not know who logs what.
 package logs
 
 import (
@@ -20,8 +19,7 @@ type Sink interface {
 	Emit(t time.Time, level slog.Level, line string)
 }
 
-// Handler is a slog.Handler that sends lines `tag: message key=value ...` to
-// sinks. It is slog's TextHandler but for the beginning of the line.
+// Handler is a slog.Handler that sends lines `tag: message key=value ...` to sinks. It is slog's TextHandler but for the beginning of the line.
 type Handler struct {
 	tag   string
 	level slog.Leveler

@@ -1,5 +1,4 @@
-// Package mounts mounts file systems, each once, below the directory that is the
-// guest's root. It must not know what they are for.
+// Package mounts mounts file systems, each once, below the directory that is the guest's root. It must not know what they are for.
 package mounts
 
 import (
@@ -118,8 +117,7 @@ func (m Point) options() string {
 	return options
 }
 
-// Create creates m's file system without mounting it (fsopen(2), Linux 5.2). It
-// returns a descriptor of the file system's root.
+// Create creates m's file system without mounting it (fsopen(2), Linux 5.2). It returns a descriptor of the file system's root.
 func (m Point) Create() (fd int, err error) {
 	defer func() {
 		if err != nil {
@@ -178,8 +176,7 @@ func SetMode(path string, mode uint32) (changed bool, err error) {
 	return true, nil
 }
 
-// ExplainType names the kernel's configuration symbol where err says that the kernel does not know this type of file
-// system.
+// ExplainType names the kernel's configuration symbol where err says that the kernel does not know this type of file system.
 func ExplainType(fsType string, err error) error {
 	if !errors.Is(err, unix.ENODEV) {
 		return err

@@ -1,6 +1,5 @@
-// Package notify tells the host the guest's state in the assignments of sd_notify(3): READY=1, STATUS=,
-// ERRNO=, STOPPING=1. A VMM that supports systemd's credential vmm.notify_socket understands them. The
-// package never blocks its caller, and must not know what a guest is.
+// Package notify tells the host the guest's state in the assignments of sd_notify(3): READY=1, STATUS=, ERRNO=, STOPPING=1. A VMM that
+// supports systemd's credential vmm.notify_socket understands them. The package never blocks its caller, and must not know what a guest is.
 package notify
 
 import (

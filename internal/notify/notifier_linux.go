@@ -39,8 +39,7 @@ type Notifier struct {
 	drained  chan struct{} // closed when unsent is empty again; nil while nothing is sent
 }
 
-// New returns a Notifier that sends to address. after is a timer (time.After). The
-// first failed attempt is logged, and so is the next success.
+// New returns a Notifier that sends to address. after is a timer (time.After). The first failed attempt is logged, and so is the next success.
 func New(address Address, after func(time.Duration) <-chan time.Time, log *slog.Logger) *Notifier {
 	return &Notifier{address: address, log: log, after: after, send: send, hurry: make(chan struct{}, 1)}
 }
@@ -48,15 +47,13 @@ func New(address Address, after func(time.Duration) <-chan time.Time, log *slog.
 // Ready says that the guest is up.
 func (n *Notifier) Ready() { n.put(false, "READY=1") }
 
-// Status describes the guest's state to a person, in one line of UTF-8 of at most
-// 1024 bytes. Other text is made to fit.
+// Status describes the guest's state to a person, in one line of UTF-8 of at most 1024 bytes. Other text is made to fit.
 func (n *Notifier) Status(text string) { n.put(false, status(text)) }
 
 // Failed says that something went wrong, as an error number of Linux (errno(3)).
 func (n *Notifier) Failed(errno int) { n.put(false, "ERRNO="+strconv.Itoa(errno)) }
 
-// Stopping says that the guest shuts down, and sets the status. After it, other
-// calls are ignored, because they come from a boot that has not ended.
+// Stopping says that the guest shuts down, and sets the status. After it, other calls are ignored, because they come from a boot that has not ended.
 func (n *Notifier) Stopping(text string) { n.put(true, "STOPPING=1", status(text)) }
 
 func status(text string) string {
@@ -143,8 +140,7 @@ func (n *Notifier) waiting() []string {
 	return slices.Clone(n.unsent)
 }
 
-// sent removes what was sent from the queue, but for names that have a new value. It
-// reports whether the queue is empty.
+// sent removes what was sent from the queue, but for names that have a new value. It reports whether the queue is empty.
 func (n *Notifier) sent(message []string) (all bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -14,8 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// closeTime is how long the host may take to read a stream to its end. The
-// message is sent by then, but a guest that powers off could take it along.
+// closeTime is how long the host may take to read a stream to its end. The message is sent by then, but a guest that powers off could take it along.
 const closeTime = 500 * time.Millisecond
 
 // send makes one attempt to send a message, which takes little more than timeout.
@@ -66,12 +65,10 @@ func sendSocket(domain, kind int, to unix.Sockaddr, message []byte, deadline tim
 	return nil
 }
 
-// lastReservedPort is the highest vsock port that only root can send from
-// (LAST_RESERVED_PORT, net/vmw_vsock/af_vsock.c).
+// lastReservedPort is the highest vsock port that only root can send from (LAST_RESERVED_PORT, net/vmw_vsock/af_vsock.c).
 const lastReservedPort = 1023
 
-// bindReserved binds to a reserved port, as systemd does: so the host knows that
-// not just any program in the guest sent the message.
+// bindReserved binds to a reserved port, as systemd does: so the host knows that not just any program in the guest sent the message.
 func bindReserved(s *socket.Conn) error {
 	for port := uint32(lastReservedPort); ; port-- {
 		err := s.Bind(&unix.SockaddrVM{CID: unix.VMADDR_CID_ANY, Port: port})
@@ -81,9 +78,8 @@ func bindReserved(s *socket.Conn) error {
 	}
 }
 
-// sendPort writes to the virtio-serial port of this name. Sysfs names its device;
-// without udev there is no /dev/virtio-ports. The device is opened non-blocking,
-// because a blocking write spins in the kernel until the host has read.
+// sendPort writes to the virtio-serial port of this name. Sysfs names its device; without udev there is no /dev/virtio-ports. The device is
+// opened non-blocking, because a blocking write spins in the kernel until the host has read.
 func sendPort(root, name string, message []byte, deadline time.Time) error {
 	files, _ := filepath.Glob(filepath.Join(root, "sys/class/virtio-ports/*/name"))
 	for _, file := range files {

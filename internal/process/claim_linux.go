@@ -17,8 +17,7 @@ import (
 // It needs no file system, and the kernel closes it when the process ends.
 const OwnerAddress = "@arcinit"
 
-// Claim makes this process the owner of the system for as long as it lives, unless
-// the system has an owner. It returns the owner's process id.
+// Claim makes this process the owner of the system for as long as it lives, unless the system has an owner. It returns the owner's process id.
 func Claim(address string, log *slog.Logger, after func(time.Duration) <-chan time.Time) (owner int, err error) {
 	socket, err := net.ListenUnix("unix", &net.UnixAddr{Name: address, Net: "unix"})
 	if errors.Is(err, unix.EADDRINUSE) {

@@ -10,8 +10,7 @@ import (
 	"github.com/arcinit/arcinit/internal/logs"
 )
 
-// maxOutput is the size, in bytes, at which a line of a service is split. With
-// the service's name it fits into a record of the kernel log.
+// maxOutput is the size, in bytes, at which a line of a service is split. With the service's name it fits into a record of the kernel log.
 const maxOutput = 800
 
 // capture makes the pipe that all processes of a service write to, and copies its lines to the logs. This
@@ -30,8 +29,7 @@ func (s *Supervisor) capture(v *supervised) error {
 	return nil
 }
 
-// copyLines logs every line until no process can write to the pipe any more. The
-// rest of a line that was split has the level of its beginning.
+// copyLines logs every line until no process can write to the pipe any more. The rest of a line that was split has the level of its beginning.
 func (v *supervised) copyLines(pipe *os.File) {
 	reader := bufio.NewReaderSize(pipe, maxOutput)
 	for level, more := slog.LevelInfo, false; ; {

@@ -18,8 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A key press (linux/input-event-codes.h): the event's type, the key, and the
-// value, which is 0 for a release and 2 for a repetition.
+// A key press (linux/input-event-codes.h): the event's type, the key, and the value, which is 0 for a release and 2 for a repetition.
 const (
 	evKey    = 0x01
 	keyPower = 116
@@ -37,8 +36,7 @@ type PowerButton struct {
 	watched []string // the devices' directories in /sys
 }
 
-// Watch returns nil when ctx ends, or the error for which it cannot notice new
-// devices. It may be called again after a panic.
+// Watch returns nil when ctx ends, or the error for which it cannot notice new devices. It may be called again after a panic.
 func (b *PowerButton) Watch(ctx context.Context) error {
 	scan := func() {
 		links, _ := filepath.Glob(filepath.Join(b.Root, "sys/class/input/event*"))

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"runtime"
@@ -61,8 +62,9 @@ type Command struct {
 	Args []string // with the program's name first
 	Env  []string
 	Dir  string
-	// Terminal is the device that becomes the controlling terminal and the
-	// standard streams. Without one, standard input is empty.
+	// Credential has the user and groups; nil for this process's.
+	Credential *syscall.Credential
+	// Terminal is the device that becomes the controlling terminal and the standard streams. Without one, standard input is empty.
 	Terminal string
 }
 
@@ -74,8 +76,7 @@ func (r *Reaper) Start(cmd Command, out *os.File) (pid int, exit <-chan syscall.
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	// A child inherits the score. PID 1 needs no protection meanwhile, because the kernel never kills it
-	// (oom_unkillable_task, mm/oom_kill.c).
+	// A child inherits the score. PID 1 needs no protection meanwhile, because the kernel never kills it (oom_unkillable_task, mm/oom_kill.c).
 	_ = kernelfile.Write(r.scoreFile, "0")
 	done := make(chan struct{})
 	r.starts <- func() {
@@ -92,6 +93,23 @@ func (r *Reaper) Start(cmd Command, out *os.File) (pid int, exit <-chan syscall.
 	ended := make(chan syscall.WaitStatus, 1)
 	r.exits[pid] = ended
 	return pid, ended, nil
+}
+
+// Run runs a program to its end, and returns its exit code, -1 if a signal ended it, and what it printed.
+func (r *Reaper) Run(cmd Command) (code int, output string, err error) {
+	fd, err := unix.MemfdCreate("output", unix.MFD_CLOEXEC)
+	if err != nil {
+		return 0, "", err
+	}
+	out := os.NewFile(uintptr(fd), "output")
+	defer out.Close() //nolint:errcheck // nothing is written to it here
+	_, exit, err := r.Start(cmd, out)
+	if err != nil {
+		return 0, "", err
+	}
+	status := <-exit
+	text, err := io.ReadAll(io.LimitReader(out, 4<<10))
+	return status.ExitStatus(), string(text), err
 }
 
 // fork starts a program from a thread with files of its own.
@@ -111,13 +129,12 @@ func fork(cmd Command, out *os.File) (pid int, err error) {
 	}
 	return syscall.ForkExec(cmd.Path, cmd.Args, &syscall.ProcAttr{
 		Dir: cmd.Dir, Env: cmd.Env, Files: []uintptr{stdin.Fd(), stdout, stdout},
-		Sys: &syscall.SysProcAttr{Setsid: true, Setctty: cmd.Terminal != ""},
+		Sys: &syscall.SysProcAttr{Setsid: true, Setctty: cmd.Terminal != "", Credential: cmd.Credential},
 	})
 }
 
-// OpenTerminal opens a terminal, or another device, without making it this process's controlling
-// terminal. It turns off the terminal's flow control (IXON, termios(3)): an XOFF, which may be noise on
-// a serial line, would stop all that is written to the terminal.
+// OpenTerminal opens a terminal, or another device, without making it this process's controlling terminal. It turns off the terminal's flow
+// control (IXON, termios(3)): an XOFF, which may be noise on a serial line, would stop all that is written to the terminal.
 func OpenTerminal(path string, flag int) (*os.File, error) {
 	f, err := os.OpenFile(path, flag|unix.O_NOCTTY, 0)
 	if err != nil {

@@ -52,6 +52,8 @@ const (
 	afterTerm = 2 * time.Second
 	// afterLogs is how long the share has for the last report and the logs.
 	afterLogs = 5 * time.Second
+	// afterTrim is how long the disks have to give unused blocks back to the host. What is not done then is done at the next power-off.
+	afterTrim = 4 * time.Second
 	// afterUnmount is how long a file system may take before the next one's turn comes. It goes on meanwhile.
 	afterUnmount = 500 * time.Millisecond
 	// afterReboot is how long the kernel has to end the system.
@@ -63,11 +65,12 @@ type Shutdown struct {
 	Services *Supervisor
 	// Limit is how long a shutdown may take.
 	Limit func() time.Duration
-	// WithoutPowerOff returns what to do where the kernel cannot power off:
-	// Reboot, for a host that takes it as the end of the VM, or Halt.
+	// WithoutPowerOff returns what to do where the kernel cannot power off: Reboot, for a host that takes it as the end of the VM, or Halt.
 	WithoutPowerOff func() Action
-	// Begun is called when the shutdown begins, Flush when files can be written for the last time.
+	// Begun is called when the shutdown begins, Trim when no process writes to the disks any more, with how much time it has,
+	// and Flush when files can be written for the last time.
 	Begun func(Action)
+	Trim  func(left func() time.Duration)
 	Flush func()
 	// Last is called when all is unmounted and said, just before the kernel ends the system.
 	Last func()
@@ -105,8 +108,7 @@ func (s *Shutdown) Action() Action {
 // It returns only if the kernel refuses.
 func (s *Shutdown) run(ctx context.Context) {
 	limit := s.Limit()
-	// The kernel has the last tenth. Each stage takes at most a part of what is left: whatever hangs leaves time for the
-	// rest.
+	// The kernel has the last tenth. Each stage takes at most a part of what is left: whatever hangs leaves time for the rest.
 	left := s.timer(limit * 9 / 10)
 	s.Log.Log(ctx, logs.LevelNotice, "shutting down", "to", s.Action().String(), "limit", limit)
 	s.Begun(s.Action())
@@ -119,6 +121,9 @@ func (s *Shutdown) run(ctx context.Context) {
 	_ = unix.Kill(-1, unix.SIGKILL)
 	s.within(min(left()/4, afterTerm), "processes to end after SIGKILL", s.Services.Reaper.reapAll)
 	s.within(min(left()/4, afterKill), "copying the services' output", s.Services.finishOutput)
+	if trim := min(left()/4, afterTrim); s.Action() == PowerOff {
+		s.within(trim, "trimming the disks", func() { s.Trim(s.timer(trim / 2)) })
+	}
 	s.unmount(left()*2/3, false)
 	s.within(min(left()/2, afterLogs), "writing the logs", s.Flush)
 	s.unmount(min(left(), afterLogs), true)

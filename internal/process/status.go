@@ -10,6 +10,8 @@ type ServiceStatus struct {
 	PID    int    `json:"pid,omitempty"` // zero while it does not run
 	Starts int    `json:"starts"`
 	Ends   int    `json:"ends"`
+	// Failed says that it was started too often, and is not started again.
+	Failed bool `json:"failed,omitempty"`
 	// Since is when it was last started, in nanoseconds since boot.
 	Since time.Duration `json:"since_ns,omitempty"`
 	// LastEnd is how it last ended, or the error of the last attempt to start it.

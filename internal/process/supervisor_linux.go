@@ -19,8 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Restart delays: none the first time, then minBackoff, doubling up to
-// maxBackoff. A run of at least healthy resets the delay.
+// Restart delays: none the first time, then minBackoff, doubling up to maxBackoff. A run of at least healthy resets the delay.
 const (
 	minBackoff = 100 * time.Millisecond
 	maxBackoff = 10 * time.Second
@@ -42,8 +41,11 @@ type Service struct {
 	Name    string
 	Restart Restart
 	Command
-	// Prepare, if not nil, completes the Command before each start.
-	Prepare func(*Command)
+	// Prepare, if not nil, completes the Command before each start. Its error is that of the start.
+	Prepare func(*Command) error
+	// Burst is how often the service is started within Interval; after that it has failed for good. Zero is no limit.
+	Burst    int
+	Interval time.Duration
 	// Nice is the scheduling priority (setpriority(2)). Values below 0 are preferred to the usual 0.
 	Nice int
 	// Grace is how long the service has to end after that was asked of it. What the service started has the rest of
@@ -67,8 +69,9 @@ type Supervisor struct {
 	// Uptime is the time since boot, After a timer (time.After).
 	Uptime func() time.Duration
 	After  func(time.Duration) <-chan time.Time
-	// Changed is called when the status of a service has changed.
+	// Changed is called when the status of a service has changed, Failed when a service has reached its start limit.
 	Changed func()
+	Failed  func(name string)
 
 	mu      sync.Mutex
 	all     []*supervised // in the order of their first start
@@ -89,6 +92,7 @@ type supervised struct {
 	status  atomic.Pointer[ServiceStatus]
 	exit    <-chan syscall.WaitStatus // nil while the service does not run
 	backoff time.Duration
+	starts  []time.Duration // the times of the last Burst attempts to start it
 }
 
 // errStopped is the error of Start during a shutdown.
@@ -152,12 +156,17 @@ func (s *Supervisor) Again(name string) {
 	}
 }
 
-// supervise runs the service until it shall not run again. All its state is in v,
-// so that it can be called again after a panic.
+// supervise runs the service until it shall not run again. All its state is in v, so that it can be called again after a panic.
 func (s *Supervisor) supervise(v *supervised) {
 	for {
 		failed := v.exit == nil || s.await(v)
 		if v.ctx.Err() != nil || v.Restart == Never || v.Restart == OnFailure && !failed {
+			return
+		}
+		if v.Burst > 0 && len(v.starts) == v.Burst && s.Uptime()-v.starts[0] < v.Interval {
+			s.Log.Error("service failed: started too often", "service", v.Name, "times", v.Burst, "within", v.Interval)
+			s.set(v, func(st *ServiceStatus) { st.Failed = true })
+			s.Failed(v.Name)
 			return
 		}
 		delay := v.backoff
@@ -182,10 +191,17 @@ func (s *Supervisor) supervise(v *supervised) {
 func (s *Supervisor) start(v *supervised) (err error) {
 	var pid int
 	since, cmd := s.Uptime(), v.Command
-	if v.Prepare != nil {
-		v.Prepare(&cmd)
+	if v.Burst > 0 {
+		v.starts = append(v.starts, since)[max(0, len(v.starts)+1-v.Burst):]
 	}
-	if pid, v.exit, err = s.Reaper.Start(cmd, v.output); err != nil {
+	if v.Prepare != nil {
+		err = v.Prepare(&cmd)
+	}
+	v.exit = nil
+	if err == nil {
+		pid, v.exit, err = s.Reaper.Start(cmd, v.output)
+	}
+	if err != nil {
 		v.backoff = max(v.backoff, minBackoff) // the next attempt would fail at once, too
 		s.set(v, func(st *ServiceStatus) { st.LastEnd = err.Error() })
 		return err
@@ -209,8 +225,7 @@ func (s *Supervisor) set(v *supervised, change func(*ServiceStatus)) {
 	s.Changed()
 }
 
-// await waits until the process has ended, and asks it to end if Stop or Again
-// was called. It reports whether the process failed.
+// await waits until the process has ended, and asks it to end if Stop or Again was called. It reports whether the process failed.
 func (s *Supervisor) await(v *supervised) (failed bool) {
 	var end syscall.WaitStatus
 	asked, status := true, v.status.Load()
@@ -241,8 +256,7 @@ func (s *Supervisor) await(v *supervised) (failed bool) {
 	return !end.Exited() || end.ExitStatus() != 0
 }
 
-// askToEnd sends the service its end signal. On a terminal that is SIGHUP,
-// because an interactive shell ignores SIGTERM.
+// askToEnd sends the service its end signal. On a terminal that is SIGHUP, because an interactive shell ignores SIGTERM.
 func (v *supervised) askToEnd(pid int) {
 	switch {
 	case v.Terminal != "":
@@ -258,8 +272,7 @@ func (v *supervised) askToEnd(pid int) {
 const (
 	// progress is how often Stop logs which service it waits for.
 	progress = 5 * time.Second
-	// afterKill is how long Stop waits for a killed process. The process does not
-	// end while a system call does not return.
+	// afterKill is how long Stop waits for a killed process. The process does not end while a system call does not return.
 	afterKill = 2 * time.Second
 )
 
@@ -297,8 +310,7 @@ func (v *supervised) endsBefore(w *supervised) bool {
 	return !v.Last && (w.Last || slices.Contains(v.After, w.Name))
 }
 
-// end asks a service to end, and kills it when its grace ends. Then it does the same to what is left of the
-// service's session.
+// end asks a service to end, and kills it when its grace ends. Then it does the same to what is left of the service's session.
 func (s *Supervisor) end(ctx context.Context, v *supervised) {
 	ctx, cancel := context.WithTimeout(ctx, v.Grace)
 	defer cancel()

@@ -22,8 +22,7 @@ import (
 // Share is where the guest has the host's share. A link of the guest may lead to it.
 const Share = "/arcbox"
 
-// Read reads the file path below root. A file of more than limit bytes is an error. check, if not nil, may refuse the
-// open file.
+// Read reads the file path below root. A file of more than limit bytes is an error. check, if not nil, may refuse the open file.
 func Read(root, path string, limit int64, check func(*os.File) error) (data []byte, err error) {
 	err = at("read", root, path, false, func(file string, nofollow int) error {
 		f, err := open(file, os.O_RDONLY|nofollow, unix.S_IFREG)
@@ -44,9 +43,8 @@ func Read(root, path string, limit int64, check func(*os.File) error) (data []by
 	return data, err
 }
 
-// Write gives the file path below root this data and mode, unless the file has them. A new file takes the place of the
-// old one, or of a link there, so a reader sees all of the old data or all of the new. Write makes missing directories,
-// and the umask does not change the mode.
+// Write gives the file path below root this data and mode, unless the file has them. A new file takes the place of the old one, or of a link there,
+// so a reader sees all of the old data or all of the new. Write makes missing directories, and the umask does not change the mode.
 func Write(root, path string, data []byte, mode fs.FileMode) (changed bool, err error) {
 	err = at("write", root, path, true, func(file string, nofollow int) error {
 		st, err := os.Lstat(file)

@@ -1,5 +1,4 @@
-// Package uevent listens to the kernel's events about devices that come and go. It
-// must not know what its callers do about them.
+// Package uevent listens to the kernel's events about devices that come and go. It must not know what its callers do about them.
 package uevent
 
 import (
@@ -23,8 +22,7 @@ type Event struct {
 // fromKernel is the multicast group of the kernel's own messages; udev sends to another (lib/kobject_uevent.c).
 const fromKernel = 1
 
-// maxMessage is longer than any message, in bytes: a path, and 2048 bytes of variables
-// (UEVENT_BUFFER_SIZE in linux/kobject.h).
+// maxMessage is longer than any message, in bytes: a path, and 2048 bytes of variables (UEVENT_BUFFER_SIZE in linux/kobject.h).
 const maxMessage = 8 << 10
 
 // Watch calls scan, which looks at the devices that are there, and from then on calls each for every event. It
@@ -36,8 +34,7 @@ func Watch(ctx context.Context, scan func(), each func(Event)) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		// The kernel reports a loss only once until everything queued has been
-		// read (netlink(7)). A new socket has an empty queue.
+		// The kernel reports a loss only once until everything queued has been read (netlink(7)). A new socket has an empty queue.
 		if !errors.Is(err, unix.ENOBUFS) {
 			return fmt.Errorf("listen to device events: %w", err)
 		}

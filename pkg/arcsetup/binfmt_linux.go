@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/arcinit/arcinit/internal/binfmt"
@@ -16,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rosettaHandler is for Apple's Rosetta, which is on a share.
-func rosettaHandler() *binfmt.Handler { return x8664Handler("rosetta", "/media/rosetta/rosetta", "CF") }
+// rosettaHandler is for Apple's Rosetta, which is on a share that is mounted on dir.
+func rosettaHandler(dir string) *binfmt.Handler { return x8664Handler("rosetta", dir+"/rosetta", "CF") }
 
 // fexHandler is for FEX, which needs the program's argv[0] (P) and the open program (O).
 func fexHandler() *binfmt.Handler {
@@ -35,13 +36,13 @@ func (g *Guest) rosetta() (changed bool, err error) {
 	if g.machine() != binfmt.AArch64 {
 		return false, plan.Absent(errors.New("only arm64 needs it"))
 	}
-	h := rosettaHandler()
-	share := virtiofs("rosetta", filepath.Dir(h.Interpreter))
-	share.Flags = unix.MS_RDONLY
-	mounted, err := g.optionalShare(share)
+	mounted, err := g.share("rosetta")()
 	if err != nil {
 		return mounted, err
 	}
+	c := g.Config()
+	share, _ := c.Share("rosetta")
+	h := rosettaHandler(share.Path)
 	if !g.exists(h.Interpreter) {
 		return mounted, plan.Fallback(fmt.Errorf("the share rosetta has no program %s: it cannot run x86-64 programs", filepath.Base(h.Interpreter)))
 	}
@@ -49,11 +50,11 @@ func (g *Guest) rosetta() (changed bool, err error) {
 	return mounted || registered, err
 }
 
-// binfmt registers FEX, if it is there and Rosetta is not, then arcinit.toml's handlers.
+// binfmt registers FEX, if it is there and nothing else runs x86-64 programs, then arcinit.toml's handlers.
 // Of two handlers that match a program, the kernel takes the last that was registered.
 func (g *Guest) binfmt() (bool, error) {
 	handlers := g.Config().Handlers
-	if fex := fexHandler(); g.machine() == binfmt.AArch64 && g.exists(fex.Interpreter) && !g.exists(binfmtPath("rosetta")) {
+	if fex := fexHandler(); g.machine() == binfmt.AArch64 && g.exists(fex.Interpreter) && !g.othersRun(fex) {
 		handlers = append([]*binfmt.Handler{fex}, handlers...)
 	}
 	if len(handlers) == 0 {
@@ -64,6 +65,15 @@ func (g *Guest) binfmt() (bool, error) {
 		r.add(g.register(h))
 	}
 	return r.changed, r.err
+}
+
+// othersRun reports whether Rosetta, or an interpreter that another program registered, runs the programs that h is for.
+func (g *Guest) othersRun(h *binfmt.Handler) bool {
+	entries, _ := filepath.Glob(g.path(binfmtPath("*")))
+	return slices.ContainsFunc(entries, func(entry string) bool {
+		text, _ := kernelfile.Read(entry)
+		return strings.Contains(text, fmt.Sprintf("magic %x\n", h.Magic)) && !strings.Contains(text, "interpreter "+h.Interpreter+"\n")
+	})
 }
 
 // machine returns the processor that the guest's own programs are for.

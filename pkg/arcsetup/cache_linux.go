@@ -70,8 +70,7 @@ func (g *Guest) fillCache(dir string, missing []attribute) (bool, error) {
 	return r.changed, r.err
 }
 
-// readAttributes reads the regular files in a device's directory. It returns the
-// error of a file that cannot be read as a warning.
+// readAttributes reads the regular files in a device's directory. It returns the error of a file that cannot be read as a warning.
 func readAttributes(dir string) (attributes []attribute, err error) {
 	entries, err := os.ReadDir(dir)
 	for _, entry := range entries {

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/arcinit/arcinit/internal/wallclock"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
-	"golang.org/x/sys/unix"
 )
 
 // clock sets a clock that is before this program's build to the time of the build:
@@ -18,8 +18,7 @@ func (g *Guest) clock() (changed bool, err error) {
 	if !time.Now().Before(g.BuildTime) {
 		return false, nil
 	}
-	to := unix.NsecToTimespec(g.BuildTime.UnixNano())
-	if err := unix.ClockSettime(unix.CLOCK_REALTIME, &to); err != nil {
+	if err := wallclock.Set(g.BuildTime); err != nil {
 		return false, fmt.Errorf("set the clock to %v: %w", g.BuildTime.UTC(), err)
 	}
 	return true, nil

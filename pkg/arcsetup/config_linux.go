@@ -3,6 +3,7 @@ package arcsetup
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -13,13 +14,45 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readCommandLine applies the kernel command line. The configuration files come
-// later, from mounts that are not there yet.
+// readCommandLine applies the kernel command line and the image's configuration file; the host's file is on a share that is not there yet.
 func (g *Guest) readCommandLine() error {
 	text, err := kernelfile.Read(g.path("/proc/cmdline"))
 	g.commandLine = config.ParseCommandLine(text)
-	g.setConfig(g.commandLine.Config())
+	g.readImageConfig(g.path(config.ImageFile))
 	return err
+}
+
+// readImageConfig applies the image's configuration file, which has this path now, in place of the initramfs's. The step config returns its errors.
+func (g *Guest) readImageConfig(path string) {
+	text, err := regular.Read("/", path, maxConfig, checkFile)
+	if !errors.Is(err, fs.ErrNotExist) {
+		g.image.Store(new(func() ([]byte, error) { return text, err }))
+	}
+	c, _ := config.Load(g.commandLine, func(path string) ([]byte, error) {
+		if path == config.ImageFile {
+			return g.readConfig(path)
+		}
+		return nil, fs.ErrNotExist
+	})
+	g.setConfig(c)
+}
+
+// readConfig reads a configuration file. The image's was read before, when it was in sight.
+func (g *Guest) readConfig(path string) ([]byte, error) {
+	if read := g.image.Load(); read != nil && path == config.ImageFile {
+		return (*read)()
+	}
+	return regular.Read(g.Root, path, maxConfig, checkFile)
+}
+
+// keepImageConfig puts the initramfs's configuration file into /etc, for a second run, if the root has none.
+func (g *Guest) keepImageConfig() (changed bool, err error) {
+	if read := g.image.Load(); read != nil && !g.exists(config.ImageFile) {
+		if text, err := (*read)(); err == nil {
+			return g.writeFile(config.ImageFile, string(text), 0o644)
+		}
+	}
+	return false, nil
 }
 
 func (g *Guest) setConfig(c config.Config) {
@@ -29,8 +62,7 @@ func (g *Guest) setConfig(c config.Config) {
 	}
 }
 
-// maxConfig is the largest configuration file, in bytes. It bounds the depth of nested
-// brackets: PID 1 would die if the decoder overflowed its stack.
+// maxConfig is the largest configuration file, in bytes. It bounds the depth of nested brackets: PID 1 would die if the decoder overflowed its stack.
 const maxConfig = 64 << 10
 
 // checkFile refuses a configuration file that others than root may write to, because it names programs that root runs.
@@ -56,10 +88,9 @@ func checkWriters(mode, owner uint32, onShare bool) error {
 
 // configure reads the configuration files. Each setting has a default, so an invalid one is only a warning.
 func (g *Guest) configure() (bool, error) {
-	readFile := func(path string) ([]byte, error) { return regular.Read(g.Root, path, maxConfig, checkFile) }
-	c, errConfig := config.Load(g.commandLine, readFile)
+	c, errConfig := config.Load(g.commandLine, g.readConfig)
 	var errSubnet error
-	c.SandboxSubnet, errSubnet = config.SandboxSubnet(g.vmmConfig(), readFile)
+	c.SandboxSubnet, errSubnet = config.SandboxSubnet(g.vmmConfig(), g.readConfig)
 	g.setConfig(c)
 	if err := errors.Join(errConfig, errSubnet); err != nil {
 		return false, plan.Fallback(err)
@@ -77,4 +108,12 @@ func (g *Guest) vmmConfig() string {
 	}
 	path, _ := g.commandLine.Lookup(config.VMMConfigKey)
 	return path
+}
+
+// Configured returns the configuration of the running system, as far as its files can be read.
+func Configured() config.Config {
+	g := &Guest{Root: "/"}
+	_ = g.readCommandLine()
+	_, _ = g.configure()
+	return g.Config()
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/arcinit/arcinit/internal/mounts"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
+	"github.com/u-root/u-root/pkg/mount"
 	"golang.org/x/sys/unix"
 )
 
@@ -64,8 +65,7 @@ func (g *Guest) nodes() (bool, error) {
 	return r.changed, r.err
 }
 
-// nodeModes opens device nodes to everybody that systemd does (rules.d/50-udev-default.rules), whether the driver is a
-// module or not.
+// nodeModes opens device nodes to everybody that systemd does (rules.d/50-udev-default.rules), whether the driver is a module or not.
 func (g *Guest) nodeModes() (bool, error) {
 	var r result
 	for name, mode := range map[string]uint32{"fuse": 0o666, "kvm": 0o666, "net/tun": 0o666, "vfio/vfio": 0o666, "vhost-net": 0o666,
@@ -85,8 +85,7 @@ func (g *Guest) devpts() (bool, error) {
 	}
 	var r result
 	r.add(m.Mount(g.Root))
-	// A kernel with Unix98 ptys makes /dev/ptmx, which belongs to the instance on
-	// /dev/pts (Documentation/filesystems/devpts.rst).
+	// A kernel with Unix98 ptys makes /dev/ptmx, which belongs to the instance on /dev/pts (Documentation/filesystems/devpts.rst).
 	if !g.exists("/dev/ptmx") {
 		r.add(g.symlink("pts/ptmx", "/dev/ptmx"))
 	}
@@ -97,4 +96,19 @@ func (g *Guest) sharedMemory() (bool, error) {
 	m := tmpfs("/dev/shm", 0o1777)
 	m.Device, m.Flags = "shm", mounts.Guarded
 	return m.Mount(g.Root)
+}
+
+// cgroup mounts version 2 in place of version 1, which u-root's init mounts below a tmpfs: a controller belongs to one version at a time.
+func (g *Guest) cgroup() (bool, error) {
+	var r result
+	path, _, version1, err := tmpfs("/sys/fs/cgroup", 0).Find(g.Root)
+	if version1 {
+		err = mount.Unmount(path, false, true) // lazily, with the mounts below
+	}
+	r.add(version1, err)
+	r.add(mounts.Point{
+		Device: "cgroup2", Path: "/sys/fs/cgroup", FSType: "cgroup2", Magic: unix.CGROUP2_SUPER_MAGIC,
+		Flags: mounts.Guarded, Data: "nsdelegate,memory_recursiveprot",
+	}.Mount(g.Root))
+	return r.changed, r.err
 }

@@ -4,17 +4,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
+	"net/netip"
 	"os"
-	"reflect"
-	"slices"
 	"strings"
 
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
-const daemonJSON = "/etc/docker/daemon.json"
+const (
+	daemonJSON     = "/etc/docker/daemon.json"
+	operatorDaemon = "/arcbox/config/docker-engine.json" // the host's own part of daemon.json, as ArcBox's app writes it
+)
 
 // object is a JSON object as package json decodes it.
 type object = map[string]any
@@ -28,25 +29,31 @@ const requiredDaemon = `{
 }
 `
 
-// dockerDaemon writes daemon.json: the image's own, with [docker.daemon] of
-// arcinit.toml over it, and what is required over both.
+// dockerDaemon writes daemon.json: the image's own, then the host's, then [docker.daemon] of arcinit.toml, and what is required over all of them.
 func (g *Guest) dockerDaemon() (bool, error) {
-	image, err := g.imageDaemon()
+	c := g.Config()
+	image, err := g.readDaemon(daemonJSON)
 	errs := []error{err}
-	text, configured := []byte(requiredDaemon), g.Config().DockerDaemon
-	if len(image)+len(configured) > 0 {
-		operator, daemon, required := object{}, object{}, object{}
+	operator, err := g.readDaemon(operatorDaemon)
+	errs = append(errs, err)
+	text := []byte(requiredDaemon)
+	if len(image)+len(operator)+len(c.DockerDaemon)+len(c.ContainerNetwork) > 0 {
+		configured, daemon, required := object{}, object{}, object{}
 		errs = append(errs, json.Unmarshal(text, &required))
-		if text, err = json.Marshal(configured); err != nil { // such as nan, which JSON has no number for
+		if text, err = json.Marshal(c.DockerDaemon); err != nil { // such as nan, which JSON has no number for
 			errs = append(errs, plan.Fallback(fmt.Errorf("arcinit.toml: docker.daemon: ignored: %w", err)))
 		} else {
-			errs = append(errs, json.Unmarshal(text, &operator))
+			errs = append(errs, json.Unmarshal(text, &configured))
 		}
-		merge(daemon, image, "", nil)
-		merge(daemon, operator, "", nil)
+		if c.ContainerNetwork != "" {
+			ownNetwork(required, netip.MustParsePrefix(c.ContainerNetwork))
+		}
+		config.Merge(daemon, image, nil)
+		config.Merge(daemon, operator, nil)
+		config.Merge(daemon, configured, nil)
 		// To dockerd, as to package json, "soft" is another spelling of "Soft".
 		dropSpellings(daemon, required)
-		merge(daemon, required, "", func(key string, old, required any) {
+		config.Merge(daemon, required, func(key string, old, required any) {
 			errs = append(errs, plan.Fallback(fmt.Errorf("docker.daemon: %s = %v ignored: containers rely on %v", key, old, required)))
 		})
 		if text, err = json.MarshalIndent(daemon, "", "  "); err != nil {
@@ -62,19 +69,31 @@ func (g *Guest) dockerDaemon() (bool, error) {
 	return changed, errors.Join(append(errs, err)...)
 }
 
-// imageDaemon reads the image's daemon.json. It renames an invalid file, for the author to find.
-func (g *Guest) imageDaemon() (image object, err error) {
-	text, err := g.readFile(daemonJSON)
+// ownNetwork adds to what is required that all containers are in one network, and that the host reaches each directly. The
+// first of its parts is docker0's. A part is a /24, or in a small network a sixteenth.
+func ownNetwork(required object, network netip.Prefix) {
+	size := max(24, min(network.Bits()+4, 28))
+	required["bip"] = netip.PrefixFrom(network.Addr().Next(), size).String()
+	required["default-address-pools"] = []any{object{"base": network.String(), "size": float64(size)}}
+	required["allow-direct-routing"] = true
+}
+
+// readDaemon reads a daemon.json. It renames the image's, if that is invalid, for the author to find.
+func (g *Guest) readDaemon(path string) (daemon object, err error) {
+	text, err := g.readFile(path)
 	if err != nil {
-		return nil, plan.Fallback(fmt.Errorf("%s ignored: %w", daemonJSON, err))
+		return nil, plan.Fallback(fmt.Errorf("%s ignored: %w", path, err))
 	}
 	if text = config.Text([]byte(text)); strings.TrimSpace(text) == "" || text == requiredDaemon {
 		return nil, nil
 	}
-	if err := json.Unmarshal([]byte(text), &image); err != nil {
+	if err := json.Unmarshal([]byte(text), &daemon); err != nil {
 		var syntax *json.SyntaxError
 		if errors.As(err, &syntax) {
 			err = fmt.Errorf("line %d: %w", 1+strings.Count(text[:syntax.Offset], "\n"), err)
+		}
+		if path != daemonJSON {
+			return nil, plan.Fallback(fmt.Errorf("%s ignored: %w", path, err))
 		}
 		const refused = daemonJSON + ".refused"
 		err = fmt.Errorf("%s: %w; renamed to %s, default used", daemonJSON, err, refused)
@@ -88,9 +107,9 @@ func (g *Guest) imageDaemon() (image object, err error) {
 		if key, err = decoder.Token(); err == nil {
 			err = decoder.Decode(&value)
 		}
-		merge(image, object{fmt.Sprint(key): value}, "", nil)
+		config.Merge(daemon, object{fmt.Sprint(key): value}, nil)
 	}
-	return image, err
+	return daemon, err
 }
 
 // dropSpellings renames or deletes the keys of base that differ from one of required only in upper and lower case.
@@ -108,22 +127,5 @@ func dropSpellings(base, required object) {
 		if value, ok := value.(object); ok {
 			dropSpellings(inner, value)
 		}
-	}
-}
-
-// merge puts over into base, object by object. Of two values that are not both objects, over's wins; replaced, if not
-// nil, is called if they differ. The path at, with a dot at its end, is where both objects are.
-func merge(base, over object, at string, replaced func(key string, old, value any)) {
-	for _, k := range slices.Sorted(maps.Keys(over)) {
-		old, there := base[k]
-		inner, oldIsObject := old.(object)
-		if sub, isObject := over[k].(object); isObject && oldIsObject {
-			merge(inner, sub, at+k+".", replaced)
-			continue
-		}
-		if there && replaced != nil && !reflect.DeepEqual(old, over[k]) {
-			replaced(at+k, old, over[k])
-		}
-		base[k] = over[k]
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/arcinit/arcinit/pkg/arcsetup/config"
-	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 	"golang.org/x/sys/unix"
 )
 
@@ -103,13 +102,4 @@ func withEntries(old string, entries []string) string {
 func account(line string) (name, id string) {
 	fields := strings.SplitN(line+":::", ":", 4) // at least four fields
 	return fields[0], fields[2]
-}
-
-// certificates links to the image's own certificates, which are outside of /etc, from where TLS programs look.
-func (g *Guest) certificates() (bool, error) {
-	const bundle = "/cacerts/ca-certificates.crt"
-	if _, err := os.Stat(g.path(bundle)); err != nil {
-		return false, plan.Absent(err)
-	}
-	return g.symlink(bundle, "/etc/ssl/certs/ca-certificates.crt")
 }

@@ -7,6 +7,7 @@ package arcsetup
 
 import (
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,30 +26,32 @@ type Guest struct {
 	// Program is the program that runs the guest, for example /proc/PID/exe. The
 	// kernel runs it as ProgramPath with the arguments `modprobe SCRIPT -q -- MODULE`.
 	Program string
-	// Environ is the environment that the kernel passed on, as in os.Environ:
-	// unknown NAME=value parameters of its command line.
+	// Environ is the environment that the kernel passed on, as in os.Environ: unknown NAME=value parameters of its command line.
 	Environ []string
 	// BuildTime is the lower bound of the clock; zero if unknown.
 	BuildTime time.Time
 	// After is a timer (time.After).
 	After func(time.Duration) <-chan time.Time
 
-	// Waiting, if not nil, is called when a step has waited for long: what it waits
-	// for, for how long so far, and what is there instead.
+	// Waiting, if not nil, is called when a step has waited for long: what it waits for, for how long so far, and what is there instead.
 	Waiting func(what string, taken time.Duration, there string)
-	// Configured, if not nil, is called with the configuration: once the kernel
-	// command line has been read, and again once the files have been read.
+	// Configured, if not nil, is called with the configuration: once the kernel command line has been read, and again once the files have been read.
 	Configured func(config.Config)
+	// Run runs a program of the root to its end, and returns its exit code and its output; nil if this process cannot.
+	Run func(argv ...string) (code int, output string, err error)
 	// RootChanged, if not nil, is called when / has become another file system.
 	RootChanged func()
 
 	// What steps hand on to others. A step may end when others have long gone on without it, so all but
 	// commandLine, which the step early reads from the kernel, is atomic.
-	commandLine config.CommandLine
-	config      atomic.Pointer[config.Config] // complete after the step config
-	newID       atomic.Bool                   // set by the step machineid if the share has no machine id
-	loader      atomic.Pointer[kmod.Loader]   // set by the step modules; nil if there are no modules
-	rootDecided atomic.Bool                   // the root becomes /, or was given up
+	commandLine  config.CommandLine
+	config       atomic.Pointer[config.Config]          // complete after the step config
+	image        atomic.Pointer[func() ([]byte, error)] // reads the image's configuration file again; nil without one
+	newID        atomic.Bool                            // set by the step machineid if the share has no machine id
+	loader       atomic.Pointer[kmod.Loader]            // set by the step modules; nil if there are no modules
+	rootDecided  atomic.Bool                            // the root becomes /, or was given up
+	disksGivenUp atomic.Bool                            // the boot has gone on without the disks
+	covering     sync.Mutex                             // held while a directory of a read-only root is covered
 }
 
 // Config returns the configuration as far as it has been read. It is complete after the step config.

@@ -24,8 +24,27 @@ func tmpfs(path string, mode uint32) mounts.Point {
 	}
 }
 
+// configured returns the configured tmpfs on a path or, without a path, those that are no layers.
+func (g *Guest) configured(path string) (points []mounts.Point) {
+	for _, t := range g.Config().Tmpfs {
+		if t.Path == path || path == "" && !slices.Contains([]string{"/tmp", "/var", "/etc"}, t.Path) {
+			m := tmpfs(t.Path, t.Mode)
+			if t.Dev {
+				m.Flags = unix.MS_NOSUID
+			}
+			if t.Size != "" {
+				m.Data = "size=" + t.Size
+			}
+			points = append(points, m)
+		}
+	}
+	return points
+}
+
 // emptyLayers hide what the image has there, unlike the layer on /etc.
-func emptyLayers() []mounts.Point { return []mounts.Point{tmpfs("/var", 0o755), tmpfs("/tmp", 0o1777)} }
+func (g *Guest) emptyLayers() []mounts.Point {
+	return append(g.configured("/var"), g.configured("/tmp")...)
+}
 
 // leadsInto reports whether a link leads path below dir.
 func (g *Guest) leadsInto(path, dir string) bool {
@@ -38,7 +57,7 @@ func (g *Guest) leadsInto(path, dir string) bool {
 // that a link leads /run into come first, because they would cover /run later.
 func (g *Guest) run() (bool, error) {
 	var r result
-	if slices.ContainsFunc(emptyLayers(), func(m mounts.Point) bool { return g.leadsInto("/run", m.Path) }) {
+	if slices.ContainsFunc(g.emptyLayers(), func(m mounts.Point) bool { return g.leadsInto("/run", m.Path) }) {
 		r.add(g.layers())
 	}
 	r.add(tmpfs("/run", 0o755).Mount(g.Root))
@@ -70,21 +89,26 @@ func (g *Guest) bindProgram() (changed bool, err error) {
 func (g *Guest) layers() (bool, error) {
 	var r result
 	mountEtc := g.copyEtc()
-	empty := emptyLayers()
-	if g.leadsInto(empty[0].Path, empty[1].Path) {
+	empty := g.emptyLayers()
+	if g.leadsInto("/var", "/tmp") {
 		slices.Reverse(empty)
 	}
 	for _, m := range empty {
 		r.add(m.Mount(g.Root))
 	}
 	r.add(mountEtc())
+	r.add(g.keepImageConfig())
 	return r.changed, r.err
 }
 
 // copyEtc copies the image's /etc into a tmpfs, and returns the function that mounts the tmpfs there. So
 // /etc is never seen empty, and in between another layer may cover the place that a link /etc leads to.
 func (g *Guest) copyEtc() plan.Func {
-	m := tmpfs("/etc", 0o755)
+	etc := g.configured("/etc")
+	if etc == nil {
+		return func() (bool, error) { return false, nil }
+	}
+	m := etc[0]
 	from, _, mounted, err := m.Find(g.Root)
 	if err != nil || mounted {
 		return func() (bool, error) { return m.Mount(g.Root) }
@@ -157,14 +181,11 @@ func copyEntry(from, to string, d fs.DirEntry) error {
 	return err
 }
 
-// jailer mounts a tmpfs that allows device nodes, unlike /var, where agents have their
-// jails: Firecracker's jailer makes the node of its root disk there.
+// jailer mounts the tmpfs that are no layers: those of the configuration, and those for jails, which unlike /var allow device nodes.
 func (g *Guest) jailer() (bool, error) {
 	var r result
-	for _, path := range []string{"/var/lib/arcbox/jailer", "/var/jail"} {
-		m := tmpfs(path, 0o700)
-		m.Flags = unix.MS_NOSUID
-		r.add(m.Mount(g.Root))
+	for _, m := range g.configured("") {
+		r.add(g.mountAnywhere(m))
 	}
 	return r.changed, r.err
 }

@@ -9,8 +9,7 @@ import (
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
-// nofile is the limit of open files that Docker Desktop and OrbStack give their
-// guests, and the kernel's default for fs.nr_open.
+// nofile is the limit of open files that Docker Desktop and OrbStack give their guests, and the kernel's default for fs.nr_open.
 const nofile = 1 << 20
 
 // openFiles raises the limit of open files, and fs.nr_open before it: the kernel refuses a hard limit above fs.nr_open.
@@ -24,8 +23,7 @@ func (g *Guest) openFiles() (bool, error) {
 		return changed, fmt.Errorf("getrlimit NOFILE: %w", err)
 	}
 	want := syscall.Rlimit{Cur: max(limit.Cur, nofile), Max: max(limit.Max, nofile)}
-	// Needed even if limit is want: package syscall gives children the soft limit from
-	// before package os raised it, until this function is called.
+	// Needed even if limit is want: package syscall gives children the soft limit from before package os raised it, until this function is called.
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &want); err != nil {
 		return changed, fmt.Errorf("setrlimit NOFILE to %d: %w", want.Max, err)
 	}

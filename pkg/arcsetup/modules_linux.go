@@ -17,8 +17,7 @@ import (
 // modprobePath is what the kernel runs for modules, in an image without modprobe.
 const modprobePath = "/run/arcbox/modprobe"
 
-// modules loads the drivers that the boot waits for. The kernel itself asks for
-// modules that are needed later, such as file systems.
+// modules loads the drivers that the boot waits for. The kernel itself asks for modules that are needed later, such as file systems.
 func (g *Guest) modules() (bool, error) {
 	loader, err := openModules(g.Root, g.commandLine)
 	if err != nil {
@@ -37,8 +36,7 @@ func (g *Guest) modules() (bool, error) {
 	return r.changed, r.err
 }
 
-// loadBootDrivers loads what the boot waits for: the drivers of virtio devices, which
-// appear once their PCI or platform device has its driver.
+// loadBootDrivers loads what the boot waits for: the drivers of virtio devices, which appear once their PCI or platform device has its driver.
 func (g *Guest) loadBootDrivers() (bool, error) {
 	return g.loadDrivers("/sys/bus/pci/devices/*", "/sys/bus/platform/devices/*", "/sys/bus/virtio/devices/*")
 }
@@ -155,8 +153,7 @@ func Modprobe(name string) error {
 	return err
 }
 
-// openModules opens the modules for the running kernel in the guest's root, if the kernel can load them, else those that
-// the initramfs left.
+// openModules opens the modules for the running kernel in the guest's root, if the kernel can load them, else those that the initramfs left.
 func openModules(root string, l config.CommandLine) (*kmod.Loader, error) {
 	sys := filepath.Join(root, "/sys")
 	parameters, refused := l.Modules()

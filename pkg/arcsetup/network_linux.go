@@ -7,8 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// forwarding makes the guest an IPv4 router and sets lo up. A container engine that
-// finds ip_forward on leaves the FORWARD policy alone.
+// forwarding makes the guest an IPv4 router and sets lo up. A container engine that finds ip_forward on leaves the FORWARD policy alone.
 func (g *Guest) forwarding() (bool, error) {
 	changed, err := g.setSysctl("net/ipv4/ip_forward", "1")
 	up, errUp := setLinkUp("lo")

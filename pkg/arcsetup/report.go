@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/arcinit/arcinit/internal/process"
+	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
@@ -28,6 +29,8 @@ type Report struct {
 	AgentStarted time.Duration           `json:"agent_started_ns,omitempty"`
 	Steps        []plan.Result           `json:"steps"`
 	Services     []process.ServiceStatus `json:"services,omitempty"`
+	// Config says which file, or the kernel command line, set each of the settings that are not defaults.
+	Config config.From `json:"config,omitempty"`
 }
 
 // ParseReport parses a report from JSON.
@@ -77,12 +80,13 @@ func (r Report) WriteTable(w io.Writer) error {
 		_, _ = fmt.Fprintf(table, "\nSERVICE\tPID\tSTARTS\tENDS\t%9s\tLAST END\n", "SINCE ms")
 	}
 	for _, s := range r.Services {
-		pid, since := "-", "-"
+		pid, since := map[bool]string{true: "failed", false: "-"}[s.Failed], "-"
 		if s.PID != 0 {
 			pid, since = strconv.Itoa(s.PID), ms(s.Since-r.Start)
 		}
 		_, _ = fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%9s\t%s\n", s.Name, pid, s.Starts, s.Ends, since, s.LastEnd)
 	}
+	r.Config.WriteTable(table)
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("print the boot report: %w", err)
 	}

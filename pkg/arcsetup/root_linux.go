@@ -48,9 +48,8 @@ func becomeRoot(dir string) error {
 	return os.Chdir("/")
 }
 
-// shareMounts makes / and all mounts below it shared, as systemd does: kubelet and
-// docker's rshared volumes require it (Documentation/filesystems/sharedsubtree.rst).
-// Below a / that is shared already, mounts are shared, or private on purpose.
+// shareMounts makes / and all mounts below it shared, as systemd does: kubelet and docker's rshared volumes require it
+// (Documentation/filesystems/sharedsubtree.rst). Below a / that is shared already, mounts are shared, or private on purpose.
 func (g *Guest) shareMounts() (changed bool, err error) {
 	isRoot := func(m *mountinfo.Info) (skip, stop bool) { return m.Mountpoint != "/", m.Mountpoint == "/" }
 	roots, err := mountinfo.GetMounts(isRoot)

@@ -3,6 +3,7 @@ package arcsetup
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -11,65 +12,117 @@ import (
 	"github.com/arcinit/arcinit/internal/disks"
 	"github.com/arcinit/arcinit/internal/kernelfile"
 	"github.com/arcinit/arcinit/internal/mounts"
+	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 	"golang.org/x/sys/unix"
 )
 
-func virtiofs(tag, path string) mounts.Point {
-	return mounts.Point{Device: tag, Path: path, FSType: "virtiofs", Magic: unix.FUSE_SUPER_MAGIC}
-}
-
-// mountPoints are where the guest has the host's shares, by tag.
-func mountPoints() map[string]string {
-	return map[string]string{"arcbox": "/arcbox", "private": "/private", "users": "/Users", "rosetta": "/media/rosetta", "arcbox-dax": "/run/arcbox-dax"}
-}
-
-// shareLimit is how long the main share is awaited. By then the kernel has found the share's device, if there is one.
-// The guest goes on without the share.
-const shareLimit = 2500 * time.Millisecond
-
-func (g *Guest) mainShare() (changed bool, err error) {
-	m := virtiofs("arcbox", mountPoints()["arcbox"])
-	err = g.await("share arcbox", shareLimit, func() (err error) {
-		if changed, err = m.Mount(g.Root); noShare(err) {
+// mountShare mounts a share, and waits for it as long as it may take to appear.
+func (g *Guest) mountShare(s config.Share) (changed bool, err error) {
+	m := mounts.Point{Device: s.Tag, Path: s.Path, FSType: "virtiofs", Magic: unix.FUSE_SUPER_MAGIC}
+	if s.ReadOnly {
+		m.Flags = unix.MS_RDONLY
+	}
+	if s.DAX {
+		m.Data = "dax=always"
+	}
+	err = g.await("share "+s.Tag, s.Wait, func() (err error) {
+		if changed, err = g.mountAnywhere(m); noShare(err) {
 			err = fmt.Errorf("%w: %w", disks.ErrNotThere, g.explainNoShare(m, err))
 		}
 		return err
 	})
-	if err != nil {
-		err = fmt.Errorf("share arcbox not mounted on /arcbox: %w", err)
+	return changed, explainAbsence("share "+s.Tag+" not mounted on "+s.Path, s.Optional, err)
+}
+
+// share returns a step that mounts the share with this tag, or on this path.
+func (g *Guest) share(key string) plan.Func {
+	return func() (bool, error) {
+		c := g.Config()
+		s, ok := c.Share(key)
+		if !ok {
+			return false, plan.Absent(errors.New("not configured"))
+		}
+		return g.mountShare(s)
+	}
+}
+
+// shareLimit returns the limit of a step that mounts the share with this tag, or on this path, or all shares.
+func (g *Guest) shareLimit(key string) func() time.Duration {
+	return func() time.Duration {
+		limit := plan.DefaultLimit
+		for _, s := range g.Config().Shares {
+			if key == "" || key == s.Tag || key == s.Path {
+				limit += 2 * s.Wait
+			}
+		}
+		return limit
+	}
+}
+
+// furtherShares mounts the shares for which the plan has no step of their own.
+func (g *Guest) furtherShares() (bool, error) {
+	r, found := result{}, false
+	for _, s := range g.Config().Shares {
+		if s.Path != "/arcbox" && !slices.Contains([]string{"private", "users", "rosetta", "arcbox-dax"}, s.Tag) {
+			found = true
+			r.add(g.mountShare(s))
+		}
+	}
+	if !found {
+		r.err = plan.Absent(errors.New("none configured"))
+	}
+	return r.changed, r.err
+}
+
+// mountAnywhere mounts m, on a read-only root also where there is no directory.
+func (g *Guest) mountAnywhere(m mounts.Point) (changed bool, err error) {
+	if changed, err = m.Mount(g.Root); errors.Is(err, unix.EROFS) {
+		if err = g.makeMountPoint(g.path(m.Path)); err == nil {
+			return m.Mount(g.Root)
+		}
 	}
 	return changed, err
 }
 
-// HasShare reports whether something is mounted on /arcbox. Without that, files for
-// the host would fill the guest's memory.
+// makeMountPoint makes a directory to mount on. On a read-only root it covers the nearest directory above, but not / itself, with a writable overlay.
+func (g *Guest) makeMountPoint(path string) error {
+	err := os.MkdirAll(path, 0o755)
+	if !errors.Is(err, unix.EROFS) {
+		return err
+	}
+	above := filepath.Dir(path)
+	for above != "/" && !g.exists(above) {
+		above = filepath.Dir(above)
+	}
+	if above == "/" {
+		return fmt.Errorf("the root is read-only and has no %s: make it, or name the mount in %s: %w", path, config.ImageFile, err)
+	}
+	g.covering.Lock() // a second overlay would hide what is mounted below the first
+	defer g.covering.Unlock()
+	layers := RunDir + "/mounts" + above
+	overlay := mounts.Point{Device: "overlay", Path: above, FSType: "overlay", Magic: unix.OVERLAYFS_SUPER_MAGIC,
+		Data: fmt.Sprintf("lowerdir=%s,upperdir=%s/upper,workdir=%[2]s/work", above, layers)}
+	if err := errors.Join(os.MkdirAll(layers+"/upper", 0o755), os.MkdirAll(layers+"/work", 0o755)); err != nil {
+		return err
+	}
+	if _, err := overlay.Mount("/"); err != nil {
+		return err
+	}
+	return os.MkdirAll(path, 0o755)
+}
+
+// HasShare reports whether something is mounted on /arcbox. Without that, files for the host would fill the guest's memory.
 func (g *Guest) HasShare() bool {
 	_, mounted, err := mounts.Resolve(g.Root, "/arcbox")
 	return err == nil && mounted
-}
-
-// share returns a step that mounts an optional share.
-func (g *Guest) share(tag, options string) plan.Func {
-	m := virtiofs(tag, mountPoints()[tag])
-	m.Data = options
-	return func() (bool, error) { return g.optionalShare(m) }
-}
-
-func (g *Guest) optionalShare(m mounts.Point) (bool, error) {
-	changed, err := m.Mount(g.Root)
-	if noShare(err) {
-		err = plan.Absent(g.explainNoShare(m, err))
-	}
-	return changed, err
 }
 
 // noShare reports whether a mount of virtiofs failed because the host does not offer the
 // share, or not with dax=always (both EINVAL), or the kernel has no virtiofs (ENODEV).
 func noShare(err error) bool { return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENODEV) }
 
-// shareTags returns the tags of the virtiofs shares that the kernel has found, since Linux 6.9
-// (Documentation/ABI/testing/sysfs-fs-virtiofs).
+// shareTags returns the tags of the virtiofs shares that the kernel has found, since Linux 6.9 (Documentation/ABI/testing/sysfs-fs-virtiofs).
 func (g *Guest) shareTags() (tags []string) {
 	files, _ := filepath.Glob(g.path("/sys/fs/virtiofs/*/tag"))
 	for _, f := range files {

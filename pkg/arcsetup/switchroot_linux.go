@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,16 +23,16 @@ import (
 // newRoot is where the root is mounted before it becomes /.
 const newRoot = "/.newroot"
 
-// switchRoot changes to the root that the kernel command line names, as switch_root(8)
-// does, but goes on in this process. No step may resolve a path meanwhile. If the root
-// does not appear, or cannot be a root, the guest stays on the initramfs.
+// switchRoot changes to the root that the kernel command line names, as switch_root(8) does, but goes on in this process. No step may
+// resolve a path meanwhile. If the root does not appear, or cannot be a root, the guest stays on the initramfs.
 func (g *Guest) switchRoot() (changed bool, err error) {
 	root, errRoot := g.commandLine.Root()
 	if root.Device == "" || !g.OwnRoot {
 		return false, nil
 	}
 	if initramfs, err := mount.IsTmpRamfs("/"); err != nil || !initramfs {
-		return false, err
+		added, errAdd := g.completeRoot(root.Device)
+		return added, errors.Join(err, errAdd)
 	}
 	if errRoot != nil {
 		errRoot = plan.Fallback(errRoot)
@@ -56,8 +57,7 @@ func (g *Guest) switchRoot() (changed bool, err error) {
 	return true, errors.Join(errRoot, warning, errFree)
 }
 
-// rootLimit is the limit of the step switchroot: the time that the command line grants the root to appear,
-// and as long as any step for the rest.
+// rootLimit is the limit of the step switchroot: the time that the command line grants the root to appear, and as long as any step for the rest.
 func (g *Guest) rootLimit() time.Duration {
 	root, _ := g.commandLine.Root()
 	if root.Wait == config.WaitForever {
@@ -86,10 +86,11 @@ func (g *Guest) changeRoot(root config.Root) (warning, err error) {
 		if warning != nil {
 			warning = plan.Fallback(fmt.Errorf("root=%s is read-only in spite of rw: %w", root.Device, warning))
 		}
-		added, errAdd := g.addMountPoints(root.Device, newRoot)
-		if errAdd != nil {
-			warning = errors.Join(warning, plan.Fallback(fmt.Errorf("root=%s is read-only and lacks mount points: %w", root.Device, errAdd)))
+		if path, _, err := mounts.Resolve(newRoot, config.ImageFile); err == nil {
+			g.readImageConfig(path)
 		}
+		added, errAdd := g.addMountPoints(root.Device, newRoot, newRoot)
+		warning = errors.Join(warning, errAdd)
 		if err = g.enterRoot(newRoot); err == nil {
 			return warning, nil
 		}
@@ -101,44 +102,71 @@ func (g *Guest) changeRoot(root config.Root) (warning, err error) {
 	return nil, errors.Join(err, os.Remove(newRoot))
 }
 
-// addedMountPoints has the mount points that the root lacks.
-const addedMountPoints = "/run/arcbox/mountpoints"
-
-// addMountPoints covers a read-only root that is mounted on dir, and lacks the mount point of a share or a layer, with an
-// overlay of itself and of what it lacks. So / stays one mount, named like the root's device, for pivot_root(2) and df(1).
-func (g *Guest) addMountPoints(device, dir string) (added bool, err error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil || st.Flags&unix.ST_RDONLY == 0 {
-		return false, err
-	}
-	tags := g.shareTags()
-	paths := []string{"/tmp", "/var", "/etc", "/arcbox"}
-	for tag, path := range mountPoints() {
-		if tags == nil || slices.Contains(tags, tag) {
-			paths = append(paths, path)
+// completeRoot gives a read-only root, which the kernel has mounted, the mount points that it lacks. /mnt holds the new root for a moment.
+func (g *Guest) completeRoot(device string) (changed bool, err error) {
+	added, err := g.addMountPoints(device, "/", "/mnt")
+	if added {
+		if errEnter := g.enterRoot("/mnt"); errEnter != nil {
+			return false, errors.Join(err, errEnter, mount.Unmount("/mnt", false, true))
 		}
 	}
-	for _, path := range paths {
-		place, _, err := mounts.Resolve(dir, path)
+	return added, err
+}
+
+// addMountPoints covers a read-only root, which has the directory root, if it lacks a mount point of a share, a tmpfs or a disk: it mounts on dir an
+// overlay of the root and of what it lacks. So / stays one mount, named like the root's device, for pivot_root(2) and df(1). An error is a warning.
+func (g *Guest) addMountPoints(device, root, dir string) (added bool, err error) {
+	const addedDirs = RunDir + "/mountpoints"
+	defer func() {
+		if err != nil {
+			err = plan.Fallback(fmt.Errorf("root=%s is read-only and lacks mount points: %w", device, err))
+		}
+	}()
+	var st unix.Statfs_t
+	if err := unix.Statfs(root, &st); err != nil || st.Flags&unix.ST_RDONLY == 0 {
+		return false, err
+	}
+	for _, path := range g.mountPoints() {
+		place, _, err := mounts.Resolve(root, path)
 		if err != nil {
 			return false, err
 		}
-		if _, err := os.Lstat(place); errors.Is(err, fs.ErrNotExist) && !strings.HasPrefix(path, "/run/") {
+		if _, err := os.Lstat(place); errors.Is(err, fs.ErrNotExist) {
 			added = true
-			if err := os.MkdirAll(addedMountPoints+strings.TrimPrefix(place, dir), 0o755); err != nil {
+			if err := os.MkdirAll(filepath.Join(addedDirs, strings.TrimPrefix(place, root)), 0o755); err != nil {
 				return false, err
 			}
 		}
 	}
 	if added {
 		// statfs(2) tells the space of the first layer.
-		_, err = mount.Mount(device, dir, "overlay", "lowerdir="+dir+":"+addedMountPoints, unix.MS_RDONLY)
+		_, err = mount.Mount(device, dir, "overlay", "lowerdir="+root+":"+addedDirs, unix.MS_RDONLY)
 	}
 	return added && err == nil, mounts.ExplainType("overlay", err)
 }
 
-// await tries again after rootRetry, and doubles the wait up to maxRootRetry. It
-// reports the wait after rootNotice, twice rootNotice, and so on.
+// mountPoints returns the configured mount points that the root should have: not those of shares that are not there, nor those
+// that are made on a tmpfs.
+func (g *Guest) mountPoints() (paths []string) {
+	c, tags := g.Config(), g.shareTags()
+	volatile := []string{"/run/"}
+	for _, t := range c.Tmpfs {
+		paths, volatile = append(paths, t.Path), append(volatile, t.Path+"/")
+	}
+	for _, s := range c.Shares {
+		if tags == nil || slices.Contains(tags, s.Tag) || !s.Optional {
+			paths = append(paths, s.Path)
+		}
+	}
+	for _, d := range c.Disks {
+		paths = append(paths, slices.AppendSeq([]string{diskPath(d)}, maps.Keys(d.Directories))...)
+	}
+	return slices.DeleteFunc(paths, func(path string) bool {
+		return slices.ContainsFunc(volatile, func(dir string) bool { return strings.HasPrefix(path, dir) })
+	})
+}
+
+// await tries again after rootRetry, and doubles the wait up to maxRootRetry. It reports the wait after rootNotice, twice rootNotice, and so on.
 const (
 	rootRetry    = 10 * time.Millisecond
 	maxRootRetry = 250 * time.Millisecond
@@ -147,6 +175,9 @@ const (
 
 // await calls try until the result is not ErrNotThere, or the limit is over; config.WaitForever is no limit.
 func (g *Guest) await(what string, limit time.Duration, try func() error) error {
+	if limit == 0 {
+		return try()
+	}
 	var end <-chan time.Time
 	if limit != config.WaitForever {
 		end = g.After(limit)
@@ -201,7 +232,7 @@ func (g *Guest) mountAsRoot(device, dir, fsType string, root config.Root) (readO
 		case err != nil:
 		case found.Type == "":
 			err = fmt.Errorf("%s has no file system that arcinit knows: name its type with rootfstype=", device)
-		case slices.Contains([]string{"crypto_LUKS", "LVM2_member", "linux_raid_member"}, found.Type):
+		case !found.IsFileSystem():
 			err = fmt.Errorf("%s is a %s, which arcinit does not set up", device, found.Type)
 		}
 		if fsType = found.Type; err != nil {
@@ -209,11 +240,8 @@ func (g *Guest) mountAsRoot(device, dir, fsType string, root config.Root) (readO
 		}
 	}
 	flags, data := mounts.SplitOptions(root.Options)
-	if fsType == "btrfs" && !strings.Contains(","+data+",", ",degraded,") {
-		_, _ = g.loadDriver("fs-btrfs")
-		if err := disks.ScanBtrfs(g.Root, device); err != nil {
-			return nil, err
-		}
+	if err := g.awaitBtrfs(device, fsType, data); err != nil {
+		return nil, err
 	}
 	if root.Writable {
 		_, err = mount.Mount(device, dir, fsType, data, flags)
@@ -241,9 +269,8 @@ func (g *Guest) mountAsRoot(device, dir, fsType string, root config.Root) (readO
 	return nil, mounts.ExplainType(fsType, err)
 }
 
-// enterRoot makes what is mounted on dir the root of this process, and moves the mounts of the first steps
-// there. On an error it moves them back. All that may wait for the root's disk or host comes first, because
-// nobody may give the root up later.
+// enterRoot makes what is mounted on dir the root of this process, and moves the mounts of the first steps there. On an error it moves them
+// back. All that may wait for the root's disk or host comes first, because nobody may give the root up later.
 func (g *Guest) enterRoot(dir string) (err error) {
 	type move struct{ from, to string }
 	var moves []move
@@ -283,8 +310,7 @@ func (g *Guest) enterRoot(dir string) (err error) {
 	return err
 }
 
-// keptInitramfs is where the initramfs is while another root takes its place. Its
-// modules stay there if the new root has none for this kernel.
+// keptInitramfs is where the initramfs is while another root takes its place. Its modules stay there if the new root has none for this kernel.
 const keptInitramfs = "/run/arcbox/initramfs"
 
 // keepInitramfs mounts the initramfs on keptInitramfs, without the mounts below it.
@@ -301,8 +327,7 @@ func dropInitramfs() error {
 	return errors.Join(mount.Unmount(keptInitramfs, false, true), os.Remove(keptInitramfs))
 }
 
-// freeInitramfs deletes the files of the initramfs, which use memory until then,
-// except modules that the new root lacks.
+// freeInitramfs deletes the files of the initramfs, which use memory until then, except modules that the new root lacks.
 func freeInitramfs() error {
 	var modules string
 	if _, err := kmod.Open("/", "/sys", nil, nil); err != nil {
@@ -332,8 +357,7 @@ func deleteBelow(dir, keep string) error {
 		return nil
 	})
 	for _, path := range slices.Backward(found) {
-		// A directory that leads to something that stays is not empty. On the old root
-		// something may be mounted on it, which is not mounted here.
+		// A directory that leads to something that stays is not empty. On the old root something may be mounted on it, which is not mounted here.
 		if err := os.Remove(path); !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EBUSY) {
 			errs = append(errs, err)
 		}

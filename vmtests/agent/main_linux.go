@@ -74,6 +74,8 @@ func mode(args []string) func() error {
 		return idle
 	case len(args) > 4 && args[1] == "squeeze":
 		return func() error { return squeeze(args[2], args[3], args[4], args[5:]) }
+	case len(args) == 4 && args[1] == "copy":
+		return func() error { return copyProgram(args[2], args[3]) }
 	case len(args) == 4 && args[1] == "note":
 		return func() error { return note(args[2], args[3]) }
 	}
@@ -414,4 +416,13 @@ func (g *Guest) Dial(address string, reply *string) error {
 func (g *Guest) Exit(code int, _ *struct{}) error {
 	os.Exit(code)
 	return nil
+}
+
+// copyProgram copies a program, and makes the directory that it comes to.
+func copyProgram(from, to string) error {
+	text, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.MkdirAll(filepath.Dir(to), 0o755), os.WriteFile(to, text, 0o755))
 }

@@ -218,7 +218,7 @@ func (c Config) qemuArgs(m machine, accel Accel, s sockets) []string {
 			readOnly = "off"
 		}
 		args = append(args,
-			"-drive", "if=none,format=raw,read-only="+readOnly+",id="+id+",file="+disk.File,
+			"-drive", "if=none,format=raw,discard=unmap,read-only="+readOnly+",id="+id+",file="+disk.File,
 			"-device", fmt.Sprintf("virtio-blk-pci,drive=%s,logical_block_size=%d,physical_block_size=%[2]d", id, cmp.Or(disk.BlockSize, 512)))
 	}
 

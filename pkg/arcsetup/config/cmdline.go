@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -60,29 +61,45 @@ func (l CommandLine) Lookup(key string) (value string, ok bool) {
 	return "", false
 }
 
-// Config returns the configuration of the command line alone, for the time before
-// any file can be read. It ignores refused values: Load returns their errors.
-func (l CommandLine) Config() Config {
-	c := Default()
-	_ = c.mergeCommandLine(l)
-	return c
-}
-
-// mergeCommandLine sets what the arcbox.* parameters configure. A wrong value
-// leaves c as it was. The error joins one for each wrong value and unknown key.
+// mergeCommandLine sets what the arcbox.* parameters configure. A wrong value leaves c as it was. The error joins one for
+// each wrong value and each key that looks like a slip; further keys are the agent's.
 func (c *Config) mergeCommandLine(l CommandLine) error {
 	refused := refusals{source: "kernel command line"}
 	settings := c.settings(&file{})
 	for _, p := range l {
-		if p.Key == "arcbox.debug_console" {
-			c.DebugConsole = p.Flag || p.Value == "1" || p.Value == "true"
-		} else if i := slices.IndexFunc(settings, func(s setting) bool { return s.parameter == p.Key }); i >= 0 {
-			refused.add(p.Key, settings[i].set(p.Value))
-		} else if strings.HasPrefix(p.Key, "arcbox.") {
-			refused.ignore(p.Key, errors.New("unknown key"))
+		i := slices.IndexFunc(settings, func(s setting) bool { return s.parameter == p.Key })
+		if i < 0 || p.Key == "" {
+			refused.ignore(p.Key, slip(p.Key, settings))
+		} else if err := settings[i].set(p.Value); err != nil {
+			refused.add(p.Key, err)
+		} else {
+			c.From[cmp.Or(settings[i].key, strings.TrimPrefix(p.Key, "arcbox."))] = refused.source
 		}
 	}
 	return errors.Join(refused.errs...)
+}
+
+// slip returns an error that names the parameter which a key misspells.
+func slip(key string, settings []setting) error {
+	name, ours := strings.CutPrefix(key, "arcbox.")
+	for _, s := range settings {
+		if meant, _ := strings.CutPrefix(s.parameter, "arcbox."); ours && meant != "" && near(name, meant, min(2, len(meant)/3)) {
+			return fmt.Errorf("unknown key; is %s meant?", s.parameter)
+		}
+	}
+	return nil
+}
+
+// near reports whether so many slips lead from a to b: a letter that is missing, wrong, too many or swapped with its neighbour.
+func near(a, b string, slips int) bool {
+	for a != "" && b != "" && a[0] == b[0] {
+		a, b = a[1:], b[1:]
+	}
+	if slips == 0 || a == "" || b == "" {
+		return len(a)+len(b) <= slips
+	}
+	swapped := len(a) > 1 && len(b) > 1 && a[0] == b[1] && a[1] == b[0]
+	return near(a[1:], b, slips-1) || near(a, b[1:], slips-1) || near(a[1:], b[1:], slips-1) || swapped && near(a[2:], b[2:], slips-1)
 }
 
 // Modules returns what the command line says about modules of the kernel, whose names have underscores: the parameters that
@@ -129,8 +146,7 @@ const WaitForever time.Duration = -1
 // DefaultRootWait is Root.Wait without rootwait: disk drivers may still be loading.
 const DefaultRootWait = 10 * time.Second
 
-// Root returns the root that the command line asks for. It is usable whatever the
-// error, which joins one error for each wrong value.
+// Root returns the root that the command line asks for. It is usable whatever the error, which joins one error for each wrong value.
 func (l CommandLine) Root() (Root, error) {
 	r := Root{Types: []string{"auto"}, Wait: DefaultRootWait}
 	refused := refusals{source: "kernel command line"}

@@ -1,11 +1,14 @@
 package config
 
 import (
+	"cmp"
 	"io/fs"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -171,16 +174,17 @@ argv = ["/bin/forger"]
 `},
 			want: func(c *Config) {
 				c.Services = []Service{
-					{Name: "early", Argv: []string{"/bin/early"}, Restart: "always", Kill: "session", Grace: 3 * time.Second, GraceText: "3s"},
-					{Name: "late", Argv: []string{"/bin/late", "-x"}, Restart: "never", After: []string{"early", "agent", "gone"}, Kill: "process", Grace: 15 * time.Second},
-					{Name: "slow", Argv: []string{"/bin/slow"}, Restart: "always", Kill: "process", Grace: 15 * time.Second, GraceText: "long"},
+					{Name: "early", Argv: []string{"/bin/early"}, Restart: "always", Process: Process{Kill: "session", Grace: 3 * time.Second, GraceText: "3s"}},
+					{Name: "gone", Argv: []string{"/bin/gone"}, Restart: "always", Process: Process{Kill: "process", Grace: 15 * time.Second}},
+					{Name: "late", Argv: []string{"/bin/late", "-x"}, Restart: "never", After: []string{"early", "agent", "gone"}, Process: Process{Kill: "process", Grace: 15 * time.Second}},
+					{Name: "slow", Argv: []string{"/bin/slow"}, Restart: "always", Process: Process{Kill: "process", Grace: 15 * time.Second}},
 				}
 			},
 			errs: []string{
 				"service 3 (agent): ", "service 4 (early): ", `service 7 (no path): |name`, `service 8 (relative): argv: |"sh"`,
-				"service 9 (nothing): argv", `service 10 (often): restart |"often"`, `service 11 (gone): kill |"all"`, `service 12 (slow): grace: |"long"|15s`,
+				"service 9 (nothing): argv", `service 10 (often): restart |"often"`, `service 11 (gone): kill: |"all"`, `service 12 (slow): grace: |"long"|15s`,
 				`service 13 (arcinit): |"arcinit"`,
-				`service 1 (late): |"gone"|after`, `service 5 (a): after |"b"`, `service 6 (b): after |"a"`,
+				`service 5 (a): after |"b"`, `service 6 (b): after |"a"`,
 			},
 		},
 		{
@@ -303,20 +307,24 @@ role = "dhcp-no-route"
 		{
 			name:  "shutdown",
 			files: files{DefaultFile: "[shutdown]\nwithout_poweroff = \"halt\"\ngrace = \"soon\"\nlimit = \"10ms\"\n[agent]\ngrace = \"4s\"\nkill = \"session\"\n"},
-			want:  func(c *Config) { c.WithoutPowerOff, c.Agent.Grace, c.Agent.Kill = "halt", 4*time.Second, "session" },
-			errs:  []string{"shutdown.grace: |soon|15s", "shutdown.limit: |10ms|25s"},
+			want: func(c *Config) {
+				c.WithoutPowerOff, c.Agent.Grace, c.Agent.GraceText, c.Agent.Kill = "halt", 4*time.Second, "4s", "session"
+			},
+			errs: []string{"shutdown.grace: |soon|15s", "shutdown.limit: |10ms|25s"},
 		},
 		{
 			name:    "bad and unknown keys on the command line",
-			cmdline: "arcbox.log=loud arcbox.agent=relative arcbox.colour=red other.colour=red",
+			cmdline: "arcbox.log=loud arcbox.agent=relative arcbox.agnet=/x arcbox.debug-console arcbox.machine_name=x other.agnet=/x",
 			want:    func(*Config) {},
-			errs:    []string{"arcbox.log: |loud|debug, info, warn or error|INFO", "arcbox.agent: |relative|" + Default().Agent.Argv[0], "arcbox.colour: "},
+			errs: []string{"arcbox.log: |loud|debug, info, warn or error|INFO", "arcbox.agent: |relative|" + Default().Agent.Argv[0],
+				"arcbox.agnet: |arcbox.agent ", "arcbox.debug-console: |arcbox.debug_console "},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := Load(ParseCommandLine(tt.cmdline), tt.files.read)
 			want := Default()
 			tt.want(&want)
+			got.From = want.From // TestFrom looks at these
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("Load = %+v, want %+v", got, want)
 			}
@@ -506,6 +514,162 @@ func TestText(t *testing.T) {
 	} {
 		if got := Text([]byte(data)); got != want {
 			t.Errorf("Text(%q) = %q, want %q", data, got, want)
+		}
+	}
+}
+
+// TestLayers has an image's file, a host's file and the command line. The image lists what the host may set.
+func TestLayers(t *testing.T) {
+	const image = `
+hostname = "image"
+log = "warn"
+[host]
+allow = ["log", "service", "share", "tmpfs", "disk", "agent", "nonesuch"]
+[agent]
+env = { A = "image", B = "image" }
+kill = "session"
+[network]
+probe_address = true
+[[service]]
+name = "a"
+argv = ["/image"]
+[[service]]
+name = "b"
+argv = ["/image"]
+after = ["a"]
+[[share]]
+tag = "users"
+enabled = false
+[[share]]
+tag = "arcbox"
+path = "/arcbox"
+wait = "9s"
+`
+	const host = `
+hostname = "host"
+log = "error"
+[agent]
+env = { A = "host" }
+grace = "7s"
+[network]
+probe_address = false
+[[service]]
+name = "a"
+argv = ["/host"]
+[[share]]
+tag = "private"
+path = "/elsewhere"
+[[share]]
+tag = "code"
+path = "/code"
+read_only = true
+[[share]]
+tag = "bad"
+path = "relative"
+[[tmpfs]]
+path = "/var/jail"
+enabled = false
+[[tmpfs]]
+path = "/run"
+[[disk]]
+device = "LABEL=x"
+path = "/data"
+format = "ext4"
+[[disk]]
+device = "/dev/vdb"
+format = "ext4"
+[disk.directories]
+"/var/lib/docker" = "docker"
+`
+	c, err := Load(ParseCommandLine("arcbox.log=debug"), files{ImageFile: image, DefaultFile: host}.read)
+	checkErrors(t, err, []string{
+		ImageFile + ": host.allow: |nonesuch", DefaultFile + ": hostname: |" + ImageFile, DefaultFile + ": network: |" + ImageFile,
+		"share 1 (private): |" + ImageFile, `share 3 (bad): |"relative"`, `tmpfs 2 (/run): |/run`, "disk 1 (LABEL=x): |format",
+	})
+	if c.Hostname != "image" || c.Log != slog.LevelDebug || !c.ProbeAddress || c.Agent.Kill != "session" || c.Agent.Grace != 7*time.Second ||
+		c.Agent.Env["A"] != "host" || c.Agent.Env["B"] != "image" {
+		t.Errorf("the layers are %+v", c)
+	}
+	if len(c.Services) != 2 || c.Services[0].Argv[0] != "/host" || c.Services[1].Name != "b" {
+		t.Errorf("the services are %+v", c.Services)
+	}
+	if _, ok := c.Share("users"); ok {
+		t.Error("users was removed by the image")
+	}
+	if s, ok := c.Share("/arcbox"); !ok || s.Wait != 9*time.Second {
+		t.Errorf("arcbox is %+v", s)
+	}
+	if s, ok := c.Share("code"); !ok || !s.ReadOnly || s.Path != "/code" {
+		t.Errorf("code is %+v", s)
+	}
+	if slices.ContainsFunc(c.Tmpfs, func(m Tmpfs) bool { return m.Path == "/var/jail" }) || len(c.Tmpfs) != len(Default().Tmpfs)-1 {
+		t.Errorf("tmpfs are %+v", c.Tmpfs)
+	}
+	if len(c.Disks) != 1 || c.Disks[0].Directories["/var/lib/docker"] != "docker" {
+		t.Errorf("disks are %+v", c.Disks)
+	}
+	for key, want := range map[string]string{"hostname": ImageFile, "log": "kernel command line", "network.probe_address": ImageFile, "service a": DefaultFile,
+		"service b": ImageFile, "agent.env.A": DefaultFile, "agent.env.B": ImageFile, "share users": ImageFile, "share bad": "", "disk /dev/vdb": DefaultFile} {
+		if c.From[key] != want {
+			t.Errorf("%s was set by %q, want %q", key, c.From[key], want)
+		}
+	}
+}
+
+// TestKeysInDoc compares the keys of the files with those that the users read of, and the types and defaults.
+func TestKeysInDoc(t *testing.T) {
+	doc, err := os.ReadFile("../../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := map[string]string{}
+	keysOf("", reflect.TypeFor[file](), keys)
+	delete(keys, "docker.daemon")
+	for key, kind := range keys {
+		if n := strings.Count(string(doc), "\n| `"+key+"` | "+kind+" | "); n != 1 {
+			t.Errorf("docs/configuration.md has %d rows | `%s` | %s |", n, key, kind)
+		}
+	}
+	for _, line := range regexp.MustCompile("(?m)^\\| `([a-z0-9_.\\[\\]]+)` \\| (text|number|true or false|list|table)").FindAllStringSubmatch(string(doc), -1) {
+		if keys[line[1]] == "" {
+			t.Errorf("docs/configuration.md has a row for %s, which no file can set", line[1])
+		}
+	}
+}
+
+// keysOf adds the keys of a struct of a file, with the kind of value that each takes.
+func keysOf(prefix string, of reflect.Type, keys map[string]string) {
+	for field := range of.Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("toml"), ",")
+		if name == "-" || !field.IsExported() {
+			continue
+		}
+		name = prefix + cmp.Or(name, strings.ToLower(field.Name))
+		kind := field.Type
+		for kind.Kind() == reflect.Pointer {
+			kind = kind.Elem()
+		}
+		switch kind.Kind() {
+		case reflect.Struct:
+			if field.Anonymous {
+				keysOf(prefix, kind, keys)
+			} else {
+				keysOf(name+".", kind, keys)
+			}
+		case reflect.Slice:
+			if kind.Elem().Kind() == reflect.Struct {
+				keysOf(strings.TrimSuffix(name, ".")+"[].", kind.Elem(), keys)
+			} else if kind.Elem().Kind() != reflect.Uint8 {
+				keys[name] = "list"
+			}
+		case reflect.Map:
+			keys[name] = "table"
+		case reflect.Bool:
+			keys[name] = "true or false"
+		case reflect.String:
+			keys[name] = "text"
+		default:
+			keys[name] = "number"
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 )
 
@@ -22,31 +21,32 @@ type Network struct {
 type NIC struct {
 	NIC     string       // link name or MAC address
 	Role    string       // dhcp, dhcp-no-route, static or off
-	Address netip.Prefix // with the role static
+	Address netip.Prefix `toml:"-"`       // with the role static
+	Text    *string      `toml:"address"` // what the file says about that
 }
 
-// addNIC adds a NIC with this address, unless it is invalid or already has a role.
-func (n *Network) addNIC(nic NIC, address *string) (err error) {
+// checkNIC completes a NIC, unless it is invalid or already has a role.
+func (n *Network) checkNIC(nic *NIC) (err error) {
 	if err := checkNIC(nic.NIC); err != nil {
 		return err
 	}
 	if err := oneOf("dhcp", "dhcp-no-route", "static", "off")(nic.Role); err != nil {
 		return fmt.Errorf("role %w", err)
 	}
-	if address != nil {
-		if nic.Address, err = parseAddress(*address); err != nil {
-			return err
-		}
+	hasAddress := nic.Text != nil
+	if hasAddress {
+		nic.Address, err = parseAddress(*nic.Text)
+		nic.Text = nil
 	}
-	same := func(other NIC) bool { return strings.EqualFold(other.NIC, nic.NIC) }
 	switch {
-	case slices.ContainsFunc(slices.Concat(n.NICs, []NIC{{NIC: n.Primary}, {NIC: n.Bridge}}), same):
+	case err != nil:
+		return err
+	case strings.EqualFold(nic.NIC, n.Primary) || strings.EqualFold(nic.NIC, n.Bridge):
 		return errors.New("this NIC already has a role")
-	case nic.Role == "static" && address == nil:
+	case nic.Role == "static" && !hasAddress:
 		return errors.New("role \"static\" needs an address")
-	case nic.Role != "static" && address != nil:
+	case nic.Role != "static" && hasAddress:
 		return fmt.Errorf("role %q does not take an address", nic.Role)
 	}
-	n.NICs = append(n.NICs, nic)
 	return nil
 }

@@ -34,9 +34,8 @@ func (c *Config) setSysctls(prefix string, table map[string]any, refused *refusa
 	}
 }
 
-// sysctlPath returns the path below /proc/sys of a key as sysctl.d(5) spells it.
-// If a slash comes before any dot, the key is the path. Otherwise dots and slashes
-// change places: "net.ipv4.conf.eth0/100.rp_filter" is about the link eth0.100.
+// sysctlPath returns the path below /proc/sys of a key as sysctl.d(5) spells it. If a slash comes before any dot, the key is the path.
+// Otherwise dots and slashes change places: "net.ipv4.conf.eth0/100.rp_filter" is about the link eth0.100.
 func sysctlPath(key string) string {
 	if plain, optional := strings.CutPrefix(key, "-"); optional {
 		return "-" + sysctlPath(plain)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf16"
@@ -85,7 +86,7 @@ func parseDuration(v string) (time.Duration, error) {
 	return d, nil
 }
 
-// parseLimit reads the limit of a shutdown, which needs some time to write to the disks.
+// parseLimit reads a duration of at least a second: a shutdown needs some time to write to the disks, and an RTC counts seconds.
 func parseLimit(v string) (time.Duration, error) {
 	d, err := parseDuration(v)
 	if err == nil && d < time.Second {
@@ -126,4 +127,30 @@ func parseAddress(v string) (netip.Prefix, error) {
 		return netip.Prefix{}, fmt.Errorf("address %q is not a host's IPv4 address such as \"192.0.2.5/24\"", v)
 	}
 	return p, nil
+}
+
+// checkContainerNetwork reports why v is not a network that has room for several networks of containers.
+func checkContainerNetwork(v string) error {
+	p, err := netip.ParsePrefix(v)
+	if err != nil || !p.Addr().Is4() || p.Bits() < 8 || p.Bits() > 24 {
+		return fmt.Errorf("%q is not an IPv4 network such as \"172.16.0.0/12\", of /8 to /24", v)
+	}
+	return nil
+}
+
+// checkClockSource reports why v is not a clock to follow.
+func checkClockSource(v string) error {
+	if strings.HasPrefix(v, "/dev/ptp") {
+		return nil
+	}
+	return oneOf("auto", "rtc", "ptp", "none")(v)
+}
+
+// parsePercent reads a percentage such as "50%".
+func parsePercent(v string) (uint64, error) {
+	n, err := strconv.ParseUint(strings.TrimSuffix(v, "%"), 10, 10)
+	if err != nil || !strings.HasSuffix(v, "%") {
+		return 0, fmt.Errorf("%q is not a percentage such as \"50%%\"", v)
+	}
+	return n, nil
 }

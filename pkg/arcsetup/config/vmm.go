@@ -17,9 +17,8 @@ const (
 	defaultSandboxSubnet = "172.20.0.0/16"        // used if no file has a subnet
 )
 
-// SandboxSubnet returns the sandbox subnet: `network.cidr` of the file named (empty for none), else of
-// /etc/arcbox/vmm.toml, else the default. The prefix is usable whatever the error, which joins one error
-// for each file that cannot be used. The other keys of those files are the VMM's.
+// SandboxSubnet returns the sandbox subnet: `network.cidr` of the file named (empty for none), else of /etc/arcbox/vmm.toml, else the default. The
+// prefix is usable whatever the error, which joins one error for each file that cannot be used. The other keys of those files are the VMM's.
 func SandboxSubnet(named string, readFile func(string) ([]byte, error)) (subnet netip.Prefix, err error) {
 	var errs []error
 	for _, path := range []string{named, vmmDefaultFile} {

@@ -20,9 +20,8 @@ const (
 	Failed      Outcome = "failed"      // some of it does not hold
 )
 
-// Func does the work of a step and reports whether it changed anything. It does all that it can before it
-// returns the errors, joined (errors.Join). An error ends the step as failed, unless Absent or Fallback
-// marks it. Func must be idempotent: a second call changes nothing and returns false.
+// Func does the work of a step and reports whether it changed anything. It does all that it can before it returns the errors, joined (errors.Join).
+// An error ends the step as failed, unless Absent or Fallback marks it. Func must be idempotent: a second call changes nothing and returns false.
 type Func func() (changed bool, err error)
 
 // Step is one entry of a plan.
@@ -37,11 +36,9 @@ type Step struct {
 	Limit func() time.Duration
 	// On names what Run may have to wait for, such as a share. The error of a step that takes too long has it.
 	On string
-	// GiveUp, if not nil, is called at the limit. If it returns false, the steps that need this one wait
-	// for its end after all.
+	// GiveUp, if not nil, is called at the limit. If it returns false, the steps that need this one wait for its end after all.
 	GiveUp func() bool
-	// Patience, unless it is zero, is how long after the plan's start the step begins at the latest,
-	// whatever has become of the steps that it needs.
+	// Patience, unless it is zero, is how long after the plan's start the step begins at the latest, whatever has become of the steps that it needs.
 	Patience time.Duration
 }
 
@@ -65,12 +62,10 @@ type marked struct {
 
 func (m marked) Unwrap() error { return m.error }
 
-// Absent marks err as the reason why something optional is not there: the step
-// ends as unavailable, and the reason is logged at debug level.
+// Absent marks err as the reason why something optional is not there: the step ends as unavailable, and the reason is logged at debug level.
 func Absent(err error) error { return marked{err, absence} }
 
-// Fallback marks err as the reason why a step used a fallback: the step ends as
-// if there were no error, and the reason is logged as a warning.
+// Fallback marks err as the reason why a step used a fallback: the step ends as if there were no error, and the reason is logged as a warning.
 func Fallback(err error) error { return marked{err, warning} }
 
 // split returns the errors that err joins, each with its severity.
@@ -132,8 +127,7 @@ func Names(steps []Step) []string {
 	return names
 }
 
-// Insert returns the plan with more in front of the step named before, or at the
-// end if there is no such step. It changes no needs.
+// Insert returns the plan with more in front of the step named before, or at the end if there is no such step. It changes no needs.
 func Insert(steps []Step, before string, more ...Step) []Step {
 	at := slices.IndexFunc(steps, func(s Step) bool { return s.Name == before })
 	if at < 0 {
@@ -153,8 +147,7 @@ func AddNeed(steps []Step, name, need string) []Step {
 	return steps
 }
 
-// Without returns the plan without the named steps. A step that needed one of
-// them needs what the removed step needed instead.
+// Without returns the plan without the named steps. A step that needed one of them needs what the removed step needed instead.
 func Without(steps []Step, names ...string) []Step {
 	removed := map[string][]string{} // what each removed step needed
 	var kept []Step

@@ -27,11 +27,9 @@ type Result struct {
 // Runner runs plans and keeps the results.
 type Runner struct {
 	Uptime func() time.Duration // returns the time since the kernel's boot
-	// Log gets a line for each step that ends, or for each of its errors: a failure at error level, a
-	// fallback as a warning, the rest at debug level.
+	// Log gets a line for each step that ends, or for each of its errors: a failure at error level, a fallback as a warning, the rest at debug level.
 	Log *slog.Logger
-	// AfterFunc calls f on a goroutine of its own after d, unless stop is called before (time.AfterFunc).
-	// If it is nil, steps have no limits.
+	// AfterFunc calls f on a goroutine of its own after d, unless stop is called before (time.AfterFunc). If it is nil, steps have no limits.
 	AfterFunc func(d time.Duration, f func()) (stop func() bool)
 	// Late, if not nil, is called when a step has ended after its limit: its result is another now.
 	Late func()
