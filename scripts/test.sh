@@ -52,7 +52,7 @@ each() {
 }
 
 # The tests that run on each kernel of KERNELS.
-on_kernels='TestRows|TestVirtioConsole|TestJailer|TestOwnKernelMeetsMoby'
+on_kernels='TestRows|TestVirtioConsole|TestJailer|TestOwnKernelMeetsMoby|TestShares|TestZram|TestWake|TestPanicTrace'
 
 if [ -n "$full" ]; then
 	part packages each packages
@@ -69,12 +69,14 @@ for arch in "${archs[@]}"; do
 	if [ -n "$full" ]; then
 		part "guests $arch" run "$arch" vmtest KERNELS=stock ENGINES=
 		kernels=own tests=$on_kernels
-		[ "$arch" != amd64 ] || kernels+=" bookworm trixie-backports" tests+="|TestForeignRoots|TestRootWithoutMountPoints|TestCtrlAltDel"
+		[ "$arch" != amd64 ] || kernels+=" bookworm trixie-backports" tests+="|TestForeignRoots|TestRootWithoutMountPoints|TestCtrlAltDel|TestDisks"
 		part "other kernels $arch" run "$arch" vmtest KERNELS="$kernels" RUN="^($tests)\$"
-		part "engines $arch" run "$arch" vmtest KERNELS=stock RUN='^TestDocker$'
+		engines=TestDocker
+		[ "$arch" != "$host" ] || engines+="|TestDockerDisk|TestToday"
+		part "engines $arch" run "$arch" vmtest KERNELS="stock own" RUN="^($engines)\$"
 	elif [ "$arch" = "$host" ]; then
 		part "guests $arch" run "$arch" vmtest ENGINES=
-		[ -z "$own" ] || part "own kernel's rows" run "$arch" vmtest KERNELS=own RUN='^(TestRows|TestCtrlAltDel|TestOwnKernelMeetsMoby)$'
+		[ -z "$own" ] || part "own kernel's rows" run "$arch" vmtest KERNELS=own RUN='^(TestRows|TestCtrlAltDel|TestOwnKernelMeetsMoby|TestShares|TestZram|TestWake|TestPanicTrace)$'
 	else
 		part "rows $arch" run "$arch" vmtest RUN='^TestRows$'
 	fi
