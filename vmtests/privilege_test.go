@@ -121,7 +121,7 @@ func TestFilesOthersMayWrite(t *testing.T) {
 		open:   []string{"etc/arcinit.toml", "/etc/arcbox/vmm.toml"},
 	})
 	comesUp(t, m) // with the usual agent
-	said(t, m, "/arcbox/etc/arcinit.toml", "0666", "defaults")
+	said(t, m, "/arcbox/etc/arcinit.toml", "0666")
 	said(t, m, "/etc/arcbox/vmm.toml", "0666", "172.20.0.0/16")
 	if got := strings.TrimSpace(m.read(t, "/proc/sys/kernel/hostname")); got != "arcbox" {
 		t.Errorf("the host name is %q, want the default", got)
