@@ -193,18 +193,17 @@ func Merge(base, over map[string]any, replaced func(key string, old, value any))
 	if base == nil {
 		return over
 	}
+	if replaced == nil {
+		replaced = func(string, any, any) {}
+	}
 	for _, k := range slices.Sorted(maps.Keys(over)) {
 		old, there := base[k]
 		inner, oldIsObject := old.(map[string]any)
 		if sub, isObject := over[k].(map[string]any); isObject && oldIsObject {
-			if replaced != nil {
-				Merge(inner, sub, func(key string, old, value any) { replaced(k+"."+key, old, value) })
-			} else {
-				Merge(inner, sub, nil)
-			}
+			Merge(inner, sub, func(key string, old, value any) { replaced(k+"."+key, old, value) })
 			continue
 		}
-		if there && replaced != nil && !reflect.DeepEqual(old, over[k]) {
+		if there && !reflect.DeepEqual(old, over[k]) {
 			replaced(k, old, over[k])
 		}
 		base[k] = over[k]

@@ -57,15 +57,16 @@ func (p *Process) check(before Process, refuse func(key string, err error)) {
 	}
 }
 
+// ownServices are arcinit and what it starts itself. Their lines in the log begin with these names, as a service's do with its own.
+func ownServices() []string { return []string{"arcinit", "netd", "agent", "console"} }
+
 // checkService completes a service, unless it is invalid.
 func (c *Config) checkService(s *Service, refused *refusals) error {
 	s.Restart, s.Grace, s.where = cmp.Or(s.Restart, "always"), c.Grace, refused.source+": "+refused.entry
-	// Lines of a service begin with its name, as those of arcinit and of what arcinit starts itself do.
-	own := []string{"arcinit", "netd", "agent", "console"}
 	switch {
 	case s.Name == "" || len(s.Name) > 64 || strings.Trim(s.Name, letters+digits+"-_.@") != "":
 		return fmt.Errorf("name %q is not 1 to 64 letters, digits, or any of -_.@", s.Name)
-	case slices.Contains(own, s.Name):
+	case slices.Contains(ownServices(), s.Name):
 		return fmt.Errorf("one of arcinit's own services has the name %q", s.Name)
 	case len(s.Argv) == 0:
 		return errors.New("argv is missing")
@@ -85,9 +86,9 @@ func (c *Config) orderServices() error {
 	var errs []error
 	waiting := c.Services // those that have no place yet
 	c.Services = nil
-	known := map[string]bool{"arcinit": true, "netd": true, "agent": true, "console": true}
+	known := ownServices()
 	for _, s := range waiting {
-		known[s.Name] = true
+		known = append(known, s.Name)
 	}
 	for i := range waiting {
 		s := &waiting[i]
@@ -95,7 +96,7 @@ func (c *Config) orderServices() error {
 			s.Grace = c.Grace
 		}
 		for _, name := range s.After {
-			if !known[name] {
+			if !slices.Contains(known, name) {
 				errs = append(errs, fmt.Errorf("%s: ignored %q in after: there is no such service", s.where, name))
 			}
 		}

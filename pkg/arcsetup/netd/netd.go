@@ -36,7 +36,7 @@ type Config struct {
 	Hosts      string `json:"hosts,omitempty"`
 	HostsAfter string `json:"hosts_after,omitempty"`
 
-	// LookAgain makes the daemon compare the network with what it configured, and put right what somebody changed or removed. Nil is never.
+	// LookAgain: with each value received, the daemon restores what another program changed or removed. Nil turns this off.
 	LookAgain <-chan os.Signal `json:"-"`
 	// Now and After are the clock, package time's if nil. Now must return times
 	// with a monotonic reading, so that the daemon notices a wall-clock jump.
