@@ -116,9 +116,7 @@ func testEngine(t *testing.T, e engine, im image, onShare string) {
 			}
 		}
 	})
-	if err := busybox.WriteImage(filepath.Join(m.dirs["arcbox"], "image.tar"), built(t, "swapin/usr/bin/busybox")); err != nil {
-		t.Fatal(err)
-	}
+	m.putImage(t)
 	comesUp(t, m)
 	if onShare != "" {
 		d.useShare(t, onShare)
@@ -205,11 +203,25 @@ func (d *dockerGuest) startEngine(t *testing.T) {
 		if strings.Contains(d.get("dockerd.log"), "dockerd ended") {
 			t.Fatal("dockerd has ended")
 		}
-		if r := d.run(t, "docker", "version"); r.Code != 0 {
-			return "dockerd does not answer: " + r.Stderr
-		}
-		return ""
+		return d.answers(t)
 	})
+}
+
+// answers returns a complaint until dockerd answers.
+func (d *dockerGuest) answers(t *testing.T) (complaint string) {
+	t.Helper()
+	if r := d.run(t, "docker", "version"); r.Code != 0 {
+		return "dockerd does not answer: " + r.Stderr
+	}
+	return ""
+}
+
+// putImage puts the image busybox on the share, as image.tar.
+func (m *machine) putImage(t *testing.T) {
+	t.Helper()
+	if err := busybox.WriteImage(filepath.Join(m.dirs["arcbox"], "image.tar"), built(t, "swapin/usr/bin/busybox")); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // docker runs a command of the engine's client, and returns its output.
@@ -576,17 +588,10 @@ after = ["containerd"]
 `}}
 	for _, round := range []string{"first", "second"} {
 		m := boot(t, im)
-		if err := busybox.WriteImage(filepath.Join(m.dirs["arcbox"], "image.tar"), built(t, "swapin/usr/bin/busybox")); err != nil {
-			t.Fatal(err)
-		}
+		m.putImage(t)
 		comesUp(t, m)
 		d := &dockerGuest{machine: m}
-		eventuallyWithin(t, 4*time.Minute, func() string {
-			if r := m.run(t, "docker", "version"); r.Code != 0 {
-				return "dockerd does not answer: " + r.Stderr
-			}
-			return ""
-		})
+		eventuallyWithin(t, 4*time.Minute, func() string { return d.answers(t) })
 		st := m.stat(t, "/var/lib/docker")
 		if round == "first" {
 			d.docker(t, "import", "/arcbox/image.tar", "busybox")

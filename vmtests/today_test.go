@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/arcinit/arcinit/vmtests/busybox"
 	"github.com/arcinit/arcinit/vmtests/guest"
 	"github.com/arcinit/arcinit/vmtests/probe"
 )
@@ -79,9 +78,7 @@ func TestToday(t *testing.T) {
 }
 
 func testToday(t *testing.T, m *machine) {
-	if err := busybox.WriteImage(filepath.Join(m.dirs["arcbox"], "image.tar"), built(t, "swapin/usr/bin/busybox")); err != nil {
-		t.Fatal(err)
-	}
+	m.putImage(t)
 	testRows(&rows{T: t, m: m}, m)
 	testPivot(t, m)
 	if mp := root(t, m); mp.Source != "/dev/vda" || !slices.Contains(mp.Options, "ro") {
