@@ -5,7 +5,7 @@ import (
 )
 
 // Plan lists the steps that set the guest up, in the order of the boot: what the agent needs, and what can follow. Steps that
-// do not need each other run side by side. The program adds its own steps; cmd/uinit adds the agent and others.
+// do not need each other run side by side. The program adds its own steps; package uinit adds the agent and others.
 //
 // The steps run, modules, config, hostname and netfilter exist for other steps' sake. The others each stand for one property of the finished guest.
 func Plan(g *Guest) (steps, later []plan.Step) {

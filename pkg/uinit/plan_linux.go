@@ -1,9 +1,9 @@
-package main
+package uinit
 
 import (
 	"context"
 	"errors"
-	"runtime"
+	"slices"
 	"time"
 
 	"github.com/arcinit/arcinit/internal/process"
@@ -12,9 +12,10 @@ import (
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
-// plan is the whole boot: first what the agent needs, then what can follow, with the guest's steps (arcsetup.Plan).
-func (p *initProcess) plan() []plan.Step {
-	steps, later := arcsetup.Plan(p.guest)
+// plan is the whole boot: first what the agent needs, then what can follow, with the guest's steps. With
+// one processor the network daemon comes after the agent.
+func (p *initProcess) plan(processors int) []plan.Step {
+	steps, later := p.guestPlan(p.guest)
 
 	// The shell is there before the root is, to find out why the root does not come up.
 	steps = plan.Insert(steps, "switchroot", plan.Step{Name: "console", Run: p.startConsole, Needs: []string{"nofile"},
@@ -38,9 +39,14 @@ func (p *initProcess) plan() []plan.Step {
 		later[i].Needs = append(later[i].Needs, "agent")
 	}
 
-	network := plan.Step{Name: "network", Run: p.startNetwork, Needs: []string{"forward", "hostname", "netfilter", "rcu"}, Patience: patience,
+	network := plan.Step{Name: "network", Run: p.startNetwork, Patience: patience,
 		Doc: "the network daemon runs; it owns NICs, leases, routes and the firewall's rules"}
-	if runtime.NumCPU() > 1 {
+	for _, name := range []string{"forward", "hostname", "netfilter", "rcu"} {
+		if slices.Contains(plan.Names(steps), name) { // another program's plan may lack the step
+			network.Needs = append(network.Needs, name)
+		}
+	}
+	if processors > 1 {
 		return plan.Insert(append(steps, later...), "devlinks", network)
 	}
 	network.Needs = append(network.Needs, "agent") // the daemon would keep the only processor from it
@@ -48,9 +54,9 @@ func (p *initProcess) plan() []plan.Step {
 }
 
 // bootPlan is the plan that `uinit plan` prints.
-func bootPlan() []plan.Step {
-	p := &initProcess{guest: &arcsetup.Guest{Root: "/"}, services: &process.Supervisor{Reaper: &process.Reaper{}}}
-	return p.plan()
+func bootPlan(guestPlan Plan, processors int) []plan.Step {
+	p := &initProcess{guestPlan: guestPlan, guest: &arcsetup.Guest{Root: "/"}, services: &process.Supervisor{Reaper: &process.Reaper{}}}
+	return p.plan(processors)
 }
 
 func (p *initProcess) startLogFiles() (bool, error) {

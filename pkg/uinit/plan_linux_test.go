@@ -1,9 +1,10 @@
-package main
+package uinit
 
 import (
 	"slices"
 	"testing"
 
+	"github.com/arcinit/arcinit/pkg/arcsetup"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 )
 
@@ -16,7 +17,7 @@ func before(steps []plan.Step, other, name string) bool {
 }
 
 func TestBootPlan(t *testing.T) {
-	steps := bootPlan()
+	steps := bootPlan(arcsetup.Plan, 2)
 	if err := plan.Check(steps); err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package main
+package uinit
 
 import (
 	"context"
@@ -30,14 +30,15 @@ import (
 
 // initProcess is PID 1, or the uinit child of another init: it sets the guest up, starts the agent, and supervises it until power-off.
 type initProcess struct {
-	role     string // "init" as PID 1, else "uinit"
-	start    time.Duration
-	log      *logging
-	runner   *plan.Runner
-	services *process.Supervisor
-	shutdown *process.Shutdown
-	guest    *arcsetup.Guest
-	signals  signals
+	role      string // "init" as PID 1, else "uinit"
+	guestPlan Plan
+	start     time.Duration
+	log       *logging
+	runner    *plan.Runner
+	services  *process.Supervisor
+	shutdown  *process.Shutdown
+	guest     *arcsetup.Guest
+	signals   signals
 
 	// config is the configuration as far as it has been read.
 	config atomic.Pointer[config.Config]
@@ -56,7 +57,7 @@ type initProcess struct {
 
 // runInit claims the system and runs it for as long as it is up. Where another
 // uinit already runs the system, runInit only repeats the set-up and returns.
-func runInit(role string, out io.Writer) error {
+func runInit(role string, out io.Writer, guestPlan Plan) error {
 	// First of all: Go exits on a signal that the program has not subscribed to.
 	signals := subscribe()
 	log := newLogging("arcinit")
@@ -66,9 +67,9 @@ func runInit(role string, out io.Writer) error {
 		log.Error("cannot claim the system", "err", err)
 	case owner != os.Getpid():
 		signal.Reset()
-		return repeatSetup(owner, out)
+		return repeatSetup(owner, out, guestPlan)
 	}
-	p := newInitProcess(role, log, signals)
+	p := newInitProcess(role, log, signals, guestPlan)
 	if role != "init" {
 		// Orphans of the services become children of this process, as they would of PID 1.
 		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
@@ -82,8 +83,8 @@ func runInit(role string, out io.Writer) error {
 	}
 }
 
-func newInitProcess(role string, log *logging, signals signals) *initProcess {
-	p := &initProcess{role: role, start: uptime(), log: log, signals: signals, reportChanged: make(chan struct{}, 1)}
+func newInitProcess(role string, log *logging, signals signals, guestPlan Plan) *initProcess {
+	p := &initProcess{role: role, guestPlan: guestPlan, start: uptime(), log: log, signals: signals, reportChanged: make(chan struct{}, 1)}
 	p.runner = newRunner(log.Logger)
 	p.runner.Late = p.changeReport
 	p.services = &process.Supervisor{Reaper: process.NewReaper(log.Logger, time.After), Log: log.Logger,
@@ -151,7 +152,7 @@ func (p *initProcess) configure(c config.Config) {
 
 // boot runs the plan, then reports the result.
 func (p *initProcess) boot() {
-	p.runner.Run(p.plan())
+	p.runner.Run(p.plan(runtime.NumCPU()))
 	p.planEnded.Store(int64(uptime()))
 	debug.SetGCPercent(25) // from now on memory matters more than time: at 1 MiB, not at 4, Go collects garbage
 	p.changeReport()
@@ -182,11 +183,11 @@ func (p *initProcess) boot() {
 
 // repeatSetup runs the guest's steps again in a system that another process runs: what still holds is
 // left alone, the rest is put right. That process has the network daemon do the same.
-func repeatSetup(owner int, out io.Writer) error {
+func repeatSetup(owner int, out io.Writer, guestPlan Plan) error {
 	runner := newRunner(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
 	r := arcsetup.Report{Version: built.Version(), Kernel: kernelRelease(), Role: "repeat", Start: uptime()}
 	guest := newGuest(owner)
-	steps, later := arcsetup.Plan(guest)
+	steps, later := guestPlan(guest)
 	runner.Run(append(steps, later...))
 	if err := signalOwner(repeatSignal); err != nil {
 		return err

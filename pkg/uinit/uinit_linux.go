@@ -1,11 +1,10 @@
-// Command uinit is the first program of a container VM. As /init of an initramfs, /sbin/init of a disk, or the uinit of u-root's own init, it sets
-// the guest up, starts the agent and supervises it. With a subcommand it reports on the boot, requests a shutdown, or plays one of its other roles.
-package main
+package uinit
 
 import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -27,25 +26,19 @@ const usage = `usage: uinit           set up this guest and run it; in a running
        uinit version   print the version
 `
 
-func main() {
-	if err := run(os.Args[1:], os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "uinit:", err)
-		os.Exit(1)
-	}
-}
-
-// run picks this process's role from its PID and arguments.
-func run(args []string, out io.Writer) error {
+// Run picks this process's role from its PID and arguments, and plays it. guestPlan returns the guest's steps; arcsetup.Plan has the standard ones.
+// As PID 1 Run does not return.
+func Run(args []string, out io.Writer, guestPlan Plan) error {
 	if os.Getpid() == 1 {
 		// The arguments are kernel parameters that the kernel does not know. The kernel panics when PID 1 exits, so PID 1 retries whatever fails.
 		for {
-			err := guarded.Call("init", func() error { return runInit("init", out) })
+			err := guarded.Call("init", func() error { return runInit("init", out, guestPlan) })
 			fmt.Fprintln(os.Stderr, "uinit: init failed; restarting it:", err)
 			<-time.After(time.Second)
 		}
 	}
 	if len(args) == 0 {
-		return runInit("uinit", out)
+		return runInit("uinit", out, guestPlan)
 	}
 	if err := guarded.Fault(args[0]); err != nil {
 		return err
@@ -56,7 +49,7 @@ func run(args []string, out io.Writer) error {
 	case "modprobe":
 		return modprobe(args[1:])
 	case "plan":
-		return printPlan(out)
+		return printPlan(out, guestPlan)
 	case "report":
 		return report(out)
 	case "poweroff":
@@ -70,10 +63,10 @@ func run(args []string, out io.Writer) error {
 	return fmt.Errorf("unknown command %q\n%s", args[0], usage)
 }
 
-func printPlan(out io.Writer) error {
+func printPlan(out io.Writer, guestPlan Plan) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(table, "STEP\tNEEDS\tRESULT")
-	for i, s := range bootPlan() {
+	for i, s := range bootPlan(guestPlan, runtime.NumCPU()) {
 		needs := strings.Join(s.Needs, " ")
 		if n := len(s.Needs); n > 4 {
 			needs = fmt.Sprintf("%d of the %d above", n, i)
