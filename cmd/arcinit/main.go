@@ -3,23 +3,19 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
-	"text/tabwriter"
 
 	"github.com/arcinit/arcinit/internal/built"
 	"github.com/arcinit/arcinit/pkg/arcsetup"
-	"github.com/arcinit/arcinit/pkg/arcsetup/config"
 	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
 )
 
 const usage = `usage: arcinit report BOOT.json [NET.json]  print a guest's boot, and its network, as tables
        arcinit plot BOOT.json [NET.json]    draw the boot as an SVG picture, on standard output
-       arcinit check [IMAGE.toml] HOST.toml report what is wrong with a configuration (arcinit.toml), and what it sets
+       arcinit diff A.json B.json           compare two boots, step by step: what became slower comes first
+       arcinit check [IMAGE.toml] HOST.toml report what is wrong with a configuration (arcinit.toml), and print the plan that results
        arcinit version
 
 BOOT.json is a guest's /run/arcbox/boot.json, which is also log/boot.json on its share arcbox.
@@ -41,6 +37,8 @@ func run(args []string, out io.Writer) (err error) {
 	switch n := len(args); {
 	case (command == "report" || command == "plot") && (n == 1 || n == 2):
 		return show(command, args, out)
+	case command == "diff" && n == 2:
+		return diff(args[0], args[1], out)
 	case command == "check" && (n == 1 || n == 2):
 		return check(args, out)
 	case command == "version" && n == 0:
@@ -55,11 +53,7 @@ func run(args []string, out io.Writer) (err error) {
 
 // show prints the boot report in the first path, and the network report in the second, if any, as tables or as a picture.
 func show(command string, paths []string, out io.Writer) error {
-	data, err := os.ReadFile(paths[0])
-	if err != nil {
-		return fmt.Errorf("read the boot report: %w", err)
-	}
-	boot, err := arcsetup.ParseReport(data)
+	boot, err := readBoot(paths[0])
 	if err != nil {
 		return err
 	}
@@ -79,23 +73,10 @@ func show(command string, paths []string, out io.Writer) error {
 	return network.WriteTable(out, boot.Start)
 }
 
-// check prints what is set, and by which of the files: the last is the host's, one before it the image's.
-func check(paths []string, out io.Writer) error {
-	host, err := filepath.Abs(paths[len(paths)-1])
-	if _, errStat := os.Stat(paths[0]); err != nil || errStat != nil {
-		return errors.Join(err, errStat)
+func readBoot(path string) (r arcsetup.Report, err error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return r, fmt.Errorf("read the boot report: %w", err)
 	}
-	c, err := config.Load(config.CommandLine{{Key: "arcbox.config", Value: host}}, func(path string) ([]byte, error) {
-		switch {
-		case path == host:
-			return os.ReadFile(path)
-		case len(paths) > 1:
-			return os.ReadFile(paths[0])
-		}
-		return nil, fs.ErrNotExist
-	})
-	delete(c.From, "config")
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	c.From.WriteTable(table)
-	return errors.Join(err, table.Flush())
+	return arcsetup.ParseReport(data)
 }
