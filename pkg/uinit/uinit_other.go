@@ -9,4 +9,6 @@ import (
 )
 
 // Run fails: the program only works on Linux.
-func Run([]string, io.Writer, Plan) error { return fmt.Errorf("only works on Linux, not on %s", runtime.GOOS) }
+func Run([]string, io.Writer, Plan) error {
+	return fmt.Errorf("only works on Linux, not on %s", runtime.GOOS)
+}

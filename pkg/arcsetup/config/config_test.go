@@ -1,14 +1,11 @@
 package config
 
 import (
-	"cmp"
 	"io/fs"
 	"log/slog"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -612,64 +609,6 @@ format = "ext4"
 		"service b": ImageFile, "agent.env.A": DefaultFile, "agent.env.B": ImageFile, "share users": ImageFile, "share bad": "", "disk /dev/vdb": DefaultFile} {
 		if c.From[key] != want {
 			t.Errorf("%s was set by %q, want %q", key, c.From[key], want)
-		}
-	}
-}
-
-// TestKeysInDoc compares the keys of the files with those that the users read of, and the types and defaults.
-func TestKeysInDoc(t *testing.T) {
-	doc, err := os.ReadFile("../../../docs/configuration.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys := map[string]string{}
-	keysOf("", reflect.TypeFor[file](), keys)
-	delete(keys, "docker.daemon")
-	for key, kind := range keys {
-		if n := strings.Count(string(doc), "\n| `"+key+"` | "+kind+" | "); n != 1 {
-			t.Errorf("docs/configuration.md has %d rows | `%s` | %s |", n, key, kind)
-		}
-	}
-	for _, line := range regexp.MustCompile("(?m)^\\| `([a-z0-9_.\\[\\]]+)` \\| (text|number|true or false|list|table)").FindAllStringSubmatch(string(doc), -1) {
-		if keys[line[1]] == "" {
-			t.Errorf("docs/configuration.md has a row for %s, which no file can set", line[1])
-		}
-	}
-}
-
-// keysOf adds the keys of a struct of a file, with the kind of value that each takes.
-func keysOf(prefix string, of reflect.Type, keys map[string]string) {
-	for field := range of.Fields() {
-		name, _, _ := strings.Cut(field.Tag.Get("toml"), ",")
-		if name == "-" || !field.IsExported() {
-			continue
-		}
-		name = prefix + cmp.Or(name, strings.ToLower(field.Name))
-		kind := field.Type
-		for kind.Kind() == reflect.Pointer {
-			kind = kind.Elem()
-		}
-		switch kind.Kind() {
-		case reflect.Struct:
-			if field.Anonymous {
-				keysOf(prefix, kind, keys)
-			} else {
-				keysOf(name+".", kind, keys)
-			}
-		case reflect.Slice:
-			if kind.Elem().Kind() == reflect.Struct {
-				keysOf(strings.TrimSuffix(name, ".")+"[].", kind.Elem(), keys)
-			} else if kind.Elem().Kind() != reflect.Uint8 {
-				keys[name] = "list"
-			}
-		case reflect.Map:
-			keys[name] = "table"
-		case reflect.Bool:
-			keys[name] = "true or false"
-		case reflect.String:
-			keys[name] = "text"
-		default:
-			keys[name] = "number"
 		}
 	}
 }
