@@ -41,7 +41,10 @@ func built(t testing.TB, name string) string {
 	if dir == "" {
 		t.Fatal("ARCINIT_BUILD is not set: run these tests by make vmtest")
 	}
-	path := filepath.Join(dir, name)
+	path := name
+	if !filepath.IsAbs(name) {
+		path = filepath.Join(dir, name)
+	}
 	if _, err := os.Stat(path); err != nil {
 		t.Fatal(err)
 	}
