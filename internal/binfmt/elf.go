@@ -65,7 +65,7 @@ const headSize = 256
 func CheckStatic(file io.ReaderAt) error {
 	interpreter, err := Interpreter(file)
 	if interpreter != "" {
-		return fmt.Errorf("a program that needs %s", interpreter)
+		return fmt.Errorf("the program needs the dynamic loader %s", interpreter)
 	}
 	return err
 }

@@ -25,7 +25,7 @@ func parseName(text string) (n name, err error) {
 		{"/dev/bcache", "bcache"}, {"/dev/drbd", "DRBD"}, {"/dev/rbd", "Ceph"}, {"/dev/loop", "loop devices"}, {"/dev/zram", "zram"},
 	} {
 		if strings.HasPrefix(strings.ToLower(text), other.prefix) {
-			return n, fmt.Errorf("arcinit sets up no %s", other.what)
+			return n, fmt.Errorf("arcinit does not support %s", other.what)
 		}
 	}
 	if device, ok := deviceNumber(strings.TrimPrefix(text, "/dev/block/")); ok {
@@ -34,7 +34,7 @@ func parseName(text string) (n name, err error) {
 	link, isLink := strings.CutPrefix(text, "/dev/disk/by-")
 	if strings.HasPrefix(text, "/dev/") && !isLink {
 		if strings.Count(text, "/") > 2 {
-			return n, errors.New("arcinit sets up no volume groups (LVM), and nobody else has directories in /dev")
+			return n, errors.New("arcinit does not support volume groups (LVM), and no other block device is in a directory of /dev")
 		}
 		return name{value: text}, nil
 	}
@@ -55,8 +55,8 @@ func parseName(text string) (n name, err error) {
 		}
 	}
 	if n.value == "" || !slices.Contains([]string{"LABEL", "UUID", "PARTLABEL", "PARTUUID"}, n.tag) {
-		return n, errors.New("not /dev/NAME, PARTUUID=, PARTLABEL=, UUID=, LABEL=, their names in /dev/disk, MAJOR:MINOR or virtiofs:TAG, " +
-			"nor a tag with rootfstype=virtiofs")
+		return n, errors.New("unknown form: use /dev/NAME, PARTUUID=, PARTLABEL=, UUID=, LABEL=, one of their names in /dev/disk, MAJOR:MINOR, virtiofs:TAG, " +
+			"or a tag with rootfstype=virtiofs")
 	}
 	return n, nil
 }

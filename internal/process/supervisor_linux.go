@@ -367,7 +367,7 @@ func (s *Supervisor) endSession(ctx context.Context, v *supervised, session int)
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			s.Log.Warn("killing what a service has left", "service", v.Name, "pids", left)
+			s.Log.Warn("killing processes that the service left behind", "service", v.Name, "pids", left)
 			for _, pid := range left {
 				_ = syscall.Kill(pid, syscall.SIGKILL)
 			}

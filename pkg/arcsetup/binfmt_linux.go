@@ -58,7 +58,7 @@ func (g *Guest) binfmt() (bool, error) {
 		handlers = append([]*binfmt.Handler{fex}, handlers...)
 	}
 	if len(handlers) == 0 {
-		return false, plan.Absent(errors.New("none here, and none configured"))
+		return false, plan.Absent(errors.New("no FEX in this guest, and no handlers configured"))
 	}
 	var r result
 	for _, h := range handlers {
@@ -93,7 +93,7 @@ func (g *Guest) register(h *binfmt.Handler) (changed bool, err error) {
 		}
 	}()
 	if h.Takes(g.machine()) {
-		return false, errors.New("refused: it would take this machine's own programs")
+		return false, errors.New("refused: it would match this machine's own programs")
 	}
 	unfit := g.checkInterpreter(h)
 	if unfit != nil {

@@ -65,7 +65,7 @@ func appendCertificates(bundle, data []byte, there map[string]bool) ([]byte, err
 		}
 	}
 	if added == 0 || added < blocks {
-		return bundle, fmt.Errorf("%d certificates added; ignored %d PEM blocks that are none, or are there already", added, blocks-added)
+		return bundle, fmt.Errorf("%d certificates added; ignored %d PEM blocks that are not certificates or were there already", added, blocks-added)
 	}
 	return bundle, nil
 }

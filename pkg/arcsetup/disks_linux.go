@@ -103,11 +103,11 @@ func (g *Guest) mountDevice(d config.Disk, device, dir string) error {
 	writable := flags&unix.MS_RDONLY == 0
 	switch {
 	case found.Type != "" && !found.IsFileSystem():
-		return fmt.Errorf("it is a %s, which arcinit does not set up", found.Type)
+		return fmt.Errorf("it is a %s, which arcinit does not support", found.Type)
 	case fsType == "":
-		return errors.New("arcinit knows no file system on it: name its type, or make one with format if the disk is blank")
+		return errors.New("it has no file system that arcinit knows: set its type, or set format if the disk is blank")
 	case found.Device < found.Size:
-		return fmt.Errorf("its %s has %d bytes and the device only %d: refused, since the rest is missing", found.Type, found.Size, found.Device)
+		return fmt.Errorf("not mounted: its %s has %d bytes and the device only %d, so the rest is missing", found.Type, found.Size, found.Device)
 	case writable && fsType != "btrfs" && fsType != "xfs": // which repair themselves when they are mounted
 		const repaired = 1 | 2 // fsck(8)
 		if code, err := g.runTool("fsck."+fsType, "-p", device); err != nil && !errors.Is(err, fs.ErrNotExist) && (code == 0 || code&^repaired != 0) {
@@ -118,7 +118,7 @@ func (g *Guest) mountDevice(d config.Disk, device, dir string) error {
 		return err
 	}
 	if g.disksGivenUp.Load() {
-		return errors.New("the disk was ready when the boot had gone on without it")
+		return errors.New("the disk was ready too late: the boot had continued without it")
 	}
 	if _, err := mount.Mount(device, dir, fsType, data, flags); err != nil {
 		return mounts.ExplainType(fsType, err)
@@ -135,7 +135,7 @@ func (g *Guest) mountDevice(d config.Disk, device, dir string) error {
 func (g *Guest) format(device, fsType string) error {
 	blank, err := disks.IsBlank(g.Root, device)
 	if err == nil && !blank {
-		err = errors.New("it is not formatted: there is something on it that arcinit does not know")
+		err = errors.New("not formatted: the device has no file system that arcinit knows, but is not blank")
 	}
 	if err == nil {
 		_, err = g.runTool("mkfs."+fsType, "-q", device)

@@ -29,11 +29,11 @@ func (g *Guest) machineID() (bool, error) {
 	if id == "" {
 		var err error
 		if id, err = g.readID(randomUUID); id == "" {
-			return false, errors.Join(fmt.Errorf("%s gave no machine id", randomUUID), err, errKept)
+			return false, errors.Join(fmt.Errorf("%s has no machine ID", randomUUID), err, errKept)
 		}
 	}
 	if errKept != nil {
-		errKept = plan.Fallback(fmt.Errorf("cannot keep the machine id over this boot: %w", errKept))
+		errKept = plan.Fallback(fmt.Errorf("cannot keep the machine ID for the next boot: %w", errKept))
 	}
 	changed, err := g.writeFile(machineIDPath, id+"\n", 0o444)
 	return changed, errors.Join(errKept, err)
@@ -53,7 +53,7 @@ func (g *Guest) keepMachineID() (changed bool, err error) {
 		return false, nil
 	}
 	if err != nil {
-		err = plan.Fallback(fmt.Errorf("cannot keep the machine id over this boot: %w", err))
+		err = plan.Fallback(fmt.Errorf("cannot keep the machine ID for the next boot: %w", err))
 	}
 	return changed, err
 }

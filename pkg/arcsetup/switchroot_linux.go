@@ -70,7 +70,7 @@ func (g *Guest) rootLimit() time.Duration {
 func (g *Guest) giveUpRoot() bool { return g.rootDecided.CompareAndSwap(false, true) }
 
 // errGivenUp is the error of a root that came too late.
-var errGivenUp = errors.New("the root came when the boot had gone on without it")
+var errGivenUp = errors.New("the root was ready too late: the boot had continued without it")
 
 // changeRoot mounts the root and makes it /. On an error it undoes all of that.
 // warning is why a root that should be writable is not, or lacks mount points.
@@ -84,7 +84,7 @@ func (g *Guest) changeRoot(root config.Root) (warning, err error) {
 	})
 	if err == nil {
 		if warning != nil {
-			warning = plan.Fallback(fmt.Errorf("root=%s is read-only in spite of rw: %w", root.Device, warning))
+			warning = plan.Fallback(fmt.Errorf("root=%s is mounted read-only despite rw: %w", root.Device, warning))
 		}
 		if path, _, err := mounts.Resolve(newRoot, config.ImageFile); err == nil {
 			g.readImageConfig(path)
@@ -231,9 +231,9 @@ func (g *Guest) mountAsRoot(device, dir, fsType string, root config.Root) (readO
 		switch {
 		case err != nil:
 		case found.Type == "":
-			err = fmt.Errorf("%s has no file system that arcinit knows: name its type with rootfstype=", device)
+			err = fmt.Errorf("%s has no file system that arcinit knows: set its type with rootfstype=", device)
 		case !found.IsFileSystem():
-			err = fmt.Errorf("%s is a %s, which arcinit does not set up", device, found.Type)
+			err = fmt.Errorf("%s is a %s, which arcinit does not support", device, found.Type)
 		}
 		if fsType = found.Type; err != nil {
 			return nil, err

@@ -80,7 +80,7 @@ func netDaemon(args []string) error {
 	log := slog.New(logs.NewHandler("", &level, logs.Prefixed{W: os.Stderr})) // PID 1 reads it
 	// Before there are more threads, each of which has to be woken for this.
 	if err := confine(); err != nil {
-		log.Error("the network daemon keeps all capabilities", "err", err)
+		log.Error("cannot drop the capabilities that the network daemon does not need", "err", err)
 	}
 	lookAgain := make(chan os.Signal, 1)
 	signal.Notify(lookAgain, checkSignal)

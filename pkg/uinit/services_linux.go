@@ -78,7 +78,7 @@ func (p *initProcess) requireSteps() (err error) {
 		}
 	}
 	if err != nil {
-		p.log.Error("the guest is of no use; shutting down", "to", c.Otherwise, "err", err)
+		p.log.Error("a required step failed; shutting down", "to", c.Otherwise, "err", err)
 		p.shutdown.Request(map[string]process.Action{"poweroff": process.PowerOff, "reboot": process.Reboot, "halt": process.Halt}[c.Otherwise])
 	}
 	return err
@@ -98,7 +98,7 @@ func (p *initProcess) execution(command *process.Command, c config.Process) erro
 	if c.EnvFile != "" {
 		text, err := regular.Read("/", c.EnvFile, 64<<10, nil)
 		if err != nil {
-			p.log.Warn("cannot read a file of environment variables; starting without them", "err", err)
+			p.log.Warn("cannot read the env_file; starting the service without it", "err", err)
 		}
 		for line := range strings.Lines(config.Text(text)) {
 			line = strings.TrimPrefix(strings.TrimSpace(line), "export ")

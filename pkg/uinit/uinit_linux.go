@@ -103,7 +103,7 @@ func report(out io.Writer) error {
 func modprobe(args []string) error {
 	args = slices.DeleteFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "-") })
 	if len(args) != 2 {
-		return fmt.Errorf("modprobe: %q name no module", args)
+		return fmt.Errorf("modprobe: no module named in %q", args)
 	}
 	return arcsetup.Modprobe(args[1])
 }

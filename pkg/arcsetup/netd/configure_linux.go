@@ -84,10 +84,10 @@ func (w *worker) mend(isExpected bool) {
 		return
 	}
 	if err == nil && !has && w.failure.isNew("address "+w.current.address.String()) {
-		w.log.Warn("restored the address, which somebody removed", "address", w.current.address)
+		w.log.Warn("restored the address that another program removed", "address", w.current.address)
 	}
 	if routes && w.failure.isNew("routes") {
-		w.log.Warn("restored the routes, which somebody changed", "routes", len(w.current.routes))
+		w.log.Warn("restored the routes that another program changed", "routes", len(w.current.routes))
 	}
 }
 

@@ -347,6 +347,6 @@ func (d *daemon) writeHosts() {
 	}
 	text += gateway.String() + "\thost.docker.internal gateway.docker.internal\n"
 	if _, err := regular.Write("/", d.cfg.Hosts, []byte(text), 0o644); err != nil {
-		d.log.Warn("cannot name the host in the hosts file", "err", err)
+		d.log.Warn("cannot write host.docker.internal to the hosts file", "err", err)
 	}
 }

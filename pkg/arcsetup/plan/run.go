@@ -174,7 +174,7 @@ func (r *run) giveUp(i int, limit time.Duration) {
 		err = fmt.Errorf("%w: %s does not answer", err, s.On)
 	}
 	if s.GiveUp != nil && !s.GiveUp() {
-		r.Log.Warn("steps wait for a step", "step", s.Name, "err", err)
+		r.Log.Warn("the step exceeds its limit; still waiting for it", "step", s.Name, "err", err)
 		return
 	}
 	now := r.Uptime()
