@@ -39,8 +39,9 @@ func TestDocumentedCommands(t *testing.T) {
 
 	dir := t.TempDir()
 	command(t, "", "go", "build", "-o", dir, "../cmd/arcinit")
+	command(t, "", "mkdir", filepath.Join(dir, "log"))
 	for name, text := range map[string]string{
-		"boot.json": m.get("log/boot.json"), "before.json": m.get("log/boot.json"), "after.json": m.get("log/boot.json"),
+		"boot.json": m.get("log/boot.json"), "before.json": m.get("log/boot.json"), "after.json": m.get("log/boot.json"), "log/boot.json": m.get("log/boot.json"),
 		"net.json": m.read(t, "/run/arcbox/net.json"), "arcinit.toml": documentedConfig, "image.toml": "[host]\nallow = [\"log\"]\n", "host.toml": "log = \"warn\"\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
@@ -72,7 +73,7 @@ func TestDocumentedCommands(t *testing.T) {
 				ran = append(ran, command)
 				var err error
 				switch program {
-				case "uinit", "cat", "grep", "ls":
+				case "uinit", "cat", "grep", "ls", "dmesg":
 					command = strings.ReplaceAll(command, "/PID/", fmt.Sprintf("/%d/", serviceStatus(t, m, "netd").PID))
 					if r := m.run(t, "/bin/sh", "-c", "PATH=$PATH:/run/arcbox/bin; "+command); r.Code != 0 || r.Stdout == "" {
 						err = fmt.Errorf("exit code %d, output %q, %s", r.Code, r.Stdout, r.Stderr)
