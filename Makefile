@@ -83,6 +83,7 @@ test:
 # The cache of results does not know what a test builds itself, so it is not used.
 unit:
 	go test -count=1 ./...
+	go -C examples/check test -count=1 ./...
 	$(if $(FULL),CGO_ENABLED=1 go test -race -count=1 ./...)
 
 # What vmtest needs from apt, then what it builds; make test runs them as parts of their own.

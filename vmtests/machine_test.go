@@ -83,6 +83,8 @@ type image struct {
 	tags    []string
 	// virtioConsole makes the console a virtio device, not a serial port.
 	virtioConsole bool
+	// mmio puts the virtio devices on MMIO, not on PCI.
+	mmio bool
 	// reader, if not nil, gets what the console shows. While its Write blocks, the VMM reads nothing.
 	reader       io.Writer
 	nics         []guest.NIC
@@ -111,7 +113,7 @@ func boot(t *testing.T, im image) *machine {
 	t.Helper()
 	m := &machine{t: t, dirs: map[string]string{}}
 	config := guest.Config{
-		Arch: arch(), VirtioConsole: im.virtioConsole,
+		Arch: arch(), VirtioConsole: im.virtioConsole, MMIO: im.mmio,
 		Kernel: built(t, cmp.Or(im.kernel, "vmlinuz-stock")),
 		CPUs:   im.cpus, MemoryMiB: im.memory, Cmdline: im.cmdline, NICs: im.nics, Disks: im.disks, ExtraQEMU: im.qemu, Timeout: cmp.Or(im.timeout, 3*time.Minute),
 	}

@@ -33,6 +33,9 @@ type Config struct {
 	// VirtioConsole makes the console a virtio device, hvc0, and not a serial port, as on hypervisors that only have virtio
 	// devices. Kernel messages from before the driver is loaded are lost.
 	VirtioConsole bool
+	// MMIO puts the virtio devices on MMIO, not on PCI. On amd64 the machine then has neither PCI nor ACPI, so the guest cannot power
+	// off.
+	MMIO bool
 	// Input, if not nil, is typed on the console.
 	Input io.Reader
 
@@ -139,6 +142,22 @@ func machineFor(arch string) (machine, error) {
 	}
 }
 
+// machine returns QEMU's machine for this configuration.
+func (c Config) machine(m machine) string {
+	if c.MMIO && c.Arch == "amd64" {
+		return "microvm,acpi=off"
+	}
+	return m.machine
+}
+
+// bus returns the last part of the name of a virtio device.
+func (c Config) bus() string {
+	if c.MMIO {
+		return "device"
+	}
+	return "pci"
+}
+
 // console returns the guest's name for the console device.
 func (c Config) console(m machine) string {
 	if c.VirtioConsole {
@@ -163,7 +182,7 @@ func (c Config) qemuArgs(m machine, accel Accel, s sockets) []string {
 	args := []string{
 		// The firmware spends time on each default device.
 		"-nodefaults",
-		"-machine", m.machine,
+		"-machine", c.machine(m),
 		"-m", memory,
 		"-smp", strconv.Itoa(c.CPUs),
 	}
@@ -174,11 +193,15 @@ func (c Config) qemuArgs(m machine, accel Accel, s sockets) []string {
 		"-chardev", "socket,id=qmp,path="+s.qmp(),
 		"-mon", "chardev=qmp,mode=control",
 		// Without it, programs in the guest wait for entropy.
-		"-device", "virtio-rng-pci",
+		"-device", "virtio-rng-"+c.bus(),
 	)
+	if c.MMIO {
+		// Without this, QEMU's devices on MMIO are those of before virtio 1.0.
+		args = append(args, "-global", "virtio-mmio.force-legacy=false")
+	}
 	if c.VirtioConsole {
 		args = append(args, "-serial", "none",
-			"-device", "virtio-serial-pci,id=consoles",
+			"-device", "virtio-serial-"+c.bus()+",id=consoles",
 			"-device", "virtconsole,bus=consoles.0,chardev=console")
 	} else {
 		args = append(args, "-serial", "chardev:console")
@@ -193,7 +216,7 @@ func (c Config) qemuArgs(m machine, accel Accel, s sockets) []string {
 		id := "share" + strconv.Itoa(i)
 		args = append(args,
 			"-chardev", "socket,id="+id+",path="+s.share(i),
-			"-device", "vhost-user-fs-pci,chardev="+id+",tag="+share.Tag)
+			"-device", "vhost-user-fs-"+c.bus()+",chardev="+id+",tag="+share.Tag)
 	}
 
 	for i, nic := range c.NICs {
@@ -205,10 +228,14 @@ func (c Config) qemuArgs(m machine, accel Accel, s sockets) []string {
 		if mac == "" {
 			mac = fmt.Sprintf("52:54:00:00:00:%02x", i+1)
 		}
+		device := "virtio-net-" + c.bus()
+		if !c.MMIO {
+			// Without a romfile the firmware does not try to boot from the network.
+			device += ",romfile="
+		}
 		args = append(args,
 			"-netdev", netdev+",id="+id,
-			// Without a romfile the firmware does not try to boot from the network.
-			"-device", "virtio-net-pci,romfile=,netdev="+id+",mac="+mac)
+			"-device", device+",netdev="+id+",mac="+mac)
 	}
 
 	for i, disk := range c.Disks {
@@ -219,11 +246,11 @@ func (c Config) qemuArgs(m machine, accel Accel, s sockets) []string {
 		}
 		args = append(args,
 			"-drive", "if=none,format=raw,discard=unmap,read-only="+readOnly+",id="+id+",file="+disk.File,
-			"-device", fmt.Sprintf("virtio-blk-pci,drive=%s,logical_block_size=%d,physical_block_size=%[2]d", id, cmp.Or(disk.BlockSize, 512)))
+			"-device", fmt.Sprintf("virtio-blk-%s,drive=%s,logical_block_size=%d,physical_block_size=%[3]d", c.bus(), id, cmp.Or(disk.BlockSize, 512)))
 	}
 
 	if len(c.Ports) > 0 {
-		args = append(args, "-device", "virtio-serial-pci,id=ports")
+		args = append(args, "-device", "virtio-serial-"+c.bus()+",id=ports")
 	}
 	for i, port := range c.Ports {
 		id := "port" + strconv.Itoa(i)

@@ -1,0 +1,186 @@
+//go:build vmtest
+
+package vmtests
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/arcinit/arcinit/pkg/arcsetup"
+	"github.com/arcinit/arcinit/vmtests/guest"
+	"github.com/arcinit/arcinit/vmtests/probe"
+)
+
+const examples = "../examples/"
+
+// readExample reads a file of the examples.
+func readExample(t *testing.T, name string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(examples + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// readConfig decodes a VMM's configuration file. A key that is missing fails the test by what it leaves empty.
+func readConfig[Config any](t *testing.T, name string) (c Config) {
+	t.Helper()
+	if err := json.Unmarshal(readExample(t, name), &c); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return c
+}
+
+// vmm is a guest of the own kernel with an example's kernel command line, and with the data disk that its README makes.
+func vmm(t *testing.T, cmdline string) image {
+	t.Helper()
+	return image{
+		kernel: "kernel", initrd: "initramfs.cpio", cmdline: strings.Fields(cmdline), nics: bothNICs(), cpus: 2,
+		disks: []guest.Disk{{File: grown(t, ext4Disk(t, t.TempDir(), "data"), 128), Writable: true}},
+	}
+}
+
+// bootsVMM boots an example's guest, in which no step may fail, and checks its devices and its disk.
+func bootsVMM(t *testing.T, im image, tags ...string) *machine {
+	t.Helper()
+	m := boot(t, im)
+	comesUp(t, m)
+	for _, tag := range tags {
+		step := tag
+		if tag == "arcbox" {
+			step = "share"
+		}
+		outcome(t, m, step, "ok")
+	}
+	outcome(t, m, "disks", "ok")
+	if mp := mount(must[[]probe.Mount](t, m, "Mounts", none{}), "/mnt/data"); mp == nil || mp.FSType != "ext4" {
+		t.Errorf("mounted on /mnt/data is %+v", mp)
+	}
+	address(t, m, "eth0", "10.0.2.15/24")
+	address(t, m, "eth1", "192.168.64.15/24")
+	if rng := m.read(t, "/sys/class/misc/hw_random/rng_current"); !strings.HasPrefix(rng, "virtio_rng") {
+		t.Errorf("the source of entropy is %q", rng)
+	}
+	return m
+}
+
+// TestVMMVfkit boots the guest of examples/vfkit. QEMU's devices are the same but for vsock, which this host may lack.
+func TestVMMVfkit(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("vfkit", "#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+	run, err := filepath.Abs(examples + "vfkit/run.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(run)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+	args, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v", run, err)
+	}
+	cmdline := regexp.MustCompile(`(?m)^linux,.*,cmdline="(.*)"$`).FindSubmatch(args)
+	if cmdline == nil {
+		t.Fatalf("no kernel command line in %s", args)
+	}
+	im := vmm(t, string(cmdline[1]))
+	im.virtioConsole = true
+	var tags []string
+	for _, tag := range regexp.MustCompile(`(?m)^virtio-fs,.*mountTag=(.*)$`).FindAllSubmatch(args, -1) {
+		tags = append(tags, string(tag[1]))
+	}
+	im.tags = slices.DeleteFunc(slices.Clone(tags), func(tag string) bool { return tag == "arcbox" })
+	im.shared = map[string]string{"etc/arcinit.toml": string(readExample(t, "vfkit/arcinit.toml"))}
+	m := bootsVMM(t, im, tags...)
+	testPowerOff(t, m)
+}
+
+// TestVMMCloudHypervisor boots the guest of examples/cloud-hypervisor, by PVH on amd64. QEMU's devices are the same but for vsock.
+func TestVMMCloudHypervisor(t *testing.T) {
+	t.Parallel()
+	c := readConfig[struct {
+		Payload struct{ Kernel, Initramfs, Cmdline string }
+		FS      []struct{ Tag string }
+	}](t, "cloud-hypervisor/vm.json")
+	im := vmm(t, c.Payload.Cmdline)
+	if arch() == "amd64" {
+		im.kernel = c.Payload.Kernel
+	}
+	im.initrd, im.virtioConsole = c.Payload.Initramfs, true
+	var tags []string
+	for _, fs := range c.FS {
+		tags = append(tags, fs.Tag)
+	}
+	im.tags = slices.DeleteFunc(slices.Clone(tags), func(tag string) bool { return tag == "arcbox" })
+	im.shared = map[string]string{"etc/arcinit.toml": string(readExample(t, "cloud-hypervisor/arcinit.toml"))}
+	m := bootsVMM(t, im, tags...)
+	if where := m.read(t, "/home/where"); where != "users" {
+		t.Errorf("/home is the share %q", where)
+	}
+	// ch-remote power-button presses ACPI's button, or the key of a GPIO.
+	waitButton(t, m, must[probe.AtStart](t, m, "AtStart", none{}).PPID)
+	pressButton(t, m)
+}
+
+// TestVMMFirecracker boots the guest of examples/firecracker: devices on MMIO, no share, and a root disk that root.sh makes. On
+// amd64 there is no ACPI and a keyboard controller, so that the guest ends by a reset.
+func TestVMMFirecracker(t *testing.T) {
+	t.Parallel()
+	c := readConfig[struct {
+		Boot struct {
+			Kernel string `json:"kernel_image_path"`
+			Initrd string `json:"initrd_path"`
+			Args   string `json:"boot_args"`
+		} `json:"boot-source"`
+		Drives []struct {
+			Root     bool `json:"is_root_device"`
+			ReadOnly bool `json:"is_read_only"`
+		}
+	}](t, "firecracker/vm.json")
+	for name, end := range map[string]func(t *testing.T, m *machine){
+		"poweroff": func(_ *testing.T, m *machine) {
+			m.tell("Run", probe.Command{Argv: []string{arcsetup.ProgramPath, "poweroff"}})
+		},
+		"ctrlaltdel": func(t *testing.T, m *machine) { m.ctrlAltDel(t) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			im := vmm(t, c.Boot.Args)
+			im.initrd, im.mmio, im.noShare = c.Boot.Initrd, true, true
+			want := "guest-shutdown"
+			if arch() == "amd64" {
+				im.kernel, im.qemu, want = c.Boot.Kernel, []string{"-device", "i8042"}, "guest-reset"
+			} else if name == "ctrlaltdel" {
+				return // a PC has the keyboard
+			}
+			root := filepath.Join(t.TempDir(), "root.erofs")
+			command(t, "", examples+"firecracker/root.sh", built(t, "arcbox-agent"), root)
+			// Firecracker adds root= for the drive that is the root.
+			if len(c.Drives) != 2 || !c.Drives[0].Root || !c.Drives[0].ReadOnly || c.Drives[1].ReadOnly {
+				t.Fatalf("the drives are %+v", c.Drives)
+			}
+			im.disks = append([]guest.Disk{{File: root}}, im.disks...)
+			im.cmdline = append(im.cmdline, "root=/dev/vda", "ro")
+			m := bootsVMM(t, im)
+			if mp := mount(must[[]probe.Mount](t, m, "Mounts", none{}), "/"); mp == nil || mp.FSType != "erofs" || mp.Source != "/dev/vda" {
+				t.Errorf("/ is %+v", mp)
+			}
+			if there := must[[]string](t, m, "Glob", "/sys/bus/pci/devices/*"); len(there) != 0 {
+				t.Errorf("the guest has PCI: %q", there)
+			}
+			end(t, m)
+			m.waitEnd(t, want)
+		})
+	}
+}
