@@ -28,7 +28,8 @@ up() {
 
 # down removes what is there, also after half an up.
 down() {
-	[ ! -e "$pid" ] || kill "$(<"$pid")"
+	[ ! -e "$pid" ] || kill "$(<"$pid")" || true
+	rm -f "$pid"
 	nft delete table ip arcinit 2>/dev/null || true
 	for nic in arcinit0 arcinit1; do
 		ip link delete "$nic" 2>/dev/null || true

@@ -52,7 +52,7 @@ each() {
 }
 
 # The tests that run on each kernel of KERNELS.
-on_kernels='TestRows|TestVirtioConsole|TestJailer|TestOwnKernelMeetsMoby|TestShares|TestZram|TestWake|TestPanicTrace'
+on_kernels='TestRows|TestVMM|TestVirtioConsole|TestJailer|TestOwnKernelMeetsMoby|TestShares|TestZram|TestWake|TestPanicTrace'
 
 if [ -n "$full" ]; then
 	part packages each packages
@@ -76,7 +76,7 @@ for arch in "${archs[@]}"; do
 		part "engines $arch" run "$arch" vmtest KERNELS="stock own" RUN="^($engines)\$"
 	elif [ "$arch" = "$host" ]; then
 		part "guests $arch" run "$arch" vmtest ENGINES=
-		[ -z "$own" ] || part "own kernel's rows" run "$arch" vmtest KERNELS=own RUN='^(TestRows|TestCtrlAltDel|TestOwnKernelMeetsMoby|TestShares|TestZram|TestWake|TestPanicTrace)$'
+		[ -z "$own" ] || part "own kernel's rows" run "$arch" vmtest KERNELS=own RUN='^(TestRows|TestVMM|TestCtrlAltDel|TestOwnKernelMeetsMoby|TestShares|TestZram|TestWake|TestPanicTrace)$'
 	else
 		part "rows $arch" run "$arch" vmtest RUN='^TestRows$'
 	fi

@@ -71,9 +71,20 @@ func bootsVMM(t *testing.T, im image, tags ...string) *machine {
 	return m
 }
 
-// TestVMMVfkit boots the guest of examples/vfkit. QEMU's devices are the same but for vsock, which this host may lack.
-func TestVMMVfkit(t *testing.T) {
+// TestVMM boots the guests of examples on this project's own kernel, with QEMU's nearest devices. This host may lack vsock.
+func TestVMM(t *testing.T) {
 	t.Parallel()
+	eachKernel(t, func(t *testing.T, k kernel) {
+		if k.name == "own" {
+			t.Run("vfkit", testVfkit)
+			t.Run("cloud-hypervisor", testCloudHypervisor)
+			t.Run("firecracker", testFirecrackersGuest)
+		}
+	})
+}
+
+// testVfkit takes the kernel command line and the shares from the arguments that run.sh gives vfkit.
+func testVfkit(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
@@ -107,9 +118,8 @@ func TestVMMVfkit(t *testing.T) {
 	testPowerOff(t, m)
 }
 
-// TestVMMCloudHypervisor boots the guest of examples/cloud-hypervisor, by PVH on amd64. QEMU's devices are the same but for vsock.
-func TestVMMCloudHypervisor(t *testing.T) {
-	t.Parallel()
+// testCloudHypervisor boots the guest of vm.json, by PVH on amd64.
+func testCloudHypervisor(t *testing.T) {
 	c := readConfig[struct {
 		Payload struct{ Kernel, Initramfs, Cmdline string }
 		FS      []struct{ Tag string }
@@ -134,10 +144,9 @@ func TestVMMCloudHypervisor(t *testing.T) {
 	pressButton(t, m)
 }
 
-// TestVMMFirecracker boots the guest of examples/firecracker: devices on MMIO, no share, and a root disk that root.sh makes. On
-// amd64 there is no ACPI and a keyboard controller, so that the guest ends by a reset.
-func TestVMMFirecracker(t *testing.T) {
-	t.Parallel()
+// testFirecrackersGuest has its devices on MMIO, no share, and the root disk that root.sh makes. On amd64 there is no ACPI and a
+// keyboard controller, so the guest ends by a reset.
+func testFirecrackersGuest(t *testing.T) {
 	c := readConfig[struct {
 		Boot struct {
 			Kernel string `json:"kernel_image_path"`

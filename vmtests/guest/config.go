@@ -33,8 +33,8 @@ type Config struct {
 	// VirtioConsole makes the console a virtio device, hvc0, and not a serial port, as on hypervisors that only have virtio
 	// devices. Kernel messages from before the driver is loaded are lost.
 	VirtioConsole bool
-	// MMIO puts the virtio devices on MMIO, not on PCI. On amd64 the machine then has neither PCI nor ACPI, so the guest cannot power
-	// off.
+	// MMIO puts the virtio devices on MMIO, not on PCI. On amd64 the machine then has neither PCI nor ACPI nor an RTC, so the guest
+	// cannot power off. It has room for eight devices.
 	MMIO bool
 	// Input, if not nil, is typed on the console.
 	Input io.Reader
@@ -145,7 +145,7 @@ func machineFor(arch string) (machine, error) {
 // machine returns QEMU's machine for this configuration.
 func (c Config) machine(m machine) string {
 	if c.MMIO && c.Arch == "amd64" {
-		return "microvm,acpi=off"
+		return "microvm,acpi=off,rtc=off" // the RTC's interrupt is a device's
 	}
 	return m.machine
 }

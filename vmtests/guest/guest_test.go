@@ -69,7 +69,7 @@ func TestArguments(t *testing.T) {
 			config: Config{Arch: "amd64", MMIO: true, NICs: []NIC{PrimaryNIC()}, Disks: []Disk{{File: "/d"}}, Ports: []Port{{Name: "report"}}},
 			accel:  TCG,
 			want: []string{
-				"-machine microvm,acpi=off", "virtio-rng-device", "virtio-mmio.force-legacy=false",
+				"-machine microvm,acpi=off,rtc=off", "virtio-rng-device", "virtio-mmio.force-legacy=false",
 				"virtio-net-device,netdev=nic0,mac=52:54:00:00:00:01", "virtio-blk-device,drive=disk0", "virtio-serial-device,id=ports",
 			},
 			never: []string{"-pci", "q35"},
