@@ -76,8 +76,9 @@ esac
 
 [ -z "$root" ] || options=(-files "$root:." "${options[@]}")
 
+# mkuimage tells go to compile everything anew (-a). Go's cache knows the flags, so that is not needed.
 say "building $out"
-"$temp/mkuimage" -o "$temp/image" -skip-ldd -go-extra-args="-ldflags=$ldflags" "${inlined[@]}" "${options[@]}" >"$temp/log" 2>&1 || {
+"$temp/mkuimage" -o "$temp/image" -skip-ldd -go-extra-args=-a=false -go-extra-args="-ldflags=$ldflags" "${inlined[@]}" "${options[@]}" >"$temp/log" 2>&1 || {
 	cat "$temp/log" >&2
 	die "mkuimage could not build $out"
 }
