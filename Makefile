@@ -2,7 +2,8 @@
 #
 #   make run         boots a guest and gives you a shell in it. Without a terminal it shows the boot and powers off. The boot's
 #                    report is build/boot.json, its picture build/boot.svg. AGENT=path starts your program as the agent;
-#                    DOCKER=1 starts dockerd in the guest, for docker run -it --rm busybox sh
+#                    DOCKER=1 starts dockerd in the guest, for docker run -it --rm busybox sh; KERNEL=path and MODULES=directory
+#                    boot a kernel of yours (docs/running.md)
 #   make test        what CI runs: linters, unit tests, guests on this machine's stock and own kernel, the rows on the other
 #                    architecture, and bench-check. It ends with a table of parts and minutes. ARCH=name tests one
 #                    architecture; FULL=1 adds every other kernel and every container engine
@@ -28,8 +29,8 @@
 # ARCH=amd64 or arm64 is the guest's architecture, by default this machine's. apt installs missing packages, with sudo if
 # needed. Downloads are kept in ~/.cache/arcinit, or in $ARCINIT_CACHE.
 
-HOST := $(shell go env GOHOSTARCH)
-DEBIAN := $(shell . /etc/os-release && [ "$$ID" != debian ] || echo debian)
+HOST := $(patsubst x86_64,amd64,$(patsubst aarch64,arm64,$(shell uname -m)))
+DEBIAN := $(shell . /etc/os-release 2>/dev/null && [ "$$ID" != debian ] || echo debian)
 # The architectures that make test covers. Only Debian's mirrors have packages for both.
 TESTED := $(or $(ARCH),$(HOST) $(if $(DEBIAN),$(filter-out $(HOST),amd64 arm64)))
 ARCH ?= $(HOST)
@@ -46,6 +47,18 @@ export ARCH FULL
 # Directories of the distribution's kernels, and of those that this run boots.
 STOCK := $(BUILD) $(addprefix $(BUILD)/kernels/,$(if $(filter amd64,$(ARCH)),bookworm trixie-backports))
 BOOTED := $(BUILD) $(addprefix $(BUILD)/kernels/,$(filter-out stock own,$(KERNELS)))
+
+# The kernel that make run boots, if not the stock kernel: the user's, or this machine's own where no apt has a stock kernel.
+ifneq ($(filter run prepare prepare-shell,$(MAKECMDGOALS)),)
+ifeq ($(KERNEL)$(shell command -v apt-get 2>/dev/null),)
+OWN := $(shell scripts/machine-kernel.sh)
+KERNEL := $(word 1,$(OWN))
+MODULES := $(word 2,$(OWN))
+endif
+GIVEN := $(if $(KERNEL),$(BUILD)/kernels/$(shell echo '$(KERNEL) $(MODULES)' | sha256sum | head -c 16))
+endif
+BOOT := $(or $(GIVEN),$(BUILD))
+KERNEL_DIRS := $(STOCK) $(GIVEN)
 
 IMAGES := $(addprefix $(BUILD)/initramfs,.cpio .cpio.zst -modules.cpio -debug.cpio -uinit.cpio)
 # amd64 runs amd64 programs without an emulator.
@@ -66,16 +79,33 @@ ENGINE_DISKS = $(ENGINES:%-diskless=%)
 # A program's sources. A directory changes when a file is added or removed.
 SOURCES := go.mod go.sum $(shell find cmd internal pkg -type d -o -name '*.s' -o -name '*.go' ! -name '*_test.go')
 
-.PHONY: help run test unit vmtest packages images test-docker matrix faults bench bench-measure bench-check bench-scale soak soak-boot fuzz check lines initramfs disk kernel clean force
+.PHONY: help run prepare prepare-shell need-guests test unit vmtest packages images test-docker matrix faults bench bench-measure bench-check bench-scale soak soak-boot fuzz check lines initramfs disk kernel clean force
+ifeq ($(filter prepare prepare-shell,$(MAKECMDGOALS)),)
 .NOTPARALLEL:
+endif
 .DELETE_ON_ERROR:
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
-run: $(GUEST) $(BUILD)/initramfs-debug.cpio $(if $(DOCKER),$(BUILD)/swapin $(BUILD)/docker/28.5-nft.erofs)
+# The parts that take long wait for the network, for the disk or for one processor, so three run at a time. Only a shell on a
+# terminal needs the image with commands.
+run:
+	@command -v bash >/dev/null || { echo 'arcinit: bash is missing: install the package bash' >&2; exit 1; }
+	@scripts/need-run.sh $(BOOT) '$(KERNEL)' '$(MODULES)'
+	@rm -f build/failed
+	@if [ -t 0 ] && [ -t 1 ]; then prepare=prepare-shell; else prepare=prepare; fi; \
+		FIRST_FAILURE=build/failed $(MAKE) --no-print-directory -j3 $$prepare
+	@build/run -arch $(ARCH) -build $(BUILD) -boot $(BOOT) -agent '$(AGENT)' $(if $(DOCKER),-docker 28.5-nft)
+
+prepare: need-guests $(BOOT)/vmlinuz-stock $(BOOT)/initramfs-modules.cpio build/run $(BUILD)/example-agent \
+	$(if $(DOCKER),$(BUILD)/swapin $(BUILD)/docker/28.5-nft.erofs)
+
+# Docker's disk has a shell.
+prepare-shell: prepare $(if $(DOCKER),,$(BOOT)/initramfs-debug.cpio)
+
+need-guests:
 	@scripts/need-guests.sh
-	go run ./vmtests/run -arch $(ARCH) -build $(BUILD) -agent "$(AGENT)" $(if $(DOCKER),-docker 28.5-nft)
 
 test:
 	@scripts/test.sh $(HOST) $(TESTED)
@@ -171,17 +201,24 @@ clean:
 
 # The distribution's kernel and modules: first as packaged, then as an image holds them.
 $(STOCK:=/stock): scripts/kernel.sh scripts/debs.sh
-	scripts/kernel.sh $@ $(patsubst $(BUILD)/kernels/%/stock,%,$(filter-out $(BUILD)/stock,$@))
+	@scripts/kernel.sh $@ $(patsubst $(BUILD)/kernels/%/stock,%,$(filter-out $(BUILD)/stock,$@))
 	@touch $@
 
-$(STOCK:=/vmlinuz-stock): %/vmlinuz-stock: %/stock
-	cp $</vmlinuz $@
+ifneq ($(GIVEN),)
+$(GIVEN)/stock: $(KERNEL) $(wildcard $(MODULES:=/modules.dep.bin)) scripts/given-kernel.sh
+	@scripts/given-kernel.sh $@ '$(KERNEL)' '$(MODULES)'
+	@touch $@
+endif
+
+$(KERNEL_DIRS:=/vmlinuz-stock): %/vmlinuz-stock: %/stock
+	@cp $</vmlinuz $@
 
 $(BUILD)/kernel $(BUILD)/trusted/kernel: scripts/own-kernel.sh scripts/debs.sh $(addprefix kernel-config/,common $(ARCH) $(ARCH).mitigations bootconfig)
 	TRUSTED=$(findstring trusted,$@) scripts/own-kernel.sh $(@D)
 
-$(STOCK:=/modules): %/modules: %/stock kernel-config/modules scripts/modules.sh
-	scripts/modules.sh $< kernel-config/modules $@
+# make run installs what the script needs together with QEMU.
+$(KERNEL_DIRS:=/modules): %/modules: %/stock kernel-config/modules scripts/modules.sh $(if $(filter prepare%,$(MAKECMDGOALS)),| need-guests)
+	@scripts/modules.sh $< kernel-config/modules $@
 	@touch $@
 
 $(BUILD)/tools: scripts/tools.sh scripts/debs.sh
@@ -215,26 +252,33 @@ $(BUILD)/built: force
 	@scripts/built.sh >$@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
-$(IMAGES) $(BUILD)/initramfs-fault.cpio $(BUILD)/initramfs-race.cpio $(STOCK:=/initramfs-modules.cpio): scripts/initramfs.sh
+$(IMAGES) $(BUILD)/initramfs-fault.cpio $(BUILD)/initramfs-race.cpio $(KERNEL_DIRS:=/initramfs-modules.cpio): scripts/initramfs.sh
+
+build/run: $(SOURCES) $(shell find vmtests/run vmtests/guest vmtests/busybox -name '*.go')
+	@scripts/program.sh build/ ./vmtests/run ./cmd/arcinit
+	@touch $@
+
+$(BUILD)/example-agent: $(SOURCES) $(wildcard vmtests/run/agent/*.go)
+	@GOOS=linux GOARCH=$(ARCH) CGO_ENABLED=0 scripts/program.sh $@ ./vmtests/run/agent
 
 $(BUILD)/initramfs.cpio: $(SOURCES) $(BUILD)/built
-	scripts/initramfs.sh plain $@
+	@scripts/initramfs.sh plain $@
 
 $(BUILD)/initramfs.cpio.zst: $(BUILD)/initramfs.cpio
 	scripts/compress.sh $< $@
 
-$(STOCK:=/initramfs-modules.cpio): %/initramfs-modules.cpio: $(BUILD)/initramfs.cpio %/modules
-	scripts/initramfs.sh modules $@ $< $(@D)/modules
+$(KERNEL_DIRS:=/initramfs-modules.cpio): %/initramfs-modules.cpio: $(BUILD)/initramfs.cpio %/modules
+	@scripts/initramfs.sh modules $@ $< $(@D)/modules
 
-$(BUILD)/initramfs-debug.cpio: $(BUILD)/initramfs-modules.cpio
-	scripts/initramfs.sh debug $@ $<
+$(KERNEL_DIRS:=/initramfs-debug.cpio): %/initramfs-debug.cpio: %/initramfs-modules.cpio
+	@scripts/initramfs.sh debug $@ $<
 
 $(BUILD)/initramfs-fault.cpio: $(BUILD)/modules $(SOURCES) $(BUILD)/built
-	scripts/initramfs.sh fault $@ "" $<
+	@scripts/initramfs.sh fault $@ "" $<
 
 # Only for this machine's architecture, because the race detector needs a C compiler.
 $(BUILD)/initramfs-race.cpio: $(BUILD)/modules $(SOURCES) $(BUILD)/built
-	scripts/initramfs.sh race $@ "" $<
+	@scripts/initramfs.sh race $@ "" $<
 
 $(BUILD)/initramfs-uinit.cpio: $(BUILD)/modules $(SOURCES) $(BUILD)/built
-	scripts/initramfs.sh uinit $@ "" $<
+	@scripts/initramfs.sh uinit $@ "" $<

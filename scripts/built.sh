@@ -10,6 +10,6 @@ sources=(go.mod go.sum cmd internal pkg scripts)
 seconds=${SOURCE_DATE_EPOCH:-}
 # git fails in a directory that was unpacked from an archive.
 [ -n "$seconds" ] || seconds=$(git log -1 --format=%ct -- "${sources[@]}" 2>/dev/null) || true
-[ -n "$seconds" ] || seconds=$(find "${sources[@]}" -type f -printf '%Ts\n' | sort -n | tail -1)
+[ -n "$seconds" ] || seconds=$(find "${sources[@]}" -type f -exec stat -c %Y {} + | sort -n | tail -1)
 [[ $seconds =~ ^[0-9]+$ ]] || die "not a number of seconds since 1970: $seconds"
 echo "$seconds"

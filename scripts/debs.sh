@@ -26,8 +26,12 @@ own_apt() {
 		"$@"
 }
 
-# update_lists downloads the package lists. Without the option, apt-get update succeeds even if every download fails.
-update_lists() { own_apt apt-get -o APT::Update::Error-Mode=any update >&2; }
+# update_lists downloads the package lists. Without the option, apt-get update succeeds even if every download fails. A mirror
+# that is in the middle of an update usually answers the second time.
+update_lists() {
+	local update=(own_apt apt-get -o APT::Update::Error-Mode=any -o APT::Status-Fd=1 update)
+	"${update[@]}" || { ! offline && "${update[@]}"; }
+}
 
 # update_apt updates the package lists, at most once a day.
 update_apt() {
@@ -36,14 +40,19 @@ update_apt() {
 	mkdir -p "$APT_DIR/lists/partial" "$APT_DIR/cache/archives/partial"
 	# The machine's update hooks are for its own lists and for root.
 	printf '#clear APT::Update::%s;\n' Pre-Invoke Post-Invoke Post-Invoke-Success >"$APT_DIR/apt.conf"
-	[ -z "$(find "$APT_DIR/updated" -mtime -1 2>/dev/null)" ] || return 0
-	say "reading the package lists for ${APT_DIR##*/}"
-	# A mirror that is busy or in the middle of an update usually answers the second time.
-	if update_lists || update_lists; then
+	# Parts that run at the same time wait for the first to read the lists.
+	exec 8>"$APT_DIR/lock"
+	flock 8
+	if [ -n "$(find "$APT_DIR/updated" -mtime -1 2>/dev/null)" ]; then
+		:
+	elif try "read the package lists of ${APT_DIR##*/}" update_lists; then
 		touch "$APT_DIR/updated"
-	else
+	elif [ -e "$APT_DIR/updated" ]; then
 		say "apt-get update failed; using the old package lists"
+	else
+		failed
 	fi
+	exec 8>&-
 }
 
 # known PACKAGE succeeds if apt knows the package.
@@ -58,35 +67,41 @@ with_dependencies() {
 # fetch DIR PACKAGE... downloads the packages that the cache lacks, and writes all SHA256 sums to DIR/sums. The cache names
 # each .deb by the sum in apt's metadata.
 fetch() {
-	local dir=$1 package sum missing=()
+	local dir=$1 package sum size bytes=0 absent=()
 	shift
-	own_apt apt-cache show --no-all-versions "$@" |
-		awk '$1 == "Package:" { package = $2 } $1 == "SHA256:" { print package, $2 }' >"$dir/sums"
-	while read -r package sum; do
-		[ -e "$CACHE/debs/$sum.deb" ] || missing+=("$package")
+	# The fields are in any order; an empty line ends a package.
+	{ own_apt apt-cache show --no-all-versions "$@" && echo; } | awk '
+		$1 == "Package:" { package = $2 } $1 == "SHA256:" { sum = $2 } $1 == "Size:" { size = $2 }
+		/^$/ && package { print package, sum, size; package = "" }' >"$dir/sums"
+	while read -r package sum size; do
+		[ -e "$CACHE/debs/$sum.deb" ] || absent+=("$package") bytes=$((bytes + size))
 	done <"$dir/sums"
-	[ ${#missing[@]} -gt 0 ] || return 0
-	say "downloading ${missing[*]}"
-	(cd "$dir" && own_apt apt-get download "${missing[@]}" >&2) || return
+	[ ${#absent[@]} -gt 0 ] || return 0
+	local what=${absent[*]}
+	[ ${#absent[@]} -le 3 ] || what="${#absent[@]} packages"
+	try "download $what, $((bytes / 1000000)) MB" download_to "$dir" "${absent[@]}" || return
 	for package in "$dir"/*.deb; do
 		sum=$(sha256sum "$package")
 		mv "$package" "$CACHE/debs/${sum%% *}.deb"
 	done
 }
 
+# download_to DIR PACKAGE... downloads packages into a directory.
+download_to() { (cd "$1" && own_apt apt-get -o APT::Status-Fd=1 download "${@:2}"); }
+
 # download PACKAGE... prints the path of each package's .deb in the cache.
 download() {
-	local temp package sum
+	local temp package sum size
 	mkdir -p "$CACHE/debs"
 	temp=$(mktemp -d "$CACHE/debs/download.XXXXXX")
 	fetch "$temp" "$@" || {
 		# The lists may be a day old and name versions that the mirror no longer has.
 		rm -f "$APT_DIR/updated"
 		update_apt
-		fetch "$temp" "$@" || die "download failed: $*"
+		fetch "$temp" "$@" || failed
 	}
 	# A .deb with an unexpected sum is in the cache under that sum, so its expected name is missing.
-	while read -r package sum; do
+	while read -r package sum size; do
 		[ -e "$CACHE/debs/$sum.deb" ] || die "$package does not have the checksum of apt's metadata, $sum"
 		echo "$CACHE/debs/$sum.deb"
 	done <"$temp/sums"

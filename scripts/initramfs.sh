@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# initramfs.sh KIND OUT [BASE] [ROOT] makes an image with mkuimage. It holds the files of BASE (an image) and of ROOT (a
+# initramfs.sh KIND OUT [BASE] [ROOT] makes an image with build/mkuimage. It holds the files of BASE (an image) and of ROOT (a
 # directory), and by KIND:
 #
 #	plain   uinit as /init
@@ -14,11 +14,12 @@
 
 kind=$1 out=$2 base=${3:-} root=${4:-}
 
+need_go
+# mkuimage is one of the tools in go.mod. go tool would build it for GOARCH, but it must run on this machine.
+[ build/mkuimage -nt go.mod ] || scripts/program.sh build/mkuimage github.com/u-root/mkuimage/cmd/mkuimage
+
 temp=$(mktemp -d)
 trap 'rm -rf "$temp"' EXIT
-
-# mkuimage is one of the tools in go.mod. go tool would build it for GOARCH, but it must run on this machine.
-go build -o "$temp/mkuimage" github.com/u-root/mkuimage/cmd/mkuimage
 
 # Nothing of this machine goes into the build: the architecture's baseline, no VCS revision, no settings of the user.
 export GOOS=linux GOARCH=$ARCH CGO_ENABLED=0 GOAMD64=v1 GOARM64=v8.0 GOFLAGS=-buildvcs=false GOEXPERIMENT=
@@ -40,7 +41,13 @@ for package in runtime internal/runtime/... syscall internal/poll; do
 done
 
 # The commands are the tools in go.mod that come from u-root.
-mapfile -t commands < <(go list tool | grep '^github.com/u-root/u-root/cmds/core/')
+list_commands() { go list tool | grep '^github.com/u-root/u-root/cmds/core/' >"$temp/commands"; }
+case $kind in
+debug | uinit)
+	part "list u-root's commands" list_commands
+	mapfile -t commands <"$temp/commands"
+	;;
+esac
 
 # entry PATH MODE [MAJOR MINOR] prints the header of an entry without content in an archive of the kind that the kernel unpacks
 # (newc, Documentation/driver-api/early-userspace/buffer-format.rst). Only root could make a device for an archiver to read.
@@ -77,11 +84,7 @@ esac
 [ -z "$root" ] || options=(-files "$root:." "${options[@]}")
 
 # mkuimage tells go to compile everything anew (-a). Go's cache knows the flags, so that is not needed.
-say "building $out"
-"$temp/mkuimage" -o "$temp/image" -skip-ldd -go-extra-args=-a=false -go-extra-args="-ldflags=$ldflags" "${inlined[@]}" "${options[@]}" >"$temp/log" 2>&1 || {
-	cat "$temp/log" >&2
-	die "mkuimage could not build $out"
-}
+part "build $out" build/mkuimage -o "$temp/image" -skip-ldd -go-extra-args=-a=false -go-extra-args="-ldflags=$ldflags" "${inlined[@]}" "${options[@]}"
 mkdir -p "$(dirname "$out")"
 cp "$temp/image" "$out.tmp"
 mv "$out.tmp" "$out"

@@ -24,7 +24,6 @@ done
 
 # The kernel is in one package, or in several that depend on each other.
 mapfile -t packages < <(with_dependencies "$meta" | grep -E '^linux-(image|base|binary|modules)-[0-9]' | grep -vx "$meta")
-say "stock kernel: ${packages[*]}"
 temp=$dir.tmp
 rm -rf "$temp" "$dir"
 mkdir -p "$temp"

@@ -5,17 +5,25 @@
 
 kernel=$1 list=$2 root=$3
 
-need kmod depmod
+# BusyBox has another depmod.
+need kmod kmod
 need xz-utils xz
 need zstd zstd
 
-version=$(ls "$kernel/lib/modules")
 rm -rf "$root"
+# A kernel may have all its drivers built in.
+if [ ! -e "$kernel/lib/modules" ]; then
+	mkdir -p "$root"
+	exit
+fi
+version=$(ls "$kernel/lib/modules")
+begin "choose the modules of $version"
 mkdir -p "$root/lib/modules/$version"
 
 # With -b, newer versions of kmod look in /usr/lib.
 [ -e "$kernel/usr/lib" ] || { mkdir -p "$kernel/usr" && ln -s ../lib "$kernel/usr/lib"; }
-depmod -b "$kernel" "$version"
+# An installed kernel has its indexes, and the packages of one have none.
+[ -e "$kernel/lib/modules/$version/modules.dep.bin" ] || depmod -b "$kernel" "$version"
 
 skipped=()
 while read -r name _; do
@@ -27,7 +35,7 @@ while read -r name _; do
 		continue
 	fi
 	for file in $files; do
-		target=$root/lib/modules/$version/kernel/${file##*/kernel/}
+		target=$root/lib/modules/$version/${file#*"/lib/modules/$version/"}
 		target=${target%.ko*}.ko
 		[ ! -e "$target" ] || continue
 		mkdir -p "${target%/*}"
@@ -49,4 +57,5 @@ rm -r "${root:?}/usr"
 rm -f "$root/lib/modules/$version"/modules.{*.bin,symbols,order}
 chmod -R u=rwX,go=rX "$root"
 
-say "$(find "$root" -name '*.ko' | wc -l) modules of $version; built in or missing: ${skipped[*]:-none}"
+label="choose $(find "$root" -name '*.ko' | wc -l) modules of $version; built in or missing: ${skipped[*]:-none}"
+end

@@ -1,26 +1,37 @@
 #!/usr/bin/env bash
-# need-guests.sh installs QEMU and virtiofsd, if missing.
+# need-guests.sh [check] installs what guests need, if missing: QEMU, virtiofsd, and the programs that choose their kernel's
+# modules. check installs nothing, and fails if this user cannot install what is missing.
 . "$(dirname "$0")/lib.sh"
 
-case $ARCH in
-amd64) need qemu-system-x86 qemu-system-x86_64 ;;
-arm64) need qemu-system-arm qemu-system-aarch64 ;;
-*) die "no guests for ARCH=$ARCH: only amd64 and arm64" ;;
-esac
+if [ "$ARCH" = amd64 ]; then want qemu-system-x86 qemu-system-x86_64; else want qemu-system-arm qemu-system-aarch64; fi
+# BusyBox has another depmod, which writes no indexes for modprobe to read.
+want kmod kmod
+want xz-utils xz
+want zstd zstd
 
 # Newer distributions have virtiofsd as a package. In older ones it is part of QEMU's packages and only works for root;
 # other users get the next release's from the cache, without installing it.
-current="/usr/libexec/virtiofsd /usr/lib/virtiofsd $CACHE/virtiofsd/bin/virtiofsd"
-for file in $current; do
+virtiofsd=("$MACHINE"/usr/libexec/virtiofsd "$MACHINE"/usr/lib/virtiofsd "$CACHE"/virtiofsd/bin/virtiofsd)
+[ "$(id -u)" != 0 ] || virtiofsd+=("$MACHINE"/usr/lib/qemu/virtiofsd)
+command -v apt-get >/dev/null || want virtiofsd "${virtiofsd[@]}"
+if [ "${1:-}" = check ]; then
+	can_install
+	exit
+fi
+if [ -n "$(apt-cache show virtiofsd 2>/dev/null)" ]; then want virtiofsd "${virtiofsd[@]}"; fi
+install_missing
+
+for file in "${virtiofsd[@]}"; do
 	[ ! -e "$file" ] || exit 0
 done
+# The installation may have brought the package lists.
 if [ -n "$(apt-cache show virtiofsd 2>/dev/null)" ]; then
-	need virtiofsd /usr/libexec/virtiofsd
+	need virtiofsd "${virtiofsd[@]}"
 elif [ "$(id -u)" = 0 ]; then
-	need qemu-system-common /usr/lib/qemu/virtiofsd
+	need qemu-system-common "${virtiofsd[@]}"
 else
 	# virtiofsd runs on this machine, not in the guest.
-	ARCH=$(go env GOHOSTARCH)
+	ARCH=$(host_arch)
 	. "$(dirname "$0")/debs.sh"
 	case $DISTRIBUTION in
 	debian) use_suite trixie ;;

@@ -52,6 +52,19 @@ func (a Accel) args(m machine, cpus int) []string {
 // probeTime is the time limit for a kernel's first line under KVM. With a working KVM it takes well under a second.
 const probeTime = 5 * time.Second
 
+// ChooseAccel returns the accelerator with which Start would boot a guest.
+func ChooseAccel(ctx context.Context, config Config) (Accel, error) {
+	config, err := config.withDefaults(runtime.GOARCH)
+	if err != nil {
+		return "", err
+	}
+	m, err := machineFor(config.Arch)
+	if err != nil {
+		return "", err
+	}
+	return chooseAccel(ctx, config, m)
+}
+
 // chooseAccel chooses the accelerator for Auto. A guest may hang under KVM even if /dev/kvm can be opened, so this boots
 // the guest's kernel to its first line. The cache directory keeps the result for this boot of the host, this kernel and
 // this QEMU.

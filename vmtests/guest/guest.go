@@ -282,7 +282,8 @@ func qemuCommand(m machine) qemu.Fn {
 		}
 		opts.QEMUCommand = m.qemu
 		// A test that exceeds go test's time limit cannot clean up, so QEMU is killed with it.
-		if _, err := exec.LookPath("setpriv"); err == nil {
+		// BusyBox has another setpriv.
+		if exec.Command("setpriv", "--pdeathsig", "KILL", "--", "true").Run() == nil {
 			opts.QEMUCommand = "setpriv --pdeathsig KILL -- " + m.qemu
 		}
 		return nil

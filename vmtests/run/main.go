@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -35,7 +36,8 @@ const (
 func main() {
 	var o options
 	flag.StringVar(&o.arch, "arch", runtime.GOARCH, "the guest's `architecture`")
-	flag.StringVar(&o.build, "build", filepath.Join("build", runtime.GOARCH), "the `directory` with kernel and images")
+	flag.StringVar(&o.build, "build", filepath.Join("build", runtime.GOARCH), "the `directory` with the example agent and Docker's disks")
+	flag.StringVar(&o.boot, "boot", filepath.Join("build", runtime.GOARCH), "the `directory` with kernel and images")
 	flag.StringVar(&o.agent, "agent", "", "the `program` to start as the agent, instead of the example")
 	flag.StringVar(&o.report, "report", filepath.Join("build", "boot.json"), "the `file` to write the boot report to")
 	flag.StringVar(&o.picture, "picture", filepath.Join("build", "boot.svg"), "the `file` to draw the boot to")
@@ -51,7 +53,7 @@ func main() {
 }
 
 type options struct {
-	arch, build, agent, report, picture, docker string
+	arch, build, boot, agent, report, picture, docker string
 }
 
 func run(ctx context.Context, o options) error {
@@ -62,7 +64,7 @@ func run(ctx context.Context, o options) error {
 	defer func() { _ = os.RemoveAll(dir) }()
 	config := guest.Config{
 		Arch:    o.arch,
-		Kernel:  filepath.Join(o.build, "vmlinuz-stock"),
+		Kernel:  filepath.Join(o.boot, "vmlinuz-stock"),
 		NICs:    []guest.NIC{guest.PrimaryNIC(), guest.BridgeNIC()},
 		Timeout: bootTime,
 	}
@@ -74,7 +76,7 @@ func run(ctx context.Context, o options) error {
 		config.Shares = append(config.Shares, share)
 	}
 	arcbox := filepath.Join(dir, "arcbox")
-	if err := installAgent(ctx, o, filepath.Join(arcbox, "bin", "arcbox-agent")); err != nil {
+	if err := installAgent(o, filepath.Join(arcbox, "bin", "arcbox-agent")); err != nil {
 		return err
 	}
 	unattendedInitrd, interactiveInitrd := "initramfs-modules.cpio", "initramfs-debug.cpio"
@@ -91,31 +93,59 @@ func run(ctx context.Context, o options) error {
 		network: filepath.Join(log, "net.json"), picture: o.picture,
 	}
 
+	if err := chooseAccel(ctx, &config); err != nil {
+		return err
+	}
 	if term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd())) {
-		config.Initrd = filepath.Join(o.build, interactiveInitrd)
+		config.Initrd = filepath.Join(o.boot, interactiveInitrd)
 		return interactive(ctx, config, report, o)
 	}
-	config.Initrd = filepath.Join(o.build, unattendedInitrd)
+	config.Initrd = filepath.Join(o.boot, unattendedInitrd)
 	return unattended(ctx, config, report, o)
 }
 
-// installAgent puts the agent on the share: the user's program, or the example, which it builds for the guest.
-func installAgent(ctx context.Context, o options, target string) error {
-	if o.agent != "" {
-		program, err := os.ReadFile(o.agent)
-		if err != nil {
-			return fmt.Errorf("read the agent: %w", err)
-		}
-		if err := write(target, program, 0o755); err != nil {
-			return fmt.Errorf("put the agent on the share: %w", err)
-		}
+// chooseAccel chooses what runs the guest's instructions, and says why if the guest is emulated.
+func chooseAccel(ctx context.Context, config *guest.Config) error {
+	accel, err := guest.ChooseAccel(ctx, *config)
+	if err != nil {
+		return err
+	}
+	config.Accel = accel
+	if accel == guest.KVM {
 		return nil
 	}
-	build := exec.CommandContext(ctx, "go", "build", "-o", target, "./vmtests/run/agent")
-	build.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+o.arch, "CGO_ENABLED=0")
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		return fmt.Errorf("build the example agent: %w", err)
+	var why string
+	if config.Arch != runtime.GOARCH {
+		why = "this machine has another processor"
+	} else if kvm, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0); err != nil {
+		why = withoutKVM(err)
+	} else {
+		_ = kvm.Close()
+		why = "with KVM its kernel does not start"
+	}
+	fmt.Printf("The guest is emulated, so it takes some seconds longer: %s.\n", why)
+	return nil
+}
+
+// withoutKVM returns what a user can do about an error from opening /dev/kvm.
+func withoutKVM(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "there is no /dev/kvm; turn virtualization on in this machine's firmware or, if it is virtual itself, on its host"
+	case errors.Is(err, fs.ErrPermission):
+		return "this user may not open /dev/kvm; join its group with `sudo usermod -aG kvm $USER`, and log in again"
+	}
+	return err.Error()
+}
+
+// installAgent puts the agent on the share: the user's program or the example.
+func installAgent(o options, target string) error {
+	program, err := os.ReadFile(cmp.Or(o.agent, filepath.Join(o.build, "example-agent")))
+	if err != nil {
+		return fmt.Errorf("read the agent: %w", err)
+	}
+	if err := write(target, program, 0o755); err != nil {
+		return fmt.Errorf("put the agent on the share: %w", err)
 	}
 	return nil
 }
@@ -126,13 +156,17 @@ type reportFile struct {
 	share, copy, network, picture string
 }
 
-// draw draws the boot with cmd/arcinit.
+// draw draws the boot with cmd/arcinit, which make builds beside this program.
 func (f reportFile) draw(ctx context.Context) error {
-	args := []string{"run", "./cmd/arcinit", "plot", f.copy}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find arcinit: %w", err)
+	}
+	args := []string{"plot", f.copy}
 	if _, err := os.Stat(f.network); err == nil {
 		args = append(args, f.network)
 	}
-	plot := exec.CommandContext(ctx, "go", args...)
+	plot := exec.CommandContext(ctx, filepath.Join(filepath.Dir(self), "arcinit"), args...)
 	plot.Stderr = os.Stderr
 	svg, err := plot.Output()
 	if err != nil {
@@ -141,7 +175,7 @@ func (f reportFile) draw(ctx context.Context) error {
 	if err := write(f.picture, svg, 0o644); err != nil {
 		return fmt.Errorf("keep the picture of the boot: %w", err)
 	}
-	fmt.Printf("The boot is drawn in %s.\n", f.picture)
+	fmt.Printf("The boot's report is %s, and its picture %s.\n", f.copy, f.picture)
 	return nil
 }
 
@@ -231,7 +265,7 @@ func unattended(ctx context.Context, config guest.Config, report reportFile, o o
 	if err := r.WriteTable(os.Stdout); err != nil {
 		return fmt.Errorf("print the boot: %w", err)
 	}
-	fmt.Printf("\nThe report is in %s.\n", report.copy)
+	fmt.Println()
 	if o.docker != "" {
 		fmt.Println("The container engine is starting.")
 		m, err := vm.WaitMatch(ctx, containerMark)
@@ -296,16 +330,35 @@ func pressPowerButton(ctx context.Context, vm *guest.VM) error {
 	return context.Cause(ctx)
 }
 
+// shellMark is how uinit says on the console that its shell is there.
+const shellMark = "press enter.\r\n"
+
+// suggestions returns what a user can try in the guest's shell.
+func suggestions(o options, config guest.Config) string {
+	if o.docker != "" {
+		return `
+Try:
+    uinit report                        each step of the boot with its time, the services, and the network
+    docker run -it --rm busybox         a container, once the first has said hello here
+    uinit poweroff                      an orderly shutdown; the images are kept for the next run
+
+`
+	}
+	return fmt.Sprintf(`
+Try:
+    uinit report                        each step of the boot with its time, the services, and the network
+    kill -9 $(pidof arcbox-agent)       arcinit starts the agent again: see STARTS in uinit report
+    echo hello >/arcbox/hello           a file on the host: %s/hello
+
+`, config.Shares[0].Dir)
+}
+
 // leaveKey is control-], the same as telnet's.
 const leaveKey = 0x1d
 
 // interactive boots the guest with its console on the terminal, where it shows the boot and opens a shell.
 func interactive(ctx context.Context, config guest.Config, report reportFile, o options) error {
-	fmt.Print("The guest opens a shell here when it is up. To leave, type `uinit poweroff`, or control-] at any time.\n")
-	if o.docker != "" {
-		fmt.Print("`docker run -it --rm busybox` works there once a first container has printed a line.\n")
-	}
-	fmt.Println()
+	fmt.Print("The guest starts. It opens a shell here. To leave, type `uinit poweroff`, or control-] at any time.\n\n")
 	terminal := int(os.Stdin.Fd())
 	before, err := term.MakeRaw(terminal)
 	if err != nil {
@@ -324,6 +377,14 @@ func interactive(ctx context.Context, config guest.Config, report reportFile, o 
 	if err != nil {
 		return err
 	}
+	suggested := make(chan struct{})
+	go func() {
+		defer close(suggested)
+		if vm.WaitConsole(boot, shellMark) == nil {
+			fmt.Print(strings.ReplaceAll(suggestions(o, config), "\n", "\r\n"))
+		}
+	}()
+	defer func() { <-suggested }()
 	if err := vm.Wait(); err != nil && !errors.Is(err, errLeft) {
 		return err
 	}
