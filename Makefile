@@ -3,7 +3,8 @@
 #   make run         boots a guest and gives you a shell in it. Without a terminal it shows the boot and powers off. The boot's
 #                    report is build/boot.json, its picture build/boot.svg. AGENT=path starts your program as the agent;
 #                    DOCKER=1 starts dockerd in the guest, for docker run -it --rm busybox sh; KERNEL=path and MODULES=directory
-#                    boot a kernel of yours (docs/running.md)
+#                    boot a kernel of yours, INITRD=file an initramfs of yours, DISK=file and CMDLINE="root=/dev/vda" your disk
+#                    (docs/running.md)
 #   make test        what CI runs: linters, unit tests, guests on this machine's stock and own kernel, the rows on the other
 #                    architecture, and bench-check. It ends with a table of parts and minutes. ARCH=name tests one
 #                    architecture; FULL=1 adds every other kernel and every container engine
@@ -96,7 +97,7 @@ run:
 	@rm -f build/failed
 	@if [ -t 0 ] && [ -t 1 ]; then prepare=prepare-shell; else prepare=prepare; fi; \
 		FIRST_FAILURE=build/failed $(MAKE) --no-print-directory -j3 $$prepare
-	@build/run -arch $(ARCH) -build $(BUILD) -boot $(BOOT) -agent '$(AGENT)' $(if $(DOCKER),-docker 28.5-nft)
+	@build/run -arch $(ARCH) -build $(BUILD) -boot $(BOOT) -agent '$(AGENT)' -initrd '$(INITRD)' -disk '$(DISK)' -cmdline '$(CMDLINE)' $(if $(DOCKER),-docker 28.5-nft)
 
 prepare: need-guests $(BOOT)/vmlinuz-stock $(BOOT)/initramfs-modules.cpio build/run $(BUILD)/example-agent \
 	$(if $(DOCKER),$(BUILD)/swapin $(BUILD)/docker/28.5-nft.erofs)

@@ -42,6 +42,9 @@ func main() {
 	flag.StringVar(&o.report, "report", filepath.Join("build", "boot.json"), "the `file` to write the boot report to")
 	flag.StringVar(&o.picture, "picture", filepath.Join("build", "boot.svg"), "the `file` to draw the boot to")
 	flag.StringVar(&o.docker, "docker", "", "the container `engine` to boot, by the name of its disk in the build directory")
+	flag.StringVar(&o.initrd, "initrd", "", "an initramfs `file`, which the kernel unpacks over its drivers' and over arcinit's own")
+	flag.StringVar(&o.disk, "disk", "", "a disk's `file`, which the guest cannot write to: its /dev/vda")
+	flag.StringVar(&o.cmdline, "cmdline", "", "further kernel `parameters`")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -53,7 +56,7 @@ func main() {
 }
 
 type options struct {
-	arch, build, boot, agent, report, picture, docker string
+	arch, build, boot, agent, report, picture, docker, initrd, disk, cmdline string
 }
 
 func run(ctx context.Context, o options) error {
@@ -87,6 +90,11 @@ func run(ctx context.Context, o options) error {
 		// The disk has a shell.
 		interactiveInitrd = unattendedInitrd
 	}
+	if o.disk != "" {
+		config.Disks = append(config.Disks, guest.Disk{File: o.disk})
+		interactiveInitrd = unattendedInitrd
+	}
+	config.Cmdline = append(config.Cmdline, strings.Fields(o.cmdline)...)
 	log := filepath.Join(arcbox, "log")
 	report := reportFile{
 		share: filepath.Join(log, "boot.json"), copy: o.report,
@@ -96,12 +104,38 @@ func run(ctx context.Context, o options) error {
 	if err := chooseAccel(ctx, &config); err != nil {
 		return err
 	}
-	if term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd())) {
+	onTerminal := term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd()))
+	config.Initrd = filepath.Join(o.boot, unattendedInitrd)
+	if onTerminal {
 		config.Initrd = filepath.Join(o.boot, interactiveInitrd)
+	}
+	if o.initrd != "" {
+		joined := filepath.Join(dir, "initrd")
+		if err := join(joined, config.Initrd, o.initrd); err != nil {
+			return err
+		}
+		config.Initrd = joined
+	}
+	if onTerminal {
 		return interactive(ctx, config, report, o)
 	}
-	config.Initrd = filepath.Join(o.boot, unattendedInitrd)
 	return unattended(ctx, config, report, o)
+}
+
+// join writes initramfs files one after the other. The kernel unpacks them in this order, so the last has the last word.
+func join(target string, files ...string) error {
+	var joined []byte
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return fmt.Errorf("read the initramfs: %w", err)
+		}
+		joined = append(joined, content...)
+	}
+	if err := write(target, joined, 0o644); err != nil {
+		return fmt.Errorf("join the initramfs files: %w", err)
+	}
+	return nil
 }
 
 // chooseAccel chooses what runs the guest's instructions, and says why if the guest is emulated.

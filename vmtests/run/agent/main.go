@@ -64,8 +64,8 @@ func run(ctx context.Context) error {
 		if r != "poweroff" {
 			return fmt.Errorf("unknown request %q from the host", r)
 		}
-		if err := syscall.Kill(1, syscall.SIGUSR2); err != nil {
-			return fmt.Errorf("ask PID 1 to power off: %w", err)
+		if err := syscall.Kill(os.Getppid(), syscall.SIGUSR2); err != nil {
+			return fmt.Errorf("ask uinit to power off: %w", err)
 		}
 		<-ctx.Done()
 	case <-ctx.Done():
