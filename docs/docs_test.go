@@ -125,9 +125,6 @@ func (s *source) read(path string) {
 				s.steps = append(s.steps, textOf(fields["Name"]))
 			}
 		}
-		return true
-	})
-	ast.Inspect(file, func(n ast.Node) bool {
 		message, isError := messageOf(n)
 		if message == nil || isError && namesKeys {
 			return true
