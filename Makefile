@@ -108,6 +108,11 @@ prepare-shell: prepare $(if $(DOCKER),,$(BOOT)/initramfs-debug.cpio)
 need-guests:
 	@scripts/need-guests.sh
 
+# What these scripts install has to wait for QEMU's packages.
+ifneq ($(filter prepare prepare-shell,$(MAKECMDGOALS)),)
+$(BOOT)/modules $(BUILD)/docker/28.5-nft.erofs: | need-guests
+endif
+
 test:
 	@scripts/test.sh $(HOST) $(TESTED)
 
@@ -217,8 +222,7 @@ $(KERNEL_DIRS:=/vmlinuz-stock): %/vmlinuz-stock: %/stock
 $(BUILD)/kernel $(BUILD)/trusted/kernel: scripts/own-kernel.sh scripts/debs.sh $(addprefix kernel-config/,common $(ARCH) $(ARCH).mitigations bootconfig)
 	TRUSTED=$(findstring trusted,$@) scripts/own-kernel.sh $(@D)
 
-# make run installs what the script needs together with QEMU.
-$(KERNEL_DIRS:=/modules): %/modules: %/stock kernel-config/modules scripts/modules.sh $(if $(filter prepare%,$(MAKECMDGOALS)),| need-guests)
+$(KERNEL_DIRS:=/modules): %/modules: %/stock kernel-config/modules scripts/modules.sh
 	@scripts/modules.sh $< kernel-config/modules $@
 	@touch $@
 
@@ -235,7 +239,7 @@ $(BUILD)/emulator: scripts/emulator.sh scripts/debs.sh
 
 # The files that the tests pack into root file systems.
 $(BUILD)/swapin: scripts/swapin.sh scripts/debs.sh scripts/disks.sh
-	scripts/swapin.sh $@
+	@scripts/swapin.sh $@
 	@touch $@
 
 # The guest that bench compares arcinit with, and the agent of both.
@@ -245,7 +249,7 @@ $(BUILD)/reference: scripts/reference.sh scripts/debs.sh scripts/disks.sh $(wild
 
 # Root file systems of container engines.
 $(BUILD)/docker/%.erofs: scripts/docker.sh scripts/debs.sh scripts/disks.sh
-	scripts/docker.sh $@ $(subst -, ,$*)
+	@scripts/docker.sh $@ $(subst -, ,$*)
 
 # The time of the last change to the sources, which goes into the program. The file is only rewritten when the time changes.
 $(BUILD)/built: force

@@ -133,7 +133,7 @@ need_go() {
 	local version found
 	version=$(sed -n 's/^go //p' go.mod)
 	found=$(command -v go) || die "Go is missing: install Go $version or newer (https://go.dev/dl/)"
-	GOTOOLCHAIN=local go list -m >/dev/null 2>&1 || try "download Go $version" go list -m ||
+	GOPROXY=off go list -m >/dev/null 2>&1 || try "download Go $version" go list -m ||
 		die "Go $version or newer is needed (https://go.dev/dl/), but $found is $(GOTOOLCHAIN=local go version | cut -d' ' -f3) and cannot download it"
 }
 
