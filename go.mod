@@ -2,6 +2,8 @@ module github.com/arcinit/arcinit
 
 go 1.26.0
 
+toolchain go1.26.8
+
 tool (
 	github.com/u-root/mkuimage/cmd/mkuimage
 	github.com/u-root/u-root/cmds/core/cat
