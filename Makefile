@@ -251,7 +251,8 @@ $(BUILD)/reference: scripts/reference.sh scripts/debs.sh scripts/disks.sh $(wild
 $(BUILD)/docker/%.erofs: scripts/docker.sh scripts/debs.sh scripts/disks.sh
 	@scripts/docker.sh $@ $(subst -, ,$*)
 
-# The time of the last change to the sources, which goes into the program. The file is only rewritten when the time changes.
+# The time of the last change to the sources and their version, which go into the program. The file is only rewritten when
+# they change.
 $(BUILD)/built: force
 	@mkdir -p $(BUILD)
 	@scripts/built.sh >$@.new

@@ -24,10 +24,11 @@ trap 'rm -rf "$temp"' EXIT
 # Nothing of this machine goes into the build: the architecture's baseline, no VCS revision, no settings of the user.
 export GOOS=linux GOARCH=$ARCH CGO_ENABLED=0 GOAMD64=v1 GOARM64=v8.0 GOFLAGS=-buildvcs=false GOEXPERIMENT=
 
-# Package built reads the time. Functions aligned to 16 bytes, as on arm64, and not to 32, save 65 KB. A second -ldflags
+# Package built reads the time and the version. Functions aligned to 16 bytes, as on arm64, and not to 32, save 65 KB. A second -ldflags
 # replaces mkuimage's own, so those are repeated.
 built=$(scripts/built.sh)
-ldflags="-s -w -buildid= -funcalign=16 -X github.com/arcinit/arcinit/internal/built.seconds=$built"
+ldflags="-s -w -buildid= -funcalign=16 -X github.com/arcinit/arcinit/internal/built.seconds=${built% *}"
+ldflags+=" -X github.com/arcinit/arcinit/internal/built.version=${built#* }"
 
 # The runtime neither interrupts goroutines by signals, since none of uinit's runs for long without calling a function, nor
 # names its memory for /proc. Both are system calls. Nor does it look for a limit of processor time: under another init it

@@ -12,24 +12,25 @@ import (
 	"github.com/arcinit/arcinit/vmtests/probe"
 )
 
-// buildTime is the time that the images were built with.
-func buildTime(t *testing.T) time.Time {
+// buildOf returns the time and the version that the images were built with (scripts/built.sh).
+func buildOf(t *testing.T) (date time.Time, version string) {
 	t.Helper()
 	text, err := os.ReadFile(built(t, "built"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	seconds, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	seconds, version, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
+	n, err := strconv.ParseInt(seconds, 10, 64)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return time.Unix(seconds, 0)
+	return time.Unix(n, 0), version
 }
 
 // testClock checks the clock at the agent's start, and how the step clock ended.
 func testClock(t *testing.T, m *machine, start probe.AtStart, outcome string) {
 	t.Helper()
-	if build := buildTime(t); start.Clock.Before(build) {
+	if build, _ := buildOf(t); start.Clock.Before(build) {
 		t.Errorf("the clock showed %v, before the build time %v", start.Clock.UTC(), build.UTC())
 	}
 	report := m.waitReport(t)
@@ -49,7 +50,7 @@ func TestClock(t *testing.T) {
 			start := must[probe.AtStart](t, m, "AtStart", none{})
 			testClock(t, m, start, "ok")
 			// The clock was set to the build time, not to the host's.
-			if build := buildTime(t); start.Clock.After(build.Add(start.Uptime)) {
+			if build, _ := buildOf(t); start.Clock.After(build.Add(start.Uptime)) {
 				t.Errorf("the clock showed %v, want the build time %v plus the uptime at most", start.Clock.UTC(), build.UTC())
 			}
 		})

@@ -67,8 +67,9 @@ func TestSameSourcesSameBytes(t *testing.T) {
 	image := filepath.Join(dir, "initramfs.cpio")
 	build := exec.Command("scripts/initramfs.sh", "plain", image)
 	build.Dir = dir
-	// The copy has no git history, so it is told the time (TestBuildTime).
-	build.Env = append(os.Environ(), fmt.Sprint("SOURCE_DATE_EPOCH=", buildTime(t).Unix()))
+	// The copy has no git history, so the environment sets the time and the version (TestBuilt).
+	date, version := buildOf(t)
+	build.Env = append(os.Environ(), fmt.Sprint("SOURCE_DATE_EPOCH=", date.Unix()), "ARCINIT_VERSION="+version)
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}

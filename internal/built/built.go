@@ -5,11 +5,12 @@ package built
 import (
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 )
 
-// seconds is a Unix time in decimal. The linker's option -X sets it (scripts/initramfs.sh).
-var seconds string
+// The linker's option -X sets these (scripts/built.sh): a Unix time in decimal, and the sources' version.
+var seconds, version string
 
 // Time returns when the sources last changed. It is zero if the build did not set it.
 func Time() time.Time {
@@ -20,22 +21,13 @@ func Time() time.Time {
 	return time.Unix(n, 0)
 }
 
-// Version returns the module's version where the program was built as a dependency, else the commit, else the time at which the sources last changed.
+// Version returns the sources' version without the tag's v: as the build set it, else as go install or go build recorded it.
 func Version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
+	if version != "" {
+		return version
 	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			return s.Value[:min(12, len(s.Value))]
-		}
-	}
-	if t := Time(); !t.IsZero() {
-		return "devel-" + t.UTC().Format("20060102150405")
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return strings.TrimPrefix(info.Main.Version, "v")
 	}
 	return "devel"
 }
