@@ -20,6 +20,7 @@
 #   make soak        runs the long tests; SOAK=3m shortens the 30 minutes of TestSoak and of TestSoakStress, RUN=pattern chooses
 #   make soak-boot   boots a guest 200 times, and fails if a boot differs from the first; BOOTS=20 shortens it
 #   make fuzz        runs each fuzz test for 10 minutes; FUZZTIME=1m for one
+#   make dependencies writes docs/dependencies.md: what uinit links, and the bytes of each module in the image
 #   make lines       counts the lines of Go, and fails above the limits
 #   make initramfs   the images, in build/$ARCH
 #   make disk        a disk with uinit as its /sbin/init, for a boot without an initramfs: build/$ARCH/disk.erofs
@@ -80,7 +81,7 @@ ENGINE_DISKS = $(ENGINES:%-diskless=%)
 # A program's sources. A directory changes when a file is added or removed.
 SOURCES := go.mod go.sum $(shell find cmd internal pkg -type d -o -name '*.s' -o -name '*.go' ! -name '*_test.go')
 
-.PHONY: help run prepare prepare-shell need-guests test unit vmtest packages images test-docker matrix faults bench bench-measure bench-check bench-scale soak soak-boot fuzz check lines initramfs disk kernel clean force
+.PHONY: help run prepare prepare-shell need-guests test unit vmtest packages images test-docker matrix faults bench bench-measure bench-check bench-scale soak soak-boot fuzz check dependencies lines initramfs disk kernel clean force
 ifeq ($(filter prepare prepare-shell,$(MAKECMDGOALS)),)
 .NOTPARALLEL:
 endif
@@ -187,6 +188,9 @@ fuzz:
 
 check:
 	scripts/check.sh
+
+dependencies: $(BUILD)/initramfs.cpio
+	UPDATE=1 ARCINIT_BUILD=$(abspath $(BUILD)) go test -count=1 -run '^TestDependencies$$' ./vmtests
 
 lines:
 	@scripts/lines.sh
