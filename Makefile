@@ -26,6 +26,9 @@
 #   make disk        a disk with uinit as its /sbin/init, for a boot without an initramfs: build/$ARCH/disk.erofs
 #   make kernel      this project's kernel, in build/$ARCH. KERNEL_SRC=directory builds another source, TRUSTED=1 a kernel
 #                    without mitigations, in build/$ARCH/trusted (docs/kernel.md)
+#   make release     makes a release of both architectures: images, kernels, arcinit for Linux and macOS, SBOMs, licences and
+#                    checksums, in build/release (docs/release.md). It needs Debian
+#   make release-check makes the release, and once more from a clone elsewhere, and fails if a byte differs
 #   make clean       removes build
 #
 # ARCH=amd64 or arm64 is the guest's architecture, by default this machine's. apt installs missing packages, with sudo if
@@ -81,7 +84,7 @@ ENGINE_DISKS = $(ENGINES:%-diskless=%)
 # A program's sources. A directory changes when a file is added or removed.
 SOURCES := go.mod go.sum $(shell find cmd internal pkg -type d -o -name '*.s' -o -name '*.go' ! -name '*_test.go')
 
-.PHONY: help run prepare prepare-shell need-guests test unit vmtest packages images test-docker matrix faults bench bench-measure bench-check bench-scale soak soak-boot fuzz check dependencies lines initramfs disk kernel clean force
+.PHONY: help run prepare prepare-shell need-guests test unit vmtest packages images test-docker matrix faults bench bench-measure bench-check bench-scale soak soak-boot fuzz check dependencies release release-check lines initramfs disk kernel clean force
 ifeq ($(filter prepare prepare-shell,$(MAKECMDGOALS)),)
 .NOTPARALLEL:
 endif
@@ -205,6 +208,12 @@ $(BUILD)/disk.erofs: $(BUILD)/initramfs.cpio scripts/disk.sh scripts/disks.sh
 # Always runs the script, because only the script knows what the kernel depends on. A kernel from the cache takes seconds.
 kernel:
 	scripts/own-kernel.sh $(BUILD)$(TRUSTED:%=/trusted)
+
+release:
+	scripts/release.sh build/release
+
+release-check: release
+	scripts/release-check.sh build/release
 
 clean:
 	rm -rf build

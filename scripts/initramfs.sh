@@ -21,8 +21,7 @@ need_go
 temp=$(mktemp -d)
 trap 'rm -rf "$temp"' EXIT
 
-# Nothing of this machine goes into the build: the architecture's baseline, no VCS revision, no settings of the user.
-export GOOS=linux GOARCH=$ARCH CGO_ENABLED=0 GOAMD64=v1 GOARM64=v8.0 GOFLAGS=-buildvcs=false GOEXPERIMENT=
+go_for linux "$ARCH"
 
 # Package built reads the time and the version. Functions aligned to 16 bytes, as on arm64, and not to 32, save 65 KB. A second -ldflags
 # replaces mkuimage's own, so those are repeated.

@@ -228,3 +228,9 @@ install_packages() {
 		as_root apt-get -q update && as_root env DEBIAN_FRONTEND=noninteractive "${install[@]}"
 	}
 }
+
+# go_for OS ARCH makes the go command build for a system, with nothing of this machine in the program: the architecture's
+# baseline, no VCS revision, no settings of the user.
+go_for() {
+	export GOOS=$1 GOARCH=$2 CGO_ENABLED=0 GOAMD64=v1 GOARM64=v8.0 GOFLAGS=-buildvcs=false GOEXPERIMENT='' GOFIPS140=off
+}
