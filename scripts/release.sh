@@ -9,9 +9,9 @@ out=$1 temp=$1.tmp
 cyclonedx=github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 export LC_ALL=C
 
-# Without its history, the sources' time and version are others (built.sh).
-[ "$(git rev-parse --is-shallow-repository 2>/dev/null)" != true ] ||
-	die "this clone has a part of the history only: git fetch --unshallow --tags"
+# The version comes from the whole history (built.sh).
+[ "$(git rev-parse --is-shallow-repository 2>/dev/null)" = false ] ||
+	die "a release needs a git clone with the whole history; for a shallow one: git fetch --unshallow --tags"
 built=$(scripts/built.sh)
 version=${built#* }
 
