@@ -48,6 +48,7 @@ func TestDocumentedCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	command(t, "", "sh", "-c", "cd "+dir+" && sha256sum boot.json >SHA256SUMS")
 	host := func(dir, script string) error {
 		cmd := exec.Command("bash", "-ec", script)
 		cmd.Dir = dir
@@ -78,7 +79,7 @@ func TestDocumentedCommands(t *testing.T) {
 					if r := m.run(t, "/bin/sh", "-c", "PATH=$PATH:/run/arcbox/bin; "+command); r.Code != 0 || r.Stdout == "" {
 						err = fmt.Errorf("exit code %d, output %q, %s", r.Code, r.Stdout, r.Stderr)
 					}
-				case "arcinit":
+				case "arcinit", "sha256sum":
 					err = host(dir, command)
 				case "go":
 					err = host("..", strings.Replace(command, "go build", "go build -o "+dir, 1))
