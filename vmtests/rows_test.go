@@ -615,21 +615,22 @@ func address(t *testing.T, m *machine, name, want string) {
 	})
 }
 
-func testPrimary(t *testing.T, m *machine) {
-	address(t, m, "eth0", "10.0.2.15/24")
-	want := []probe.Route{{Gateway: "10.0.2.1", Link: "eth0"}}
+// defaultRoute checks that there is one default route, over the primary NIC.
+func defaultRoute(t *testing.T, m *machine, gateway string) {
+	t.Helper()
 	eventually(t, func() string {
-		var defaults []probe.Route
-		for _, r := range must[[]probe.Route](t, m, "Routes", none{}) {
-			if r.Dst == "" {
-				defaults = append(defaults, r)
-			}
-		}
-		if !slices.Equal(defaults, want) {
+		routes := must[[]probe.Route](t, m, "Routes", none{})
+		defaults := slices.DeleteFunc(routes, func(r probe.Route) bool { return r.Dst != "" })
+		if want := []probe.Route{{Gateway: gateway, Link: "eth0"}}; !slices.Equal(defaults, want) {
 			return fmt.Sprintf("default routes are %+v, want %+v", defaults, want)
 		}
 		return ""
 	})
+}
+
+func testPrimary(t *testing.T, m *machine) {
+	address(t, m, "eth0", "10.0.2.15/24")
+	defaultRoute(t, m, "10.0.2.1")
 
 	// QEMU forwards the gateway's address to the host.
 	server, err := net.Listen("tcp", "127.0.0.1:0")

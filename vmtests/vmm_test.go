@@ -4,6 +4,7 @@ package vmtests
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/arcinit/arcinit/pkg/arcsetup"
+	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
 	"github.com/arcinit/arcinit/vmtests/guest"
 	"github.com/arcinit/arcinit/vmtests/probe"
 )
@@ -47,7 +49,7 @@ func vmm(t *testing.T, cmdline string) image {
 	}
 }
 
-// bootsVMM boots an example's guest, in which no step may fail, and checks its devices and its disk.
+// bootsVMM boots an example's guest, in which no step may fail, and checks its shares, its disk and its source of entropy.
 func bootsVMM(t *testing.T, im image, tags ...string) *machine {
 	t.Helper()
 	m := boot(t, im)
@@ -63,12 +65,18 @@ func bootsVMM(t *testing.T, im image, tags ...string) *machine {
 	if mp := mount(must[[]probe.Mount](t, m, "Mounts", none{}), "/mnt/data"); mp == nil || mp.FSType != "ext4" {
 		t.Errorf("mounted on /mnt/data is %+v", mp)
 	}
-	address(t, m, "eth0", "10.0.2.15/24")
-	address(t, m, "eth1", "192.168.64.15/24")
 	if rng := m.read(t, "/sys/class/misc/hw_random/rng_current"); !strings.HasPrefix(rng, "virtio_rng") {
 		t.Errorf("the source of entropy is %q", rng)
 	}
 	return m
+}
+
+// bothNetworks checks the addresses of NICs that are each on a network of its own.
+func bothNetworks(t *testing.T, m *machine) {
+	t.Helper()
+	address(t, m, "eth0", "10.0.2.15/24")
+	address(t, m, "eth1", "192.168.64.15/24")
+	defaultRoute(t, m, "10.0.2.1")
 }
 
 // TestVMM boots the guests of examples on this project's own kernel, with QEMU's nearest devices. This host may lack vsock.
@@ -108,6 +116,9 @@ func testVfkit(t *testing.T) {
 	}
 	im := vmm(t, string(cmdline[1]))
 	im.virtioConsole = true
+	// Both NICs are on Apple's one network.
+	im.qemu = []string{"-netdev", "user,id=nat,net=192.168.64.0/24,host=192.168.64.1", "-netdev", "hubport,id=uplink,hubid=64,netdev=nat"}
+	im.nics = []guest.NIC{{Netdev: "hubport,hubid=64"}, {Netdev: "hubport,hubid=64"}}
 	var tags []string
 	for _, tag := range regexp.MustCompile(`(?m)^virtio-fs,.*mountTag=(.*)$`).FindAllSubmatch(args, -1) {
 		tags = append(tags, string(tag[1]))
@@ -115,6 +126,16 @@ func testVfkit(t *testing.T) {
 	im.tags = slices.DeleteFunc(slices.Clone(tags), func(tag string) bool { return tag == "arcbox" })
 	im.shared = map[string]string{"etc/arcinit.toml": string(readExample(t, "vfkit/arcinit.toml"))}
 	m := bootsVMM(t, im, tags...)
+	eventually(t, func() string {
+		nics := network(t, m)
+		primary, bridge := nics["eth0"], nics["eth1"]
+		if primary.Role != netd.RolePrimary || bridge.Role != netd.RoleBridge || len(primary.Addresses) != 1 || len(bridge.Addresses) != 1 ||
+			primary.Addresses[0].Masked() != bridge.Addresses[0].Masked() || primary.Addresses[0] == bridge.Addresses[0] {
+			return fmt.Sprintf("the NICs are %+v", nics)
+		}
+		return ""
+	})
+	defaultRoute(t, m, "192.168.64.1")
 	testPowerOff(t, m)
 }
 
@@ -136,6 +157,7 @@ func testCloudHypervisor(t *testing.T) {
 	im.tags = slices.DeleteFunc(slices.Clone(tags), func(tag string) bool { return tag == "arcbox" })
 	im.shared = map[string]string{"etc/arcinit.toml": string(readExample(t, "cloud-hypervisor/arcinit.toml"))}
 	m := bootsVMM(t, im, tags...)
+	bothNetworks(t, m)
 	if where := m.read(t, "/home/where"); where != "users" {
 		t.Errorf("/home is the share %q", where)
 	}
@@ -182,6 +204,7 @@ func testFirecrackersGuest(t *testing.T) {
 			im.disks = append([]guest.Disk{{File: root}}, im.disks...)
 			im.cmdline = append(im.cmdline, "root=/dev/vda", "ro")
 			m := bootsVMM(t, im)
+			bothNetworks(t, m)
 			if mp := mount(must[[]probe.Mount](t, m, "Mounts", none{}), "/"); mp == nil || mp.FSType != "erofs" || mp.Source != "/dev/vda" {
 				t.Errorf("/ is %+v", mp)
 			}
