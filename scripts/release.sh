@@ -7,7 +7,9 @@
 
 out=$1 temp=$1.tmp
 cyclonedx=github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
-export LC_ALL=C
+# Another version of Go makes other bytes, so this one is used even if a newer one is installed.
+GOTOOLCHAIN=$(sed -n 's/^toolchain //p' go.mod)
+export GOTOOLCHAIN LC_ALL=C
 
 # The version comes from the whole history (built.sh).
 [ "$(git rev-parse --is-shallow-repository 2>/dev/null)" = false ] ||
