@@ -797,6 +797,11 @@ func testReport(t *testing.T, m *machine) {
 			t.Errorf("uinit report prints no line with %q:\n%s", facts, r.Stdout)
 		}
 	}
+	_, version := buildOf(t)
+	kept, printed := parseReport(t, []byte(m.read(t, arcsetup.ReportPath))).Version, m.run(t, arcsetup.ProgramPath, "version").Stdout
+	if kept != version || strings.TrimSpace(printed) != version {
+		t.Errorf("the report names version %q, uinit version %q, want %q", kept, printed, version)
+	}
 }
 
 // testPlan checks that uinit prints every step of this boot.
