@@ -78,7 +78,7 @@ draw() {
 	local status percent bar
 	exec 9>build/log/.line
 	flock 9
-	# This process ignores control-C, as all that a script starts in the background do.
+	# This process ignores control-C, like everything that a script starts in the background.
 	while kill -0 $$ 2>/dev/null; do
 		bar=
 		# A status line is: dlstatus or pmstatus, what apt works on, the percentage, a text.

@@ -6,7 +6,7 @@
 need_go
 mkdir -p "${1%/*}"
 # Git may refuse to describe a directory of another user's.
-packages=("${@:2}")
-part "build ${packages[*]##*/}" go build -buildvcs=false -o "$@"
+label="build ${*:2}"
+part "${label//.\//}" go build -buildvcs=false -o "$@"
 # Go leaves a program alone that would not change.
 if [ -f "$1" ]; then touch "$1"; fi
