@@ -40,7 +40,7 @@ func newComputer(t *testing.T) *computer {
 			t.Fatal(err)
 		}
 	}
-	for _, part := range []string{"Makefile", "go.mod", "go.sum", "cmd", "internal", "pkg", "vmtests"} {
+	for _, part := range []string{"Makefile", "LICENSE", "go.mod", "go.sum", "cmd", "internal", "pkg", "vmtests"} {
 		from, err := filepath.Abs(filepath.Join("../..", part))
 		if err != nil {
 			t.Fatal(err)
