@@ -81,6 +81,12 @@ uinit) options=(-build=bb -initcmd=init -uinitcmd=uinit -defaultsh=gosh "${comma
 *) die "unknown kind of image: $kind" ;;
 esac
 
+# COVER=1 makes uinit count which statements run, in every kind of image. Such a uinit also fails where a test asks.
+if [ -n "${COVER:-}" ]; then
+	packages=$(scripts/linked.sh | paste -sd,)
+	options=(-go-build-tags=fault -go-extra-args=-cover -go-extra-args=-covermode=atomic -go-extra-args="-coverpkg=$packages" "${options[@]}")
+fi
+
 [ -z "$root" ] || options=(-files "$root:." "${options[@]}")
 
 # mkuimage tells go to compile everything anew (-a). Go's cache knows the flags, so that is not needed.

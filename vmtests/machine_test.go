@@ -158,6 +158,7 @@ func boot(t *testing.T, im image) *machine {
 			im.prepare(m.dirs["arcbox"])
 		}
 	}
+	config.Shares = append(config.Shares, counters(t)...)
 	if config.Console = im.reader; *console && im.reader == nil {
 		config.Console = os.Stderr
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/arcinit/arcinit/vmtests/cover"
 )
 
 // fired has the names that have had their fault. Only test guests run this build, so only they have this variable.
@@ -16,6 +18,7 @@ var fired sync.Map
 // Fault fails the first time that this process calls it with a name listed in ARCBOX_FAULT=NAME=FAULT,NAME=FAULT on the kernel command
 // line. FAULT is the error to return (errno(3)), hang, or missing: then Fault panics. In NAME, _ stands for a blank.
 func Fault(name string) error {
+	cover.At(name)
 	name = strings.ReplaceAll(name, " ", "_")
 	// PID 1 and its services have the list in their environment. A process that the kernel starts has not.
 	cmdline, _ := os.ReadFile("/proc/cmdline")

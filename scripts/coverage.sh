@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# coverage.sh BUILD runs the unit tests and the guest tests with a uinit that counts which of its statements run, and writes
+# docs/coverage.md. It fails if a test fails, or if the tests reach less than 85 % of the statements.
+#
+# BUILD/cover gets that uinit's images beside links to everything else in BUILD, and BUILD/cover/counters what ran.
+. "$(dirname "$0")/lib.sh"
+
+least=85
+cover=$1/cover
+counters=$PWD/$cover/counters
+
+rm -rf "$counters"
+mkdir -p "$counters"/{unit,guests}
+for name in vmlinuz-stock stock tools swapin kernel kernel.config; do
+	ln -sfn "../$name" "$cover/$name"
+done
+# mkuimage does not follow a link.
+rm -rf "$cover/modules"
+cp -al "$1/modules" "$cover/modules"
+packages=$(scripts/linked.sh | paste -sd,)
+
+failed=()
+# run COMMAND... runs a command. The counters of tests that fail count, too.
+run() { "$@" || failed+=("$*"); }
+
+say "unit tests"
+run go test -count=1 -cover -covermode=atomic -coverpkg="$packages" ./... -args -test.gocoverdir="$counters/unit" >"$cover/unit.log"
+# Two tests are about the image that COVER=1 replaces.
+vmtest() {
+	run env ARCINIT_COVER="$counters/guests" make --no-print-directory vmtest BUILD="$cover" COVER=1 ENGINES= \
+		SKIP='^(TestProductionImages|TestSameSourcesSameBytes)$' "$@"
+}
+vmtest KERNELS=stock
+vmtest KERNELS=own RUN='^(TestRows|TestCtrlAltDel|TestOwnKernelMeetsMoby|TestShares|TestZram|TestWake|TestPanicTrace)$'
+
+
+module=$(go list -m)
+profile=$cover/profile
+mapfile -t dirs < <(find "$counters" -name 'covmeta.*' -printf '%h\n' | sort -u)
+go tool covdata textfmt -i="$(IFS=, && echo "${dirs[*]}")" -o "$profile.all"
+# Only test builds have this file.
+grep -v '/fault_on.go:' "$profile.all" >"$profile"
+
+# packages prints the lines of the table: a package, its statements, those that ran. The last line is the total.
+packages() {
+	awk -v module="$module/" '
+		function line(name) { printf "| %s | %d | %d | %.1f %% |\n", name, all[name], all[name] - ran[name], 100 * ran[name] / all[name] }
+		NR > 1 {
+			name = substr($1, length(module) + 1)
+			sub("/[^/]*$", "", name)
+			all[name] += $2; all["**total**"] += $2
+			if ($3) { ran[name] += $2; ran["**total**"] += $2 }
+		}
+		END {
+			for (name in all) if (name != "**total**") line(name) | "sort"
+			close("sort")
+			line("**total**")
+		}' "$profile"
+}
+
+# unreached lists the functions of which no statement ran: a file and a function.
+unreached() {
+	go tool cover -func="$profile" | awk -v module="$module/" '$NF == "0.0%" {
+		sub(":.*", "", $1)
+		print substr($1, length(module) + 1), $2
+	}'
+}
+
+# reasons prints the lines of the table of unreached functions. scripts/coverage.reasons says why no test reaches them.
+reasons() {
+	unreached | awk '
+		NR == FNR { if (/^#/) next; why = $0; sub("^[^ ]+ [^ ]+ +", "", why); reason[$1 " " $2] = why; next }
+		{ why = reason[$1 " " $2]; print "| " (why ? why : "not known") " | " $1 " | " $2 " |" }' scripts/coverage.reasons - | sort
+}
+
+page() {
+	cat <<-END
+		# Coverage
+
+		The tests reach **$1 %** of uinit's statements: the unit tests, and the guests on the stock kernel and on this project's own.
+
+		    make coverage
+
+		runs these tests, writes this page, and fails below $least %. It takes half an hour.
+
+		What counts is every package that uinit links from this module, on amd64. The guests run a uinit that \`go build -cover\` made. Each of its
+		processes writes its counters to a virtiofs share once a second, when it exits, and before the kernel ends the system. So a guest
+		that a test kills loses one second at most.
+
+		| package | statements | not reached | coverage |
+		|---|---|---|---|
+		$(packages)
+
+		## Functions that no test reaches
+
+		| reason | file | function |
+		|---|---|---|
+		$(reasons)
+	END
+}
