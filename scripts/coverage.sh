@@ -41,20 +41,24 @@ go tool covdata textfmt -i="$(IFS=, && echo "${dirs[*]}")" -o "$profile.all"
 # Only test builds have this file.
 grep -v '/fault_on.go:' "$profile.all" >"$profile"
 
-# packages prints the lines of the table: a package, its statements, those that ran. The last line is the total.
-packages() {
+# table prints a line for each package: its name, statements, those that did not run, and coverage. The last line is the total.
+table() {
 	awk -v module="$module/" '
-		function line(name) { printf "| %s | %d | %d | %.1f %% |\n", name, all[name], all[name] - ran[name], 100 * ran[name] / all[name] }
 		NR > 1 {
 			name = substr($1, length(module) + 1)
 			sub("/[^/]*$", "", name)
-			all[name] += $2; all["**total**"] += $2
-			if ($3) { ran[name] += $2; ran["**total**"] += $2 }
+			all[name] += $2
+			if ($3) ran[name] += $2
 		}
 		END {
-			for (name in all) if (name != "**total**") line(name) | "sort"
+			format = "| %s | %d | %d | %.1f %% |\n"
+			for (name in all) {
+				printf format, name, all[name], all[name] - ran[name], 100 * ran[name] / all[name] | "sort"
+				statements += all[name]
+				reached += ran[name]
+			}
 			close("sort")
-			line("**total**")
+			printf format, "total", statements, statements - reached, 100 * reached / statements
 		}' "$profile"
 }
 
@@ -89,7 +93,7 @@ page() {
 
 		| package | statements | not reached | coverage |
 		|---|---|---|---|
-		$(packages)
+		$(table)
 
 		## Functions that no test reaches
 
@@ -98,3 +102,9 @@ page() {
 		$(reasons)
 	END
 }
+
+total=$(table | awk 'END { print $(NF - 2) }')
+page "$total" >docs/coverage.md
+awk -v total="$total" -v least=$least 'BEGIN { exit total < least }' || failed+=("the tests reach $total % of the statements, less than $least")
+[ ${#failed[@]} = 0 ] || die "$(printf 'failed: %s\n' "${failed[@]}")"
+say "the tests reach $total % of uinit's statements: docs/coverage.md"
