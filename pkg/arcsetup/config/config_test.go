@@ -310,6 +310,61 @@ role = "dhcp-no-route"
 			errs: []string{"shutdown.grace: |soon|15s", "shutdown.limit: |10ms|25s"},
 		},
 		{
+			name: "clock, zram, container network and start limit",
+			files: files{DefaultFile: `
+[docker]
+container_network = "10.0.0.0/12"
+[clock]
+source = "/dev/ptp1"
+[memory]
+zram = "50%"
+[boot]
+require = ["network"]
+[agent.start_limit]
+interval = "1m"
+`},
+			want: func(c *Config) {
+				c.ContainerNetwork, c.ClockSource, c.Zram, c.Require = "10.0.0.0/12", "/dev/ptp1", 50, []string{"network"}
+				c.Agent.StartLimit.Text, c.Agent.StartLimit.Interval, c.Agent.StartLimit.Burst = "1m", time.Minute, 5
+			},
+		},
+		{
+			name: "clock, zram, container network and start limit of a wrong form",
+			files: files{DefaultFile: `
+[docker]
+container_network = "10.0.0.0/30"
+[clock]
+source = "gps"
+[memory]
+zram = "50"
+[agent.start_limit]
+interval = "often"
+burst = 2
+`},
+			want: func(c *Config) {
+				c.Agent.StartLimit.Text, c.Agent.StartLimit.Interval, c.Agent.StartLimit.Burst = "often", 10*time.Second, 2
+			},
+			errs: []string{`agent.start_limit.interval: |"often"|10s`, `docker.container_network: |"10.0.0.0/30"`, `clock.source: |"gps"|auto`, `memory.zram: |"50"`},
+		},
+		{
+			name: "mounts of a wrong form",
+			files: files{DefaultFile: `
+[[share]]
+tag = "a,b"
+path = "/a"
+[[disk]]
+device = "/dev/vdb"
+[[disk]]
+path = "/data"
+[[disk]]
+device = "/dev/vdc"
+[disk.directories]
+"relative" = "x"
+`},
+			want: func(*Config) {},
+			errs: []string{`share 1 (a,b): |"a,b"`, "disk 1 (/dev/vdb): |path", "disk 2 (): |device", `disk 3 (/dev/vdc): |"relative"`},
+		},
+		{
 			name:    "bad and unknown keys on the command line",
 			cmdline: "arcbox.log=loud arcbox.agent=relative arcbox.agnet=/x arcbox.debug-console arcbox.machine_name=x other.agnet=/x",
 			want:    func(*Config) {},
