@@ -33,7 +33,6 @@ vmtest() {
 vmtest KERNELS=stock
 vmtest KERNELS=own RUN='^(TestRows|TestCtrlAltDel|TestOwnKernelMeetsMoby|TestShares|TestZram|TestWake|TestPanicTrace)$'
 
-
 module=$(go list -m)
 profile=$cover/profile
 mapfile -t dirs < <(find "$counters" -name 'covmeta.*' -printf '%h\n' | sort -u)
