@@ -283,7 +283,7 @@ build/run: $(SOURCES) $(shell find vmtests/run vmtests/guest vmtests/busybox -na
 	@touch $@
 
 $(BUILD)/example-agent: $(SOURCES) $(wildcard vmtests/run/agent/*.go)
-	@GOOS=linux GOARCH=$(ARCH) CGO_ENABLED=0 scripts/program.sh $@ ./vmtests/run/agent
+	@GOOS=linux GOARCH=$(ARCH) scripts/program.sh $@ ./vmtests/run/agent
 
 $(BUILD)/initramfs.cpio: $(SOURCES) $(BUILD)/built
 	@scripts/initramfs.sh plain $@

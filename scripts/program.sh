@@ -5,8 +5,8 @@
 
 need_go
 mkdir -p "${1%/*}"
-# Git may refuse to describe a directory of another user's.
+# Without cgo, all programs share one build of the standard library. Git may refuse to describe a directory of another user's.
 label="build ${*:2}"
-part "${label//.\//}" go build -buildvcs=false -o "$@"
+part "${label//.\//}" env CGO_ENABLED=0 go build -buildvcs=false -o "$@"
 # Go leaves a program alone that would not change.
 if [ -f "$1" ]; then touch "$1"; fi
