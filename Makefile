@@ -278,6 +278,9 @@ $(BUILD)/built: force
 
 $(IMAGES) $(BUILD)/initramfs-fault.cpio $(BUILD)/initramfs-race.cpio $(KERNEL_DIRS:=/initramfs-modules.cpio): scripts/initramfs.sh
 
+# Builds that run at the same time compile the standard library once each, so these come after the image.
+build/run $(BUILD)/example-agent: | $(BUILD)/initramfs.cpio
+
 build/run: $(SOURCES) $(shell find vmtests/run vmtests/guest vmtests/busybox -name '*.go')
 	@scripts/program.sh build/ ./vmtests/run ./cmd/arcinit
 	@touch $@

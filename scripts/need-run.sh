@@ -23,7 +23,7 @@ for place in "$PWD" "$CACHE" "$(go env GOCACHE)" "$(go env GOMODCACHE)" "${TMPDI
 	while [ ! -d "$place" ]; do place=$(dirname "$place"); done
 	places+=("$place")
 done
-lacking=$(df -Pk "${places[@]}" | awk -v needed="300 150 700 400 300" '
+lacking=$(df -Pk "${places[@]}" | awk -v needed="200 100 450 600 300" '
 	BEGIN { split(needed, megabytes) }
 	NR > 1 { need[$1] += megabytes[NR - 1]; free[$1] = int($4 / 1024); on[$1] = $NF }
 	END { for (disk in need) if (free[disk] < need[disk]) printf " %s needs %d MB and has %d;", on[disk], need[disk], free[disk] }')
