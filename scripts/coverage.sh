@@ -27,7 +27,7 @@ say "unit tests"
 run go test -count=1 -cover -covermode=atomic -coverpkg="$packages" ./... -args -test.gocoverdir="$counters/unit" >"$cover/unit.log"
 # Some tests build images of their own, or are about the image that COVER=1 replaces.
 vmtest() {
-	run env ARCINIT_COVER="$counters/guests" make --no-print-directory vmtest BUILD="$cover" COVER=1 ENGINES= \
+	run env ARCINIT_COVER="$counters/guests" ARCINIT_LINKED="$packages" make --no-print-directory vmtest BUILD="$cover" COVER=1 ENGINES= \
 		SKIP='^(TestProductionImages|TestSameSourcesSameBytes|TestExample.*)$' "$@"
 }
 vmtest KERNELS=stock

@@ -51,7 +51,11 @@ func TestFirewallInGuest(t *testing.T) {
 func packageTests(t *testing.T, m *machine, path string) (program string) {
 	t.Helper()
 	name := filepath.Base(path) + ".test"
-	build := exec.Command("go", "test", "-c", "-tags", "guesttest", "-o", filepath.Join(m.dirs["arcbox"], name), "../"+path)
+	args := []string{"test", "-c", "-tags", "guesttest", "-o", filepath.Join(m.dirs["arcbox"], name)}
+	if os.Getenv("ARCINIT_COVER") != "" {
+		args = append(args, "-cover", "-covermode=atomic", "-coverpkg="+os.Getenv("ARCINIT_LINKED"))
+	}
+	build := exec.Command("go", append(args, "../"+path)...)
 	build.Env = append(os.Environ(), "GOARCH="+arch(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the tests: %v\n%s", err, out)
@@ -63,9 +67,15 @@ func packageTests(t *testing.T, m *machine, path string) (program string) {
 // reports each as a subtest.
 func runPackageTests(t *testing.T, m *machine, program, iptables string) {
 	t.Helper()
+	argv := []string{program, "-test.v=test2json", "-test.timeout=10m", "-test.parallel=4"} // they mostly wait
+	if dir := os.Getenv("ARCINIT_COVER"); dir != "" {
+		name := strings.ReplaceAll(t.Name(), "/", "_")
+		argv = append(argv, "-test.gocoverdir=/arcbox/"+name)
+		command(t, "", "mkdir", filepath.Join(m.dirs["arcbox"], name))
+		defer command(t, "", "cp", "-r", filepath.Join(m.dirs["arcbox"], name), dir)
+	}
 	r := must[probe.Result](t, m, "Run", probe.Command{
-		// Parallel tests mostly wait, so more of them than processors may run.
-		Argv: []string{program, "-test.v=test2json", "-test.timeout=10m", "-test.parallel=4"},
+		Argv: argv,
 		Env: []string{
 			"XTABLES_LIBDIR=/arcbox/tools/" + iptables + "/lib/xtables",
 			"IPTABLES=" + strings.Join(tool(iptables, "xtables-nft-multi", "iptables"), " "),
