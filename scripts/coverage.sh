@@ -82,7 +82,9 @@ page() {
 
 		The tests reach **$1 %** of uinit's statements: the unit tests, and the guests on the stock kernel and on this project's own.
 
-		    make coverage
+		\`\`\`sh
+		make coverage
+		\`\`\`
 
 		runs these tests, writes this page, and fails below $least %. It takes half an hour.
 
