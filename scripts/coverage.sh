@@ -2,7 +2,7 @@
 # coverage.sh BUILD runs the unit tests and the guest tests with a uinit that counts which of its statements run, and writes
 # docs/coverage.md. It fails if a test fails, or if the tests reach less than 85 % of the statements.
 #
-# BUILD/cover gets that uinit's images beside links to everything else in BUILD, and BUILD/cover/counters what ran.
+# BUILD/cover gets that uinit's images beside everything else of BUILD, and BUILD/cover/counters what ran.
 . "$(dirname "$0")/lib.sh"
 
 least=85
@@ -11,12 +11,11 @@ counters=$PWD/$cover/counters
 
 rm -rf "$counters"
 mkdir -p "$counters"/{unit,guests}
-for name in vmlinuz-stock stock tools swapin kernel kernel.config; do
-	ln -sfn "../$name" "$cover/$name"
+# Hard links: mkuimage and the tests do not follow a symbolic link to a directory.
+for name in vmlinuz-stock stock modules tools swapin kernel kernel.config; do
+	rm -rf "${cover:?}/$name"
+	cp -al "$1/$name" "$cover/$name"
 done
-# mkuimage does not follow a link.
-rm -rf "$cover/modules"
-cp -al "$1/modules" "$cover/modules"
 packages=$(scripts/linked.sh | paste -sd,)
 
 failed=()

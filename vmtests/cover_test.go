@@ -4,7 +4,6 @@ package vmtests
 
 import (
 	"os"
-	"strings"
 	"testing"
 
 	"github.com/arcinit/arcinit/vmtests/cover"
@@ -19,7 +18,7 @@ func counters(t *testing.T) []guest.Share {
 	if dir == "" {
 		return nil
 	}
-	dir, err := os.MkdirTemp(dir, strings.ReplaceAll(t.Name(), "/", "_")+"-")
+	dir, err := os.MkdirTemp(dir, "guest-")
 	if err != nil {
 		t.Fatal(err)
 	}
