@@ -19,18 +19,21 @@ done
 packages=$(scripts/linked.sh | paste -sd,)
 
 failed=()
-# run COMMAND... runs a command. The counters of tests that fail count, too.
-run() { "$@" || failed+=("$*"); }
-
-say "unit tests"
-run go test -count=1 -cover -covermode=atomic -coverpkg="$packages" ./... -args -test.gocoverdir="$counters/unit" >"$cover/unit.log"
-# Some tests build images of their own, or are about the image that COVER=1 replaces.
-vmtest() {
-	run env ARCINIT_COVER="$counters/guests" ARCINIT_LINKED="$packages" make --no-print-directory vmtest BUILD="$cover" COVER=1 ENGINES= \
-		SKIP='^(TestProductionImages|TestSameSourcesSameBytes|TestExample.*)$' "$@"
+# run NAME COMMAND... runs a command. The counters of tests that fail count, too.
+run() {
+	say "$1"
+	"${@:2}" || failed+=("$1")
 }
-vmtest KERNELS=stock
-vmtest KERNELS=own RUN='^(TestRows|TestCtrlAltDel|TestOwnKernelMeetsMoby|TestShares|TestZram|TestWake|TestPanicTrace)$'
+
+run "unit tests" go test -count=1 -cover -covermode=atomic -coverpkg="$packages" ./... -args -test.gocoverdir="$counters/unit" \
+	> >(sed 's/\tcoverage: .*//')
+# guests KERNEL [VARIABLE=...] runs guest tests, but not those that build images of their own or are about the image that COVER=1 replaces.
+guests() {
+	run "guests on the kernel $1" env ARCINIT_COVER="$counters/guests" make --no-print-directory vmtest BUILD="$cover" COVER=1 ENGINES= \
+		SKIP='^(TestProductionImages|TestSameSourcesSameBytes|TestExample.*)$' KERNELS="$1" "${@:2}"
+}
+guests stock
+guests own RUN='^(TestRows|TestCtrlAltDel|TestOwnKernelMeetsMoby|TestShares|TestZram|TestWake|TestPanicTrace)$'
 
 module=$(go list -m)
 profile=$cover/profile
@@ -81,15 +84,13 @@ page() {
 
 		The tests reach **$1 %** of uinit's statements: the unit tests, and the guests on the stock kernel and on this project's own.
 
-		\`\`\`sh
-		make coverage
-		\`\`\`
+		    make coverage
 
 		runs these tests, writes this page, and fails below $least %. It takes half an hour.
 
-		What counts is every statement of every package that uinit links from this module, on amd64. The guests run a uinit that \`go build -cover\` made. Each of its
-		processes writes its counters to a virtiofs share once a second, when it exits, and before the kernel ends the system. So a guest
-		that a test kills loses one second at most. Docker and arm64 are not part of this run.
+		What counts is every statement of every package that uinit links from this module, on amd64. The guests run a uinit that
+		\`go build -cover\` made. Each of its processes writes its counters to a virtiofs share once a second, when it exits, and before the
+		kernel ends the system. So a guest that a test kills loses one second at most. Docker and arm64 are not part of this run.
 
 		| package | statements | not reached | coverage |
 		|---|---|---|---|

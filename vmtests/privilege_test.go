@@ -4,6 +4,7 @@ package vmtests
 
 import (
 	"fmt"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -40,7 +41,9 @@ func testPrivileges(t *testing.T, m *machine) {
 	// It holds sockets, its output and what Go's poller needs, and no file.
 	allowed := regexp.MustCompile(`^(/dev/null|pipe:.*|socket:.*|anon_inode:\[(eventpoll|eventfd|timerfd)\])$`)
 	for _, fd := range must[[]string](t, m, "Glob", dir+"fd/*") {
-		if st, err := ask[probe.Stat](m, "Stat", fd); err == nil && !allowed.MatchString(st.Target) {
+		// In a run of make coverage it also holds the root of the share for its counters.
+		counting := os.Getenv("ARCINIT_COVER") != ""
+		if st, err := ask[probe.Stat](m, "Stat", fd); err == nil && !allowed.MatchString(st.Target) && !(counting && st.Target == "/") {
 			t.Errorf("the network daemon has %s open as %s", st.Target, fd)
 		}
 	}
