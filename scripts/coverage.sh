@@ -90,7 +90,8 @@ page() {
 
 		What counts is every statement of every package that uinit links from this module, on amd64. The guests run a uinit that
 		\`go build -cover\` made. Each of its processes writes its counters to a virtiofs share once a second, when it exits, and before the
-		kernel ends the system. So a guest that a test kills loses one second at most. Docker and arm64 are not part of this run.
+		kernel ends the system. So a guest that a test kills loses one second at most. Docker, arm64 and
+		guests in which u-root's init starts uinit do not count.
 
 		| package | statements | not reached | coverage |
 		|---|---|---|---|

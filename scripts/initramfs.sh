@@ -81,7 +81,7 @@ uinit) options=(-build=bb -initcmd=init -uinitcmd=uinit -defaultsh=gosh "${comma
 *) die "unknown kind of image: $kind" ;;
 esac
 
-# COVER=1 makes uinit count which statements run, in every kind of image. Such a uinit also fails where a test asks.
+# COVER=1 makes uinit count which statements run, and fail where a test asks. In the kind uinit it does not count.
 if [ -n "${COVER:-}" ]; then
 	packages=$(scripts/linked.sh | paste -sd,)
 	options=(-go-build-tags=fault -go-extra-args=-cover -go-extra-args=-covermode=atomic -go-extra-args="-coverpkg=$packages" "${options[@]}")
