@@ -29,7 +29,7 @@ run "unit tests" go test -count=1 -cover -covermode=atomic -coverpkg="$packages"
 	> >(sed 's/\tcoverage: .*//')
 # guests KERNEL [VARIABLE=...] runs guest tests, but not those that build images of their own or are about the image that COVER=1 replaces.
 guests() {
-	run "guests on the kernel $1" env ARCINIT_COVER="$counters/guests" make --no-print-directory vmtest BUILD="$cover" COVER=1 ENGINES= \
+	run "guests on the kernel $1" env ARCINIT_COVER="$counters/guests" ARCINIT_LINKED="$packages" make --no-print-directory vmtest BUILD="$cover" COVER=1 ENGINES= \
 		SKIP='^(TestProductionImages|TestSameSourcesSameBytes|TestExample.*)$' KERNELS="$1" "${@:2}"
 }
 guests stock
@@ -84,7 +84,9 @@ page() {
 
 		The tests reach **$1 %** of uinit's statements: the unit tests, and the guests on the stock kernel and on this project's own.
 
-		    make coverage
+		\`\`\`sh
+		make coverage
+		\`\`\`
 
 		runs these tests, writes this page, and fails below $least %. It takes half an hour.
 
