@@ -83,16 +83,6 @@ func TestExampleCustom(t *testing.T) {
 	testAgain(t, m)
 }
 
-// TestExampleEmbed boots the images of examples/embed as the page says.
-func TestExampleEmbed(t *testing.T) {
-	reports := runPage(t, "embed")
-	for i, role := range []string{"init", "uinit"} {
-		if r := reports[i]; r.Role != role || r.AgentStarted == 0 || when(r)["layers"].Outcome != plan.OK {
-			t.Errorf("block %d of the page: role %q, the agent started at %v, %s; want role %s", i+1, r.Role, r.AgentStarted, r.Count(), role)
-		}
-	}
-}
-
 // TestExampleSwapIn boots the disk of examples/swap-in as the page says.
 func TestExampleSwapIn(t *testing.T) {
 	r := runPage(t, "swap-in")[0]
