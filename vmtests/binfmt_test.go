@@ -184,8 +184,8 @@ func TestRosettaUnfit(t *testing.T) {
 		t.Errorf("binfmt_misc is mounted, with %v", found)
 	}
 	for _, tt := range []struct{ file, want string }{
-		{"/tools/ip/bin/ip", "failed"}, // needs a dynamic loader
-		{"vmlinuz-stock", "failed"},    // is no ELF program
+		{"tools/ip/bin/ip", "failed"}, // needs a dynamic loader
+		{"vmlinuz-stock", "failed"},   // is no ELF program
 		{"emulator", "ok"},
 	} {
 		m.install(built(t, tt.file), "rosetta", "rosetta", 0o755)
