@@ -28,11 +28,16 @@ func subcommands(t *testing.T, program, source string) (words []string) {
 	return words
 }
 
+// targets returns the targets that a person, or another make, calls.
+func targets(makefile string) []string {
+	return strings.Fields(regexp.MustCompile(`(?m)^\.PHONY: (.*)$`).FindStringSubmatch(makefile)[1])
+}
+
 // TestCommandsExist: what the pages call by make, uinit or arcinit exists. vmtests.TestDocumentedCommands runs the commands of blocks.
 func TestCommandsExist(t *testing.T) {
 	makefile := read(t, "../Makefile")
 	known := map[string][]string{
-		"make":    strings.Fields(regexp.MustCompile(`(?m)^\.PHONY: (.*)$`).FindStringSubmatch(makefile)[1]),
+		"make":    targets(makefile),
 		"uinit":   append(subcommands(t, "uinit", "../pkg/uinit/uinit_linux.go"), "netd", "modprobe"),
 		"arcinit": subcommands(t, "arcinit", "../cmd/arcinit/main.go"),
 	}
@@ -75,7 +80,7 @@ func TestTargetsHaveHelp(t *testing.T) {
 	makefile := read(t, "../Makefile")
 	help, _, _ := strings.Cut(makefile, "\n\n")
 	inner := strings.Fields("help prepare prepare-shell need-guests packages images bench-measure force matrix unit") // which others call, or the text explains
-	for _, target := range strings.Fields(regexp.MustCompile(`(?m)^\.PHONY: (.*)$`).FindStringSubmatch(makefile)[1]) {
+	for _, target := range targets(makefile) {
 		if !regexp.MustCompile(`make `+target+`\b`).MatchString(help) && !slices.Contains(inner, target) {
 			t.Errorf("make help does not name %s", target)
 		}

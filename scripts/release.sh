@@ -51,8 +51,8 @@ tool() {
 	sbom "$1" "$2" arcinit "$1-$2"
 }
 
-# kernel_source adds the source that the kernels were built from, as the GPL asks of whoever hands on a kernel. own-kernel.sh
-# takes the same package from the same package lists.
+# kernel_source adds the source of the kernels, because the GPL requires it of everyone who distributes a kernel. own-kernel.sh builds
+# from the same package, out of the same package lists.
 kernel_source() {
 	local deb
 	update_apt

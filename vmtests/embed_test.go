@@ -12,7 +12,7 @@ import (
 func TestExampleEmbed(t *testing.T) {
 	reports := runPage(t, "embed")
 	for i, role := range []string{"init", "uinit"} {
-		if r := reports[i]; r.Role != role || r.AgentStarted == 0 || when(r)["layers"].Outcome != plan.OK {
+		if r := parseReport(t, reports[i]); r.Role != role || r.AgentStarted == 0 || steps(t, reports[i])["layers"].Outcome != plan.OK {
 			t.Errorf("block %d of the page: role %q, the agent started at %v, %s; want role %s", i+1, r.Role, r.AgentStarted, r.Count(), role)
 		}
 	}

@@ -3,6 +3,7 @@
 package vmtests
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,7 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/arcinit/arcinit/pkg/arcsetup"
 	"github.com/arcinit/arcinit/pkg/arcsetup/plan"
 	"github.com/arcinit/arcinit/vmtests/pages"
 	"github.com/arcinit/arcinit/vmtests/probe"
@@ -18,49 +18,42 @@ import (
 
 // runPage runs the blocks of commands on an example's page, and returns the boot report that each leaves. The blocks boot guests of their own. They
 // are not run beside other guests, because the compiler would slow those down.
-func runPage(t *testing.T, example string) (reports []arcsetup.Report) {
+func runPage(t *testing.T, example string) (reports [][]byte) {
 	t.Helper()
 	all, err := pages.Read(filepath.Join("..", "examples", example))
-	if err != nil || len(all) != 1 || len(all[0].Scripts()) == 0 {
+	if err != nil || len(all) != 1 || len(all[0].Blocks("sh")) == 0 {
 		t.Fatalf("examples/%s has %d pages with commands, %v", example, len(all), err)
 	}
-	for _, script := range all[0].Scripts() {
-		script = strings.ReplaceAll(script, "/amd64/", "/"+arch()+"/")
-		run := exec.Command("bash", "-ec", script)
-		run.Dir = ".."
-		// As a person's shell, not as the make that runs this test.
-		run.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool {
-			name, _, _ := strings.Cut(v, "=")
-			return strings.HasPrefix(name, "MAKE") || slices.Contains([]string{"MFLAGS", "FULL", "RUN", "KERNELS", "ENGINES"}, name)
-		}), "PATH="+os.Getenv("PATH")+":/usr/sbin", "CGO_ENABLED=0", "ARCH="+arch())
-		if out, err := run.CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v\n%s", script, err, out)
+	for _, script := range all[0].Blocks("sh") {
+		if err := shell("..", strings.ReplaceAll(script, "/amd64/", "/"+arch()+"/"), "/usr/sbin"); err != nil {
+			t.Fatalf("%s: %v", script, err)
 		}
-		data, err := os.ReadFile("../build/boot.json")
+		report, err := os.ReadFile("../build/boot.json")
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := arcsetup.ParseReport(data)
-		if err != nil {
-			t.Fatal(err)
-		}
-		reports = append(reports, r)
+		reports = append(reports, report)
 	}
 	return reports
 }
 
-// when returns the results by the names of their steps.
-func when(r arcsetup.Report) map[string]plan.Result {
-	results := map[string]plan.Result{}
-	for _, s := range r.Steps {
-		results[s.Step] = s
+// shell runs a script in a directory, with one more directory in PATH: as in a person's shell, not as in that of the make that runs this test.
+func shell(dir, script, path string) error {
+	cmd := exec.Command("bash", "-ec", script)
+	cmd.Dir = dir
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return strings.HasPrefix(name, "MAKE") || slices.Contains([]string{"MFLAGS", "FULL", "RUN", "KERNELS", "ENGINES"}, name)
+	}), "PATH="+os.Getenv("PATH")+":"+path, "CGO_ENABLED=0", "ARCH="+arch())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
 	}
-	return results
+	return nil
 }
 
 // TestExampleCustom boots the program of examples/custom as its page says, and once more to look at what its steps did.
 func TestExampleCustom(t *testing.T) {
-	got := when(runPage(t, "custom")[0])
+	got := steps(t, runPage(t, "custom")[0])
 	if _, ok := got["dax"]; ok || len(got) < 40 {
 		t.Errorf("the plan of %d steps still has dax: %v", len(got), ok)
 	}
@@ -85,8 +78,8 @@ func TestExampleCustom(t *testing.T) {
 
 // TestExampleSwapIn boots the disk of examples/swap-in as the page says.
 func TestExampleSwapIn(t *testing.T) {
-	r := runPage(t, "swap-in")[0]
-	if r.Role != "init" || r.AgentStarted == 0 || when(r)["switchroot"].Outcome != plan.OK {
+	report := runPage(t, "swap-in")[0]
+	if r := parseReport(t, report); r.Role != "init" || r.AgentStarted == 0 || steps(t, report)["switchroot"].Outcome != plan.OK {
 		t.Errorf("role %q, the agent started at %v, %s", r.Role, r.AgentStarted, r.Count())
 	}
 }

@@ -5,7 +5,6 @@ package vmtests
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -49,15 +48,6 @@ func TestDocumentedCommands(t *testing.T) {
 		}
 	}
 	command(t, "", "sh", "-c", "cd "+dir+" && sha256sum boot.json >SHA256SUMS")
-	host := func(dir, script string) error {
-		cmd := exec.Command("bash", "-ec", script)
-		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":"+dir)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("%w\n%s", err, out)
-		}
-		return nil
-	}
 
 	var ran []string
 	for _, path := range []string{"../README.md", "../docs"} {
@@ -80,11 +70,11 @@ func TestDocumentedCommands(t *testing.T) {
 						err = fmt.Errorf("exit code %d, output %q, %s", r.Code, r.Stdout, r.Stderr)
 					}
 				case "arcinit", "sha256sum":
-					err = host(dir, command)
+					err = shell(dir, command, dir)
 				case "go":
-					err = host("..", strings.Replace(command, "go build", "go build -o "+dir, 1))
+					err = shell("..", strings.Replace(command, "go build", "go build -o "+dir, 1), dir)
 				case "make":
-					err = host("..", strings.Replace(command, "make", "make --dry-run", 1))
+					err = shell("..", strings.Replace(command, "make", "make --dry-run", 1), dir)
 				default:
 					err = fmt.Errorf("this test does not know where to run %s", program)
 				}

@@ -21,7 +21,8 @@ func (p *initProcess) plan(processors int) []plan.Step {
 	steps = plan.Insert(steps, "switchroot", plan.Step{Name: "console", Run: p.startConsole, Needs: []string{"nofile"},
 		Doc: "optional: a root shell on the console (arcbox.debug_console)"})
 	steps = plan.AddNeed(steps, "switchroot", "console")
-	steps = append(steps, plan.Step{Name: "agent", Run: p.startAgent, Needs: plan.Names(steps), On: "the share with the agent's program",
+	names := plan.Names(steps)
+	steps = append(steps, plan.Step{Name: "agent", Run: p.startAgent, Needs: names, On: "the share with the agent's program",
 		Doc: "the agent runs and is restarted when it ends"})
 
 	// After 6 s a step that hangs has failed, and what follows it has run. After most, what has patience begins as usual.
@@ -42,7 +43,7 @@ func (p *initProcess) plan(processors int) []plan.Step {
 	network := plan.Step{Name: "network", Run: p.startNetwork, Patience: patience,
 		Doc: "the network daemon runs; it owns NICs, leases, routes and the firewall's rules"}
 	for _, name := range []string{"forward", "hostname", "netfilter", "rcu"} {
-		if slices.Contains(plan.Names(steps), name) { // another program's plan may lack the step
+		if slices.Contains(names, name) { // another program's plan may lack the step
 			network.Needs = append(network.Needs, name)
 		}
 	}

@@ -107,7 +107,7 @@ func TestBootPage(t *testing.T) {
 	compare(t, file, want)
 }
 
-// compare compares a file with what it should have. UPDATE=1 writes the file.
+// compare fails unless the file has this content. UPDATE=1 writes the file first.
 func compare(t *testing.T, file, want string) {
 	t.Helper()
 	if os.Getenv("UPDATE") != "" {

@@ -1,4 +1,4 @@
-// Package pages reads the commands in README and the pages of docs and examples, for the tests that run them.
+// Package pages reads README and the pages of docs and examples, for the tests that try what is in them.
 package pages
 
 import (
@@ -33,18 +33,18 @@ func Read(dir string) (pages []Page, err error) {
 	return pages, err
 }
 
-// Scripts returns the page's blocks of shell commands.
-func (p Page) Scripts() (scripts []string) {
-	for _, block := range regexp.MustCompile("(?ms)^```sh\n(.*?)^```$").FindAllStringSubmatch(p.Text, -1) {
-		scripts = append(scripts, block[1])
+// Blocks returns the page's blocks of a language: sh, toml.
+func (p Page) Blocks(language string) (blocks []string) {
+	for _, block := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllStringSubmatch(p.Text, -1) {
+		blocks = append(blocks, block[1])
 	}
-	return scripts
+	return blocks
 }
 
-// Commands returns the commands of these blocks without their comments, one for each line. A line that ends in a backslash goes on.
+// Commands returns the commands of the blocks of sh without their comments, one for each line. A line that ends in a backslash goes on.
 func (p Page) Commands() (commands []string) {
 	comment := regexp.MustCompile(`(^|\s+)#.*`)
-	for _, script := range p.Scripts() {
+	for _, script := range p.Blocks("sh") {
 		for line := range strings.Lines(strings.ReplaceAll(script, "\\\n", " ")) {
 			if line = comment.ReplaceAllString(strings.TrimSpace(line), ""); line != "" {
 				commands = append(commands, line)

@@ -2,13 +2,14 @@ package config
 
 import (
 	"cmp"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/arcinit/arcinit/vmtests/pages"
 )
 
 const repository = "../../.."
@@ -124,28 +125,24 @@ func TestDocumentedFiles(t *testing.T) {
 			t.Errorf("%s: %v\n%s", path, err, text)
 		}
 	}
-	err := filepath.WalkDir(repository, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
+	all, err := pages.Read(repository)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range all {
+		for _, block := range p.Blocks("toml") {
+			try(p.Path, block)
 		}
-		switch name := entry.Name(); {
-		case entry.IsDir() && (name == "build" || name == ".git"):
-			return filepath.SkipDir
-		case filepath.Ext(name) == ".md":
-			text, err := os.ReadFile(path)
-			for _, block := range regexp.MustCompile("(?s)```toml\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
-				try(path, block[1])
-			}
-			return err
-		case name == "arcinit.toml":
-			text, err := os.ReadFile(path)
-			try(path, string(text))
-			return err
-		}
-		return nil
-	})
-	if err != nil || examples < 10 {
-		t.Errorf("only %d examples: %v", examples, err)
+	}
+	paths, err := filepath.Glob(repository + "/examples/*/arcinit.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		try(path, readDoc(t, strings.TrimPrefix(path, repository)))
+	}
+	if examples < 10 || len(paths) == 0 {
+		t.Errorf("only %d examples, %d of them files", examples, len(paths))
 	}
 }
 
