@@ -135,14 +135,20 @@ func TestServerAppears(t *testing.T) {
 		if got := m.read(t, "/etc/resolv.conf"); got != "nameserver 127.0.0.1\n" {
 			t.Errorf("/etc/resolv.conf holds %q", got)
 		}
-		for key, want := range map[string]string{"all/forwarding": "0\n", "eth0/forwarding": "0\n", "eth0/accept_ra": "1\n"} {
+		for key, want := range map[string]string{
+			"all/forwarding": "0\n", "eth0/forwarding": "0\n", "eth0/accept_ra": "2\n", "eth1/accept_ra": "2\n",
+			"eth0/accept_ra_defrtr": "1\n", "eth1/accept_ra_defrtr": "0\n",
+		} {
 			if got := m.read(t, "/proc/sys/net/ipv6/conf/"+key); got != want {
 				t.Errorf("ipv6 %s is %q, want %q", key, got, want)
 			}
 		}
-		if n := arp.probes(t, leased[0]); n != 0 {
+		if n := arp.requests(t, netip.IPv4Unspecified(), leased[0]); n != 0 {
 			t.Errorf("%d ARP probes were sent", n)
 		}
+	})
+	t.Run("announced", func(t *testing.T) {
+		eventually(t, func() string { return fewer(arp.requests(t, leased[0], leased[0]), 2) })
 	})
 }
 
@@ -150,7 +156,7 @@ func TestServerAppears(t *testing.T) {
 // each try has four messages. They carry the guest's own clock, in whole seconds since
 // the first try began.
 func testTries(t *testing.T, mac string, s talk) {
-	const sends, tries, try = 4, 3, 2 // seconds
+	const sends, tries, try = 4, 3, 1 // seconds at least
 	eventually(t, func() string {
 		if n := len(s.Messages()); n <= sends*tries {
 			return fmt.Sprintf("the guest has sent %d messages, want more than %d tries", n, tries)

@@ -237,7 +237,7 @@ func (p *pinger) noneLost(t *testing.T, before time.Time) {
 // and fall silent until the leases are over. In the end the guest releases its leases.
 func TestShortLeases(t *testing.T) {
 	t.Parallel()
-	const lease = 10 * time.Second // the shortest that the daemon accepts
+	const lease = 10 * time.Second
 	nics, peers := dhcpPeers(t, lease)
 	m := boot(t, image{nics: nics, cmdline: []string{quiet}, timeout: 5 * time.Minute, shared: map[string]string{
 		"etc/arcinit.toml": "[network]\nrelease_on_poweroff = true\n",
@@ -457,8 +457,8 @@ func testSilence(t *testing.T, m *machine, peers []*dhcppeer.Peer) {
 			}
 		}
 		for _, m := range s.of(dhcppeer.Rebinding) {
-			if m.Unicast || m.To != netip.AddrFrom4([4]byte{255, 255, 255, 255}) || !m.ClientIPAddr.Equal(leased[i].AsSlice()) || m.ServerIdentifier() != nil {
-				t.Errorf("%s: rebinding, to %s, unicast %t: %s", name, m.To, m.Unicast, m.Summary())
+			if m.Unicast || m.To != netip.AddrFrom4([4]byte{255, 255, 255, 255}) || m.From != leased[i] || !m.ClientIPAddr.Equal(leased[i].AsSlice()) || m.ServerIdentifier() != nil {
+				t.Errorf("%s: rebinding, from %s to %s, unicast %t: %s", name, m.From, m.To, m.Unicast, m.Summary())
 			}
 		}
 		if n := network(t, m)[name]; len(n.Addresses) > 0 || n.Error == "" || !n.Expires.IsZero() || n.Server.IsValid() || len(n.Routes) > 0 {

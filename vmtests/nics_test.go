@@ -64,9 +64,9 @@ func (c capture) frames(t *testing.T) (frames [][]byte) {
 	return frames
 }
 
-// probes counts the ARP probes for an address: requests with an empty sender address
-// (RFC 5227).
-func (c capture) probes(t *testing.T, address netip.Addr) (n int) {
+// requests counts the ARP requests from a sender's address for another. From 0.0.0.0 they are probes, and from the address itself
+// announcements (RFC 5227).
+func (c capture) requests(t *testing.T, from, to netip.Addr) (n int) {
 	t.Helper()
 	arp := 0
 	for _, f := range c.frames(t) {
@@ -76,7 +76,7 @@ func (c capture) probes(t *testing.T, address netip.Addr) (n int) {
 		}
 		arp++
 		sender, target := netip.AddrFrom4([4]byte(f[28:])), netip.AddrFrom4([4]byte(f[38:]))
-		if f[21] == 1 && sender.IsUnspecified() && target == address {
+		if f[21] == 1 && sender == from && target == to {
 			n++
 		}
 	}
@@ -500,7 +500,7 @@ func TestProbe(t *testing.T) {
 		t.Errorf("unicast %t: %s", declined.Unicast, declined.Summary())
 	}
 	answers(t, &peers[1].Host, leased[1])
-	if n := captures[1].probes(t, leased[1]); n != 3 {
+	if n := captures[1].requests(t, netip.IPv4Unspecified(), leased[1]); n != 3 {
 		t.Errorf("%d probes for the address of eth1", n)
 	}
 	if l := link(must[[]probe.Link](t, m, "Links", none{}), "eth0"); len(l.Addresses) > 0 {
@@ -526,7 +526,7 @@ func TestProbe(t *testing.T) {
 	if n := primary.Count(dhcppeer.Decline); n != 1 {
 		t.Errorf("%d DECLINEs", n)
 	}
-	if n := captures[0].probes(t, leased[0]); n < 4 {
+	if n := captures[0].requests(t, netip.IPv4Unspecified(), leased[0]); n < 4 {
 		t.Errorf("%d probes for the address of eth0", n)
 	}
 	t.Run("IPv6 router", func(t *testing.T) {

@@ -3,6 +3,7 @@ package netd
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"slices"
@@ -13,16 +14,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setSysctls sets the NIC's kernel parameters. Any goroutine may call it.
+// setSysctls sets the NIC's kernel parameters (Documentation/networking/ip-sysctl.rst). Any goroutine may call it.
 func (w *worker) setSysctls() error {
-	switch {
-	case w.Role == RoleBridge:
+	if w.Role == RoleOff {
+		return nil
+	}
+	// With 2 the guest keeps its own IPv6 router although it forwards IPv6, as it does with Docker.
+	err := w.setIPv6("accept_ra", "2")
+	if w.Role != RolePrimary {
+		err = errors.Join(err, w.setIPv6("accept_ra_defrtr", "0"))
+	}
+	if w.Role == RoleBridge {
 		// The NIC answers ARP for the containers, and at once: by default the kernel delays proxied answers by up to 0.8 s.
-		return errors.Join(setSysctl("net/ipv4/conf/"+w.Name+"/proxy_arp", "1"),
+		err = errors.Join(err, setSysctl("net/ipv4/conf/"+w.Name+"/proxy_arp", "1"),
 			setSysctl("net/ipv4/neigh/"+w.Name+"/proxy_delay", "0"))
-	case w.Role == RolePrimary && w.d.cfg.IPv6Router:
-		// 2 accepts router advertisements although the guest forwards IPv6 (Documentation/networking/ip-sysctl.rst).
-		return setSysctl("net/ipv6/conf/"+w.Name+"/accept_ra", "2")
+	}
+	return err
+}
+
+// setIPv6 sets one of the NIC's parameters of IPv6, unless the NIC or the kernel is without IPv6.
+func (w *worker) setIPv6(key, value string) error {
+	if err := setSysctl("net/ipv6/conf/"+w.Name+"/"+key, value); !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	return nil
 }
@@ -95,7 +108,7 @@ func (k kernel) setAddress(link netlink.Link, own netip.Prefix, lifetime time.Du
 			errs = append(errs, k.removeAddress(link, p))
 		}
 	}
-	seconds := int(lifetime / time.Second)
+	seconds := int((lifetime + time.Second - 1) / time.Second)
 	a := &netlink.Addr{IPNet: ipNet(own), ValidLft: seconds, PreferedLft: seconds}
 	if err := k.AddrReplace(link, a); err != nil {
 		errs = append(errs, fmt.Errorf("set address %s: %w", own, err))

@@ -7,17 +7,15 @@ import (
 	"strings"
 	"time"
 
-	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/u-root/u-root/pkg/dhclient"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// configure gives the NIC what ack grants and the role allows. Only an address that
+// configure gives the NIC what g grants and the role allows. Only an address that
 // cannot be set is an error. It logs problems with the MTU or routes.
-func (w *worker) configure(link netlink.Link, ack *dhcpv4.DHCPv4) error {
-	obtained := w.d.cfg.Now()
-	l, invalid, err := parseLease(dhclient.NewPacket4(link, ack))
+func (w *worker) configure(link *linkState, g grant) error {
+	l, invalid, err := parseLease(dhclient.NewPacket4(link, g.DHCPv4))
 	if err != nil {
 		return err
 	}
@@ -29,23 +27,32 @@ func (w *worker) configure(link netlink.Link, ack *dhcpv4.DHCPv4) error {
 		w.log.Warn("ignored invalid parts of the lease", "server", l.server, "ignored", strings.Join(invalid, "; "))
 	}
 	l.limit(w.Role)
-	if err := w.d.kernel.setAddress(link, l.address, l.time, w.last); err != nil {
+	left := l.time
+	if left > 0 {
+		if left -= age(g.requested, w.d.cfg.Now()); left <= 0 {
+			return errExpired
+		}
+	}
+	if err := w.d.kernel.setAddress(link, l.address, left, w.last); err != nil {
 		return err
 	}
 	isNew := w.current.address != l.address
-	w.current, w.ack, w.last, w.obtained, w.skew = l, ack, l.address, obtained, 0
+	w.current, w.ack, w.last, w.obtained, w.skew = l, g.DHCPv4, l.address, g.requested, 0
 	_, err = w.d.kernel.setRoutes(link, l.address, l.routes)
-	err = errors.Join(w.d.kernel.setMTU(link, l.mtu), err)
+	err = errors.Join(w.setMTU(link, l.mtu), err)
 	if isNew {
 		w.log.Info("NIC configured", "address", l.address, "routes", len(l.routes), "lease", l.time, "server", l.server)
 	}
 	w.report(func(n *NIC) {
-		n.setLease(l, obtained)
+		n.setLease(l, g.requested)
 		n.MTU = link.Attrs().MTU
 		if isNew {
 			n.ConfiguredNS = sinceBoot()
 		}
 	})
+	if isNew {
+		w.announce(link, l.address.Addr())
+	}
 	w.failed(err)
 	return nil
 }
@@ -57,7 +64,26 @@ func (w *worker) unconfigure() {
 	w.report(func(n *NIC) { *n = NIC{Role: n.Role, Name: n.Name, MAC: n.MAC, State: StateDiscovering} })
 	link := w.link.Load()
 	_, err := w.d.kernel.setRoutes(link, lost, nil)
-	w.failed(errors.Join(err, w.d.kernel.removeAddress(link, lost), w.d.kernel.setMTU(link, w.mtu)))
+	w.failed(errors.Join(err, w.d.kernel.removeAddress(link, lost), w.setMTU(link, w.mtu)))
+}
+
+// minIPv6MTU is the smallest MTU in bytes with which a link can carry IPv6 (RFC 8200 section 5).
+const minIPv6MTU = 1280
+
+// setMTU sets the link's MTU, in bytes. With a small one the kernel turns IPv6 off on the link, and with a larger one on again, with the
+// parameters of a new link.
+func (w *worker) setMTU(link *linkState, mtu int) error {
+	before := link.MTU
+	if err := w.d.kernel.setMTU(link, mtu); err != nil || mtu == 0 {
+		return err
+	}
+	switch {
+	case mtu < minIPv6MTU && before >= minIPv6MTU:
+		w.log.Warn("the MTU is too small for IPv6, which is off on this NIC", "mtu", mtu, "least", minIPv6MTU)
+	case mtu >= minIPv6MTU && before < minIPv6MTU:
+		return w.setSysctls()
+	}
+	return nil
 }
 
 // mend restores the address and routes that the NIC lacks, and logs that once unless

@@ -46,6 +46,7 @@ type daemon struct {
 	workers     map[int]*worker // by link index
 	bridge      string          // the link name in the firewall's rules, if any
 	firewallErr string          // of the last try to apply the rules
+	isClamped   bool            // TCP's segments are clamped, or cannot be
 
 	host         netip.Addr       // in the hosts file
 	hostsRetry   <-chan time.Time // until the hosts file can be written
@@ -60,7 +61,7 @@ type daemon struct {
 func newDaemon(cfg Config, log *slog.Logger) *daemon {
 	cfg.setDefaults()
 	return &daemon{
-		cfg: cfg, log: log, client: dhcpClient{cfg.Hostname}, applyRules: firewall.Apply,
+		cfg: cfg, log: log, client: dhcpClient{cfg.Hostname, cfg.Now}, applyRules: firewall.Apply,
 		slots: cfg.slots(), workers: make(map[int]*worker), changed: make(chan struct{}, 1),
 	}
 }
@@ -85,11 +86,6 @@ func (d *daemon) run(ctx context.Context) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		d.log.Warn("cannot read the previous leases; starting without them", "err", err)
 	}
-	if d.cfg.IPv6Router {
-		if err := setSysctl("net/ipv6/conf/all/forwarding", "1"); err != nil {
-			d.log.Warn("cannot forward IPv6", "err", err)
-		}
-	}
 	clock := make(chan struct{}, 1)
 	// A guest notices that it was paused by the wall clock, since its timers stood still.
 	if watch, err := wallclock.Watch(ctx, clock); err != nil {
@@ -98,6 +94,11 @@ func (d *daemon) run(ctx context.Context) error {
 		d.spawn("clock", watch)
 	}
 	d.assign(ctx, slog.LevelWarn)
+	if d.cfg.IPv6Router { // after accept_ra of the NICs, because forwarding removes the routes of other links
+		if err := setSysctl("net/ipv6/conf/all/forwarding", "1"); err != nil {
+			d.log.Warn("cannot forward IPv6", "err", err)
+		}
+	}
 	if len(d.workers) == 0 {
 		d.log.Warn("no NIC has a role; waiting for a NIC")
 	}
@@ -176,6 +177,8 @@ func (d *daemon) handle(ctx context.Context, messages []syscall.NetlinkMessage) 
 
 // lookAgain makes links, roles, rules, kernel parameters, addresses and routes what they should be, whatever others have changed.
 func (d *daemon) lookAgain(ctx context.Context) {
+	d.isClamped = false
+	signal(d.changed)
 	for _, w := range d.workers {
 		link, err := d.kernel.LinkByIndex(w.index)
 		if err != nil || link.Attrs().Name != w.Name {
@@ -281,6 +284,7 @@ func (d *daemon) start(ctx context.Context, a assignment) {
 	w.linkChanged(link)
 	d.workers[index] = w
 	d.before.forget(mac)
+	w.failed(w.setSysctls()) // before the link is up
 	d.spawn("worker "+a.Name, func() {
 		defer close(w.done)
 		w.run()
@@ -318,6 +322,22 @@ func (d *daemon) writeReport() {
 	}
 	d.reportFailed = err != nil
 	d.writeHosts()
+	d.clampSegments(r)
+}
+
+// dockerMTU is the MTU of a container engine's network unless its configuration has another, in bytes.
+const dockerMTU = 1500
+
+// clampSegments lets containers' TCP connections over a NIC with a small MTU agree on segments that fit. A container knows the MTU of its own
+// link alone, and so does the other end, whose large packets may get lost without a word.
+func (d *daemon) clampSegments(r Report) {
+	if d.isClamped || !slices.ContainsFunc(r.NICs, func(n NIC) bool { return 0 < n.MTU && n.MTU < dockerMTU }) {
+		return
+	}
+	d.isClamped = true
+	if err := firewall.ClampSegments(); err != nil {
+		d.log.Warn("cannot clamp TCP segments; containers' connections over a NIC with a small MTU may hang", "err", err)
+	}
 }
 
 // writeHosts gives Docker's names of the host, which is the primary NIC's gateway, this address in the hosts file, and no other.

@@ -1,6 +1,7 @@
 package netd
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -20,12 +21,18 @@ import (
 // exchanger talks DHCP on a link that is up.
 type exchanger interface {
 	// discover gets a lease from the first server that offers one.
-	discover(ctx context.Context, link netlink.Link, d discovery) (*dhcpv4.DHCPv4, error)
+	discover(ctx context.Context, link netlink.Link, d discovery) (grant, error)
 	// request asks for an address that was leased before.
-	request(ctx context.Context, link netlink.Link, r request) (*dhcpv4.DHCPv4, error)
+	request(ctx context.Context, link netlink.Link, r request) (grant, error)
 	// tell sends a message that servers do not answer: DECLINE, because another host
 	// has ack's address, or RELEASE, because the address is free again.
 	tell(link netlink.Link, what dhcpv4.MessageType, ack *dhcpv4.DHCPv4) error
+}
+
+// grant is a server's ACK. The lease counts from the moment when the REQUEST was first sent (RFC 2131 section 4.4.1).
+type grant struct {
+	*dhcpv4.DHCPv4
+	requested time.Time
 }
 
 // discovery is one try to get a lease.
@@ -51,71 +58,117 @@ var errNAK = errors.New("the server refused the address (DHCPNAK)")
 
 // dhcpClient is the exchanger on real links. It uses the client under u-root's dhclient:
 // dhclient.SendRequests adds 250 KB of DHCPv6, and cannot ask for an earlier address.
-type dhcpClient struct{ hostname string }
+type dhcpClient struct {
+	hostname string
+	now      func() time.Time
+}
 
-// exchange runs ask with a client that talks with server, or with any server if server is nil. Each
-// message is sent as often as fits into wait; ask waits for that many answers.
-func (c dhcpClient) exchange(ctx context.Context, link netlink.Link, server net.IP, wait time.Duration, answers int,
-	ask func(context.Context, *nclient4.Client) (*dhcpv4.DHCPv4, error),
-) (*dhcpv4.DHCPv4, error) {
-	conn, to, err := listen(link, server)
+// open opens a client that sends each message as often as fits into wait. To is as for listen.
+func open(link netlink.Link, to net.IP, wait time.Duration) (*nclient4.Client, error) {
+	conn, server, err := listen(link, to)
 	if err != nil {
 		return nil, err
 	}
-	client, err := nclient4.NewWithConn(conn, link.Attrs().HardwareAddr, nclient4.WithServerAddr(to),
+	client, err := nclient4.NewWithConn(conn, link.Attrs().HardwareAddr, nclient4.WithServerAddr(server),
 		nclient4.WithTimeout(firstPause(wait)), nclient4.WithRetry(sends))
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	defer client.Close() //nolint:errcheck // nothing is left in it
+	return client, nil
+}
+
+// ask sends a message and returns the first answer that suits. An answer to another client of our MAC address never does (RFC 6842 section 3).
+func ask(ctx context.Context, client *nclient4.Client, wait time.Duration, message *dhcpv4.DHCPv4, suits nclient4.Matcher) (*dhcpv4.DHCPv4, error) {
+	own := message.Options.Get(dhcpv4.OptionClientIdentifier)
 	// The client waits anew after each message of the transaction, so it needs a limit of its own.
-	ctx, cancel := context.WithTimeoutCause(ctx, time.Duration(answers)*wait+time.Second, nclient4.ErrNoResponse)
+	ctx, cancel := context.WithTimeoutCause(ctx, wait*3/2, nclient4.ErrNoResponse)
 	defer cancel()
-	answer, err := ask(ctx, client)
+	answer, err := client.SendAndRead(ctx, client.RemoteAddr(), message, func(m *dhcpv4.DHCPv4) bool {
+		id := m.Options.Get(dhcpv4.OptionClientIdentifier)
+		return (id == nil || bytes.Equal(id, own)) && suits(m)
+	})
 	switch {
-	case errors.As(err, new(*nclient4.ErrNak)), err == nil && answer.MessageType() == dhcpv4.MessageTypeNak:
-		return nil, errNAK
 	case err != nil && ctx.Err() != nil:
 		return nil, context.Cause(ctx)
+	case err == nil && answer.MessageType() == dhcpv4.MessageTypeNak:
+		return nil, errNAK
 	}
 	return answer, err
 }
 
-func (c dhcpClient) discover(ctx context.Context, link netlink.Link, d discovery) (*dhcpv4.DHCPv4, error) {
-	modifiers := append(c.common(link),
-		dhcpv4.WithTransactionID(d.id),
-		func(m *dhcpv4.DHCPv4) {
-			m.NumSeconds = uint16(min(d.taken/time.Second, 0xffff))
-			if d.wanted.IsValid() && m.MessageType() == dhcpv4.MessageTypeDiscover {
-				m.UpdateOption(dhcpv4.OptRequestedIPAddress(d.wanted.AsSlice()))
-			}
-		})
-	return c.exchange(ctx, link, nil, d.wait, 2, func(ctx context.Context, client *nclient4.Client) (*dhcpv4.DHCPv4, error) {
-		lease, err := client.Request(ctx, modifiers...)
-		if err != nil {
-			return nil, err
-		}
-		return lease.ACK, nil
-	})
+// isVerdict reports whether m answers a REQUEST.
+func isVerdict(m *dhcpv4.DHCPv4) bool {
+	return m.MessageType() == dhcpv4.MessageTypeAck || m.MessageType() == dhcpv4.MessageTypeNak
 }
 
-func (c dhcpClient) request(ctx context.Context, link netlink.Link, r request) (*dhcpv4.DHCPv4, error) {
-	modifiers := append(c.common(link), dhcpv4.WithTransactionID(newTransactionID()),
-		dhcpv4.WithOption(dhcpv4.OptMaxMessageSize(nclient4.MaxMessageSize)))
+func (c dhcpClient) discover(ctx context.Context, link netlink.Link, d discovery) (g grant, err error) {
+	modifiers := append(c.common(link), dhcpv4.WithTransactionID(d.id), func(m *dhcpv4.DHCPv4) {
+		m.NumSeconds = uint16(min(d.taken/time.Second, 0xffff))
+		if d.wanted.IsValid() && m.MessageType() == dhcpv4.MessageTypeDiscover {
+			m.UpdateOption(dhcpv4.OptRequestedIPAddress(d.wanted.AsSlice()))
+		}
+	})
+	client, err := open(link, nil, d.wait)
+	if err != nil {
+		return grant{}, err
+	}
+	defer client.Close() //nolint:errcheck // nothing is left in it
+	message, err := dhcpv4.NewDiscovery(link.Attrs().HardwareAddr, modifiers...)
+	if err != nil {
+		return grant{}, err
+	}
+	var refused error // of the last offer that cannot be used, while another server may have a better one
+	offer, err := ask(ctx, client, d.wait, message, func(m *dhcpv4.DHCPv4) bool {
+		if m.MessageType() != dhcpv4.MessageTypeOffer {
+			return false
+		}
+		refused = usable(m)
+		return refused == nil
+	})
+	if errors.Is(err, nclient4.ErrNoResponse) && refused != nil {
+		return grant{}, refused
+	}
+	if err != nil {
+		return grant{}, err
+	}
+	// Without a server identifier this is a request to all servers for an address, as in INIT-REBOOT.
+	if message, err = dhcpv4.NewRequestFromOffer(offer, modifiers...); err != nil {
+		return grant{}, err
+	}
+	server := offer.ServerIdentifier()
+	g.requested = c.now()
+	g.DHCPv4, err = ask(ctx, client, d.wait, message, func(m *dhcpv4.DHCPv4) bool {
+		from := m.ServerIdentifier()
+		return isVerdict(m) && (server == nil || from == nil || from.Equal(server))
+	})
+	return g, err
+}
+
+func (c dhcpClient) request(ctx context.Context, link netlink.Link, r request) (g grant, err error) {
+	modifiers := append(c.common(link), dhcpv4.WithTransactionID(newTransactionID()))
 	var message *dhcpv4.DHCPv4
-	var err error
+	var to net.IP
 	if r.ack != nil {
 		message, err = dhcpv4.NewRenewFromAck(r.ack, modifiers...)
+		to = net.IPv4bcast
+		if r.server.IsValid() {
+			to = r.server.AsSlice()
+		}
 	} else { // dhcpv4 has no message for INIT-REBOOT
 		message, err = dhcpv4.New(append(modifiers, dhcpv4.WithMessageType(dhcpv4.MessageTypeRequest),
 			dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(r.address.AsSlice())))...)
 	}
 	if err != nil {
-		return nil, err
+		return grant{}, err
 	}
-	return c.exchange(ctx, link, r.server.AsSlice(), r.wait, 1, func(ctx context.Context, client *nclient4.Client) (*dhcpv4.DHCPv4, error) {
-		return client.SendAndRead(ctx, client.RemoteAddr(), message, nclient4.IsMessageType(dhcpv4.MessageTypeAck, dhcpv4.MessageTypeNak))
-	})
+	client, err := open(link, to, r.wait)
+	if err != nil {
+		return grant{}, err
+	}
+	defer client.Close() //nolint:errcheck // nothing is left in it
+	g.requested = c.now()
+	g.DHCPv4, err = ask(ctx, client, r.wait, message, isVerdict)
+	return g, err
 }
 
 func (c dhcpClient) tell(link netlink.Link, what dhcpv4.MessageType, ack *dhcpv4.DHCPv4) error {
@@ -150,7 +203,8 @@ func newTransactionID() (id dhcpv4.TransactionID) {
 	}
 }
 
-// clientID is made of the MAC address (RFC 2132 section 9.14): a guest without a disk has no other identity that lasts.
+// clientID is made of the MAC address (RFC 2132 section 9.14). RFC 4361 wants a DUID instead, but hosts find a guest's lease by its MAC
+// address, and a guest without a disk has no other identity that lasts.
 func clientID(link netlink.Link) dhcpv4.Option {
 	const ethernet = 1 // hardware type of RFC 1700
 	return dhcpv4.OptClientIdentifier(append([]byte{ethernet}, link.Attrs().HardwareAddr...))
@@ -164,10 +218,11 @@ func (c dhcpClient) common(link netlink.Link) []dhcpv4.Modifier {
 		dhcpv4.WithOption(clientID(link)),
 		dhcpv4.WithOption(dhcpv4.OptParameterRequestList(
 			dhcpv4.OptionSubnetMask, dhcpv4.OptionInterfaceMTU,
-			dhcpv4.OptionClasslessStaticRoute, dhcpv4.OptionRouter, // in this order (RFC 3442)
+			dhcpv4.OptionClasslessStaticRoute, microsoftRoutes, dhcpv4.OptionRouter, // in this order (RFC 3442)
 			dhcpv4.OptionDomainNameServer, dhcpv4.OptionHostName, dhcpv4.OptionDomainName, dhcpv4.OptionDNSDomainSearchList,
 			dhcpv4.OptionServerIdentifier,
 			dhcpv4.OptionIPAddressLeaseTime, dhcpv4.OptionRenewTimeValue, dhcpv4.OptionRebindingTimeValue)),
+		dhcpv4.WithOption(dhcpv4.OptMaxMessageSize(nclient4.MaxMessageSize)),
 	}
 	if c.hostname != "" {
 		modifiers = append(modifiers, dhcpv4.WithOption(dhcpv4.OptHostName(c.hostname)))
@@ -175,14 +230,9 @@ func (c dhcpClient) common(link netlink.Link) []dhcpv4.Modifier {
 	return modifiers
 }
 
-// listen opens the DHCP client's port of a link, and returns the address to send to. With a server, the port is a UDP socket, which also
-// gets broadcasts, because some servers answer with one. Without a server, it is a packet socket: the link needs no address.
-func listen(link netlink.Link, server net.IP) (net.PacketConn, *net.UDPAddr, error) {
-	port := &net.UDPAddr{Port: dhcpv4.ClientPort}
-	if server != nil {
-		conn, err := server4.NewIPv4UDPConn(link.Attrs().Name, port)
-		return conn, &net.UDPAddr{IP: server, Port: dhcpv4.ServerPort}, err
-	}
+// listen opens the DHCP client's port of a link, and returns the address to send to: to, which may be a broadcast, from the link's address,
+// or, if to is nil, all servers, from 0.0.0.0.
+func listen(link netlink.Link, to net.IP) (*port, *net.UDPAddr, error) {
 	filter, err := bpf.Assemble(dhcpAnswers)
 	if err != nil {
 		return nil, nil, fmt.Errorf("filter DHCP messages: %w", err)
@@ -191,7 +241,68 @@ func listen(link netlink.Link, server net.IP) (net.PacketConn, *net.UDPAddr, err
 	if err != nil {
 		return nil, nil, fmt.Errorf("listen for DHCP messages on %s: %w", link.Attrs().Name, err)
 	}
-	return nclient4.NewBroadcastUDPConn(conn, port), nclient4.DefaultServers, nil
+	own := &net.UDPAddr{Port: dhcpv4.ClientPort}
+	p := &port{PacketConn: nclient4.NewBroadcastUDPConn(conn, own)}
+	if to == nil {
+		return p, nclient4.DefaultServers, nil
+	}
+	if p.bound, err = server4.NewIPv4UDPConn(link.Attrs().Name, own); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("send DHCP messages on %s: %w", link.Attrs().Name, err), conn.Close())
+	}
+	return p, &net.UDPAddr{IP: to, Port: dhcpv4.ServerPort}, nil
+}
+
+// port is the DHCP client's port of a link. It receives by a packet socket, which needs no address, and gets datagrams whose checksum the
+// sender left to a virtual NIC that has not filled it in.
+type port struct {
+	net.PacketConn
+	bound net.PacketConn // sends from the link's address, if there is one
+}
+
+func (p *port) WriteTo(b []byte, to net.Addr) (int, error) {
+	if p.bound != nil {
+		return p.bound.WriteTo(b, to)
+	}
+	return p.PacketConn.WriteTo(b, to)
+}
+
+func (p *port) ReadFrom(b []byte) (n int, from net.Addr, err error) {
+	n, from, err = p.PacketConn.ReadFrom(b)
+	return copy(b, unfold(b[:n])), from, err
+}
+
+func (p *port) Close() error {
+	err := p.PacketConn.Close()
+	if p.bound != nil {
+		err = errors.Join(err, p.bound.Close())
+	}
+	return err
+}
+
+// unfold moves the options in a message's fields file and sname to the others, because dhcpv4 only reads those (RFC 2132 section 9.3, and RFC
+// 3396 section 5 for the order). It returns other messages as they are, and those that would get too long.
+func unfold(b []byte) []byte {
+	const sname, file, end = 44, 108, 236 // offsets in bytes (RFC 2131 section 2)
+	m, err := dhcpv4.FromBytes(b)
+	if err != nil {
+		return b
+	}
+	folded := m.Options.Get(dhcpv4.OptionOptionOverload)
+	if len(folded) != 1 {
+		return b
+	}
+	m.Options.Del(dhcpv4.OptionOptionOverload)
+	m.BootFileName, m.ServerHostName = "", ""
+	if folded[0]&1 != 0 {
+		err = m.Options.FromBytes(b[file:end])
+	}
+	if folded[0]&2 != 0 {
+		err = errors.Join(err, m.Options.FromBytes(b[sname:file]))
+	}
+	if unfolded := m.ToBytes(); err == nil && len(unfolded) <= nclient4.MaxMessageSize {
+		return unfolded
+	}
+	return b
 }
 
 // listenPackets opens a socket for those packets of a protocol on link that pass filter, without their link-layer headers.

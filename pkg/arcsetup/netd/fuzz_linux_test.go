@@ -68,12 +68,13 @@ func addACKs(f *testing.F) {
 	} {
 		f.Add(newACK(f, "10.0.2.15", options...).ToBytes())
 	}
+	f.Add(folded(newACK(f, "10.0.2.15"), 3, []byte{3, 4, 10, 0, 2, 9, 255}, []byte{51, 200}))
 }
 
 // received returns the message in a packet, or nil if the client would ignore the packet.
 func received(packet []byte) *dhcpv4.DHCPv4 {
 	const most = 1500 // bytes: nclient4.MaxMessageSize, which only Linux has
-	m, err := dhcpv4.FromBytes(packet[:min(len(packet), most)])
+	m, err := dhcpv4.FromBytes(unfold(packet[:min(len(packet), most)]))
 	if err != nil {
 		return nil
 	}
@@ -104,7 +105,7 @@ func checkLease(t *testing.T, l lease) {
 	}
 	switch {
 	case l.time == 0 && l.renew == 0 && l.rebind == 0: // for ever
-	case l.time < minTime || l.renew < minTime/2 || l.rebind <= l.renew || l.time <= l.rebind:
+	case l.time < time.Second || l.renew <= 0 || l.rebind <= l.renew || l.time <= l.rebind:
 		t.Errorf("times %s, %s, %s", l.renew, l.rebind, l.time)
 	}
 	seen := make(map[netip.Prefix]bool)
@@ -217,7 +218,7 @@ func FuzzPacket(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, packet []byte) {
-		conn := nclient4.NewBroadcastUDPConn(&onePacket{packet: packet}, &net.UDPAddr{Port: dhcpv4.ClientPort})
+		conn := &port{PacketConn: nclient4.NewBroadcastUDPConn(&onePacket{packet: packet}, &net.UDPAddr{Port: dhcpv4.ClientPort})}
 		_, _, err := conn.ReadFrom(make([]byte, nclient4.MaxMessageSize))
 		if err == nil {
 			// The client would read a later fragment as a message.
@@ -234,8 +235,8 @@ func FuzzPacket(f *testing.F) {
 // FuzzClaimant receives an ARP packet during a probe.
 func FuzzClaimant(f *testing.F) {
 	address := netip.MustParseAddr("10.0.2.15")
-	f.Add(arpProbe(fuzzMAC, address))
-	f.Add(arpProbe(fuzzMAC, address)[:arpLength-1])
+	f.Add(arpRequest(fuzzMAC, netip.IPv4Unspecified(), address))
+	f.Add(arpRequest(fuzzMAC, netip.IPv4Unspecified(), address)[:arpLength-1])
 	f.Add(append(bytes.Repeat([]byte{0, 1, 8, 0, 6, 4, 0, 2}, 1), bytes.Repeat([]byte{10, 0, 2, 15}, 8)...))
 	f.Fuzz(func(t *testing.T, packet []byte) {
 		mac := claimant(packet, address)

@@ -1,6 +1,7 @@
 package netd
 
 import (
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"time"
@@ -16,7 +17,7 @@ type lease struct {
 	// hostname, domain and search are valid DNS names.
 	hostname, domain string
 	search           []string
-	// time is how long the address may be used; 0 is for ever. renew and rebind are T1 and T2 of RFC 2131 section 4.4.5. All count from the ACK.
+	// time is how long the address may be used; 0 is for ever. renew and rebind are T1 and T2 of RFC 2131 section 4.4.5. All count from the REQUEST.
 	time, renew, rebind time.Duration
 }
 
@@ -50,7 +51,7 @@ func (l *lease) limit(r Role) {
 }
 
 // again returns when to ask once more for a lease that was not renewed: halfway to T2, or after T2 to the end (RFC 2131 section 4.4.5). It
-// and passed count from the ACK. An answer gets the minute of the RFC to arrive, and less for leases shorter than hours.
+// and passed count from the REQUEST that got the lease. An answer gets the minute of the RFC to arrive, and less for leases shorter than hours.
 func (l lease) again(passed time.Duration) time.Duration {
 	until := l.time
 	if passed < l.rebind {
@@ -60,14 +61,14 @@ func (l lease) again(passed time.Duration) time.Duration {
 	return min(passed+max((until-passed)/2, least), until)
 }
 
-// The first tries to get a lease take shortTry each, until shortTries is over. Every later try takes twice as long as the one before, up to longTry.
+// The first tries to get a lease take about shortTry each, until shortTries is over. Every later try takes twice as long as the one before, up to longTry.
 const (
 	shortTry   = 2 * time.Second
 	shortTries = 30 * time.Second
 	longTry    = time.Minute
 )
 
-// tryTime returns how long try n takes, counted from 0.
+// tryTime returns how long try n takes on average, counted from 0.
 func tryTime(n int) time.Duration {
 	n -= int(shortTries / shortTry)
 	if n < 0 {
@@ -75,6 +76,9 @@ func tryTime(n int) time.Duration {
 	}
 	return min(shortTry<<min(n+1, 16), longTry)
 }
+
+// randomly varies a time by up to a quarter, as RFC 2131 section 4.1 varies 4 s by one: guests that start together do not ask in step.
+func randomly(d time.Duration) time.Duration { return d*3/4 + rand.N(d/2) }
 
 // sends is how often a message is sent in one try, each pause being twice as long as
 // the one before. With half of all packets lost, every other exchange succeeds.

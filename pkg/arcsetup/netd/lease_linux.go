@@ -44,8 +44,9 @@ func (w *worker) acquire() *linkState {
 		w.report(func(n *NIC) { n.State = StateDiscovering })
 		began, id := w.d.cfg.Now(), newTransactionID()
 		for n := 0; link.up.Err() == nil; n++ {
-			end := w.d.cfg.After(tryTime(n))
-			err := w.try(link, n == 0, discovery{id: id, taken: w.d.cfg.Now().Sub(began), wait: tryTime(n)})
+			wait := randomly(tryTime(n))
+			end := w.d.cfg.After(wait)
+			err := w.try(link, n == 0, discovery{id: id, taken: w.d.cfg.Now().Sub(began), wait: wait})
 			if err == nil {
 				return link
 			}
@@ -73,9 +74,9 @@ func (w *worker) acquire() *linkState {
 // try gets a lease and configures the NIC with it. The first try asks for the previous lease, if there was one.
 func (w *worker) try(link *linkState, isFirst bool, d discovery) error {
 	if isFirst && w.last.IsValid() {
-		ack, err := w.d.client.request(link.up, link, request{address: w.last.Addr(), wait: d.wait})
+		g, err := w.d.client.request(link.up, link, request{address: w.last.Addr(), wait: d.wait})
 		if err == nil {
-			return w.use(link, ack)
+			return w.use(link, g)
 		}
 		if errors.Is(err, errNAK) {
 			// An earlier Run may have left the address on the link.
@@ -84,11 +85,11 @@ func (w *worker) try(link *linkState, isFirst bool, d discovery) error {
 		}
 	}
 	d.wanted = w.last.Addr()
-	ack, err := w.d.client.discover(link.up, link, d)
+	g, err := w.d.client.discover(link.up, link, d)
 	if err != nil {
 		return err
 	}
-	return w.use(link, ack)
+	return w.use(link, g)
 }
 
 // errInUse is the error for a leased address that another host has.
@@ -98,9 +99,9 @@ var errInUse = errors.New("another host has the leased address")
 const afterDecline = 10 * time.Second
 
 // use configures the NIC with a new lease, unless another host has the address.
-func (w *worker) use(link *linkState, ack *dhcpv4.DHCPv4) error {
+func (w *worker) use(link *linkState, g grant) error {
 	if w.d.cfg.ProbeAddress {
-		address, _ := netip.AddrFromSlice(ack.YourIPAddr.To4())
+		address, _ := netip.AddrFromSlice(g.YourIPAddr.To4())
 		switch mac, err := w.probe(link, address); {
 		case link.up.Err() != nil:
 			return context.Cause(link.up) // the address may not be free
@@ -109,10 +110,10 @@ func (w *worker) use(link *linkState, ack *dhcpv4.DHCPv4) error {
 		case mac != nil:
 			w.last = netip.Prefix{}
 			return errors.Join(fmt.Errorf("%w: %s has %s", errInUse, mac, address),
-				w.d.client.tell(link, dhcpv4.MessageTypeDecline, ack))
+				w.d.client.tell(link, dhcpv4.MessageTypeDecline, g.DHCPv4))
 		}
 	}
-	return w.configure(link, ack)
+	return w.configure(link, g)
 }
 
 // errExpired ends a lease that was not renewed in time.
@@ -130,7 +131,7 @@ func (w *worker) hold(link *linkState) error {
 		if w.current.time > 0 {
 			due = clock.After(next - age(w.obtained, clock.Now()))
 		}
-		r := request{address: w.current.address.Addr(), wait: shortTry} // verifies the lease
+		r := request{address: w.current.address.Addr(), wait: randomly(shortTry)} // verifies the lease
 		select {
 		case <-w.ctx.Done():
 			return w.ctx.Err()
@@ -167,9 +168,13 @@ func (w *worker) hold(link *linkState) error {
 			}
 		}
 		// After a pause of the whole guest the lease may be over, and the server may still grant it again.
-		expired := w.current.time > 0 && age(w.obtained, clock.Now()) >= w.current.time
-		if expired && r.ack != nil {
+		left := w.current.time - age(w.obtained, clock.Now())
+		expired := w.current.time > 0 && left <= 0
+		switch {
+		case expired && r.ack != nil:
 			return errExpired
+		case left > 0:
+			r.wait = min(r.wait, left) // an address is not kept for an answer that is late
 		}
 		err := w.renew(link, r)
 		switch {
@@ -212,9 +217,9 @@ func (w *worker) jumped() bool {
 
 // renew sends r and configures the NIC with the answer.
 func (w *worker) renew(link *linkState, r request) error {
-	ack, err := w.d.client.request(link.up, link, r)
+	g, err := w.d.client.request(link.up, link, r)
 	if err != nil {
 		return fmt.Errorf("renew the lease of %s: %w", r.address, err)
 	}
-	return w.configure(link, ack)
+	return w.configure(link, g)
 }

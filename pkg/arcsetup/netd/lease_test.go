@@ -25,6 +25,21 @@ func TestTryTime(t *testing.T) {
 	}
 }
 
+func TestRandomly(t *testing.T) {
+	const d = 4 * time.Second
+	different := map[time.Duration]bool{}
+	for range 100 {
+		got := randomly(d)
+		if got < 3*time.Second || got > 5*time.Second {
+			t.Errorf("%v has become %v, want 3 s to 5 s (RFC 2131 section 4.1)", d, got)
+		}
+		different[got] = true
+	}
+	if len(different) < 50 {
+		t.Errorf("%d different times among 100", len(different))
+	}
+}
+
 func TestPausesFillTheTry(t *testing.T) {
 	var total time.Duration
 	pause := firstPause(shortTry)
@@ -40,6 +55,7 @@ func TestPausesFillTheTry(t *testing.T) {
 func TestAgain(t *testing.T) {
 	hour := lease{time: time.Hour, renew: 30 * time.Minute, rebind: 52*time.Minute + 30*time.Second}
 	short := lease{time: 20 * time.Second, renew: 10 * time.Second, rebind: 17500 * time.Millisecond}
+	second := lease{time: time.Second, renew: 500 * time.Millisecond, rebind: 875 * time.Millisecond}
 	for _, test := range []struct {
 		lease        lease
 		passed, want time.Duration
@@ -52,6 +68,8 @@ func TestAgain(t *testing.T) {
 		{short, 16 * time.Second, 17500 * time.Millisecond},
 		{short, 17500 * time.Millisecond, 19500 * time.Millisecond}, // time for an answer
 		{short, 19 * time.Second, 20 * time.Second},
+		{second, 500 * time.Millisecond, second.rebind},
+		{second, second.rebind, time.Second},
 	} {
 		if got := test.lease.again(test.passed); got != test.want {
 			t.Errorf("lease of %v, after %v: again at %v, want %v", test.lease.time, test.passed, got, test.want)

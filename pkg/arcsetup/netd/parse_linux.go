@@ -1,7 +1,6 @@
 package netd
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -18,8 +17,7 @@ const (
 	fallbackPrefix = 24 // without a valid mask
 	// minMTU in bytes. RFC 2132 section 5.1 allows 68, but a client must accept DHCP messages of 576 bytes (RFC 2131 section 2), or it cannot renew.
 	minMTU       = 576
-	fallbackTime = time.Hour                // without a valid lease time
-	minTime      = 10 * time.Second         // bounds how often a server can make us renew
+	fallbackTime = time.Hour                // without a lease time
 	forever      = 0xffffffff * time.Second // RFC 2131 section 3.3
 	// maxRoutes, maxServers and maxSearch bound what one lease can make us store, maxInvalid what it can make us log.
 	maxRoutes  = 64
@@ -27,6 +25,9 @@ const (
 	maxSearch  = 32
 	maxInvalid = 16
 )
+
+// microsoftRoutes is what Microsoft's servers called option 121 before it had a number. It has the same format.
+const microsoftRoutes = dhcpv4.GenericOptionCode(249)
 
 // parser reads a lease. dhclient and dhcpv4 decode the options; the parser checks what they decoded. It ignores invalid parts, and lists them.
 type parser struct {
@@ -49,28 +50,36 @@ func (p *parser) malformed(code dhcpv4.OptionCode, isEmpty bool) {
 }
 
 // parseLease reads the lease that a client got. It ignores invalid parts and returns
-// a description of each. Only a lease without a usable address is an error.
+// a description of each. Only a lease that is not usable is an error.
 func parseLease(packet *dhclient.Packet4) (l lease, invalid []string, err error) {
 	ack, _ := packet.Message()
 	p := &parser{DHCPv4: ack}
-	granted := packet.Lease()
-	own, ok := netip.AddrFromSlice(granted.IP.To4())
-	if !ok || !isUnicast(own) {
-		return lease{}, nil, fmt.Errorf("the server leased %s: %w", granted.IP, errNotHost)
+	if err := usable(ack); err != nil {
+		return lease{}, nil, err
 	}
+	granted := packet.Lease()
+	own := netip.AddrFrom4([4]byte(granted.IP.To4()))
 	l.address = netip.PrefixFrom(own, p.prefix(granted.Mask))
 	l.server = first(p.hosts(dhcpv4.OptionServerIdentifier, dhcpv4.GetIPs(dhcpv4.OptionServerIdentifier, ack.Options)))
 
 	servers, search, domain := packet.GatherDNSSettings()
 	l.dns = p.hosts(dhcpv4.OptionDomainNameServer, servers)
 	l.dns = l.dns[:min(len(l.dns), maxServers)]
-	l.domain = first(p.names(dhcpv4.OptionDomainName, domain))
+	domains := p.names(dhcpv4.OptionDomainName, strings.Split(domain, " ")...) // some servers send a search list in it
+	l.domain = first(domains)
 	l.search = p.names(dhcpv4.OptionDNSDomainSearchList, search...)
+	if len(l.search) == 0 && len(domains) > 1 {
+		l.search = domains
+	}
 	l.hostname = first(p.names(dhcpv4.OptionHostName, p.HostName()))
 
-	// RFC 3442: option 3 only counts without option 121.
-	l.routes = p.routes(own)
-	if len(l.routes) == 0 {
+	// RFC 3442: option 3 only counts without option 121, even if all of that is invalid.
+	switch {
+	case len(p.Options.Get(dhcpv4.OptionClasslessStaticRoute)) > 0:
+		l.routes = p.routes(own, dhcpv4.OptionClasslessStaticRoute)
+	case len(p.Options.Get(microsoftRoutes)) > 0:
+		l.routes = p.routes(own, microsoftRoutes)
+	default:
 		l.routes = p.defaultRoute(own)
 	}
 	l.mtu = p.mtu()
@@ -78,8 +87,23 @@ func parseLease(packet *dhclient.Packet4) (l lease, invalid []string, err error)
 	return l, p.invalid, nil
 }
 
-// errNotHost is the error for an address that no host can have.
-var errNotHost = errors.New("not a host's address")
+// usable returns why nothing of an offer or a lease can be used, or nil.
+func usable(m *dhcpv4.DHCPv4) error {
+	own, ok := netip.AddrFromSlice(m.YourIPAddr.To4())
+	if !ok || !isUnicast(own) {
+		return fmt.Errorf("the server leased %s: %w", m.YourIPAddr, errNotHost)
+	}
+	if m.IPAddressLeaseTime(fallbackTime) == 0 {
+		return fmt.Errorf("the server leased %s: %w", own, errNoTime)
+	}
+	return nil
+}
+
+// errNotHost is the error for an address that no host can have, errNoTime for a lease that is over when it comes.
+var (
+	errNotHost = errors.New("not a host's address")
+	errNoTime  = errors.New("for 0 seconds")
+)
 
 // prefix returns the length of a mask. dhclient takes /32 without option 1.
 func (p *parser) prefix(mask net.IPMask) (bits int) {
@@ -112,11 +136,11 @@ func first[T any](all []T) (none T) {
 	return none
 }
 
-// names returns the first domain names of an option, without their final dots. Some servers end names with a NUL, against RFC 2132 section 2.
+// names returns the first domain names of an option, without dots around. Some servers end names with a NUL, against RFC 2132 section 2.
 func (p *parser) names(code dhcpv4.OptionCode, names ...string) (valid []string) {
 	p.malformed(code, len(names) == 0)
 	for _, name := range names {
-		name = strings.TrimSuffix(strings.TrimRight(name, "\x00"), ".")
+		name = strings.Trim(strings.TrimRight(name, "\x00"), ".")
 		if isDomain(name) {
 			valid = append(valid, name)
 		} else if name != "" {
@@ -151,13 +175,16 @@ func (p *parser) defaultRoute(own netip.Addr) []Route {
 	return nil
 }
 
-// routes returns the usable routes of option 121. The first one for a destination counts.
-func (p *parser) routes(own netip.Addr) (usable []Route) {
-	all := p.ClasslessStaticRoute()
-	p.malformed(dhcpv4.OptionClasslessStaticRoute, len(all) == 0)
+// routes returns the usable routes of an option. The first one for a destination counts.
+func (p *parser) routes(own netip.Addr, code dhcpv4.OptionCode) (usable []Route) {
+	var all dhcpv4.Routes
+	if err := all.FromBytes(p.Options.Get(code)); err != nil {
+		p.malformed(code, true)
+		return nil
+	}
 	for i, r := range all {
 		if len(usable) == maxRoutes {
-			p.ignore("%s: %d routes too many", dhcpv4.OptionClasslessStaticRoute, len(all)-i)
+			p.ignore("%s: %d routes too many", code, len(all)-i)
 			break
 		}
 		bits, _ := r.Dest.Mask.Size()
@@ -194,20 +221,28 @@ func (p *parser) mtu() int {
 
 // times returns the times of a lease, with the defaults of RFC 2131 section 4.4.5 for T1 and T2. All are 0 for a lease without end.
 func (p *parser) times() (total, renew, rebind time.Duration) {
-	given := p.IPAddressLeaseTime(0)
-	if given == forever {
+	total = p.IPAddressLeaseTime(0)
+	switch total {
+	case forever:
 		return 0, 0, 0
-	}
-	total = max(cmp.Or(given, fallbackTime), minTime)
-	if total != given {
-		p.ignore("%s %s: using %s", dhcpv4.OptionIPAddressLeaseTime, given, total)
+	case 0:
+		total = fallbackTime
+		p.ignore("%s: missing; using %s", dhcpv4.OptionIPAddressLeaseTime, total)
 	}
 	renew, rebind = total/2, total/8*7
 	t1, t2 := p.IPAddressRenewalTime(0), p.IPAddressRebindingTime(0)
+	has1, has2 := p.Options.Has(dhcpv4.OptionRenewTimeValue), p.Options.Has(dhcpv4.OptionRebindingTimeValue)
 	switch {
-	case minTime/2 <= t1 && t1 < t2 && t2 < total:
+	case 0 < t1 && t1 < t2 && t2 < total:
 		return total, t1, t2
-	case p.Options.Has(dhcpv4.OptionRenewTimeValue), p.Options.Has(dhcpv4.OptionRebindingTimeValue):
+	case 0 < t1 && t1 < total && !has2:
+		return total, t1, max(rebind, (t1+total)/2)
+	case 0 < t2 && t2 < total && !has1:
+		if renew >= t2 {
+			renew = t2 / 2
+		}
+		return total, renew, t2
+	case has1 || has2:
 		p.ignore("renewal after %s and rebinding after %s: using %s and %s", t1, t2, renew, rebind)
 	}
 	return total, renew, rebind

@@ -1,6 +1,8 @@
 package netd
 
 import (
+	"bytes"
+	"fmt"
 	"net"
 	"net/netip"
 	"reflect"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
 	"github.com/u-root/u-root/pkg/dhclient"
 )
 
@@ -65,6 +68,7 @@ func TestParseLease(t *testing.T) {
 		change(&l)
 		return l
 	}
+	noRoutes := with(func(l *lease) { l.routes = nil })
 	manyRoutes := func(n int) (value []byte, routes []Route) {
 		for i := range n {
 			value = append(value, 24, 10, 1, byte(i), 10, 0, 2, 9)
@@ -123,30 +127,54 @@ func TestParseLease(t *testing.T) {
 		}), ""},
 		{"classless routes without a default", []dhcpv4.Option{raw(dhcpv4.OptionClasslessStaticRoute, 8, 10, 10, 0, 2, 2)},
 			with(func(l *lease) { l.routes = []Route{route("10.0.0.0/8", "10.0.2.2")} }), ""},
-		{"classless routes cut off", []dhcpv4.Option{raw(dhcpv4.OptionClasslessStaticRoute, 0, 10, 0, 2, 2, 24, 10, 1)}, plain, "Classless Static Route"},
-		{"classless routes with a prefix of 33", []dhcpv4.Option{raw(dhcpv4.OptionClasslessStaticRoute, 33, 10, 1, 2, 3, 4, 10, 0, 2, 2)}, plain, "Classless Static Route"},
+		{"classless routes cut off", []dhcpv4.Option{raw(dhcpv4.OptionClasslessStaticRoute, 0, 10, 0, 2, 2, 24, 10, 1)}, noRoutes, "Classless Static Route"},
+		{"classless routes with a prefix of 33", []dhcpv4.Option{raw(dhcpv4.OptionClasslessStaticRoute, 33, 10, 1, 2, 3, 4, 10, 0, 2, 2)}, noRoutes, "Classless Static Route"},
 		{"classless routes empty", []dhcpv4.Option{raw(dhcpv4.OptionClasslessStaticRoute)}, plain, ""},
 		{"two default routes", []dhcpv4.Option{raw(dhcpv4.OptionClasslessStaticRoute, 0, 10, 0, 2, 2, 0, 10, 0, 2, 3)},
 			with(func(l *lease) { l.routes = []Route{route("0.0.0.0/0", "10.0.2.2")} }), "10.0.2.3"},
-		{"classless routes over us", []dhcpv4.Option{raw(dhcpv4.OptionClasslessStaticRoute, 0, 10, 0, 2, 15)}, plain, "10.0.2.15"},
-		{"classless route to groups", []dhcpv4.Option{raw(dhcpv4.OptionClasslessStaticRoute, 4, 224, 10, 0, 2, 2)}, plain, "224.0.0.0/4"},
-		{"classless route via a group", []dhcpv4.Option{raw(dhcpv4.OptionClasslessStaticRoute, 8, 11, 239, 0, 0, 1)}, plain, "239.0.0.1"},
+		{"classless routes over us", []dhcpv4.Option{raw(dhcpv4.OptionClasslessStaticRoute, 0, 10, 0, 2, 15)}, noRoutes, "10.0.2.15"},
+		{"classless route to groups", []dhcpv4.Option{raw(dhcpv4.OptionClasslessStaticRoute, 4, 224, 10, 0, 2, 2)}, noRoutes, "224.0.0.0/4"},
+		{"classless route via a group", []dhcpv4.Option{raw(dhcpv4.OptionClasslessStaticRoute, 8, 11, 239, 0, 0, 1)}, noRoutes, "239.0.0.1"},
 		{"200 classless routes", []dhcpv4.Option{raw(dhcpv4.OptionClasslessStaticRoute, tooMany...)},
 			with(func(l *lease) { l.routes = enough }), "136"},
+
+		{"Microsoft's routes before router", []dhcpv4.Option{raw(microsoftRoutes, 8, 10, 10, 0, 2, 2)},
+			with(func(l *lease) { l.routes = []Route{route("10.0.0.0/8", "10.0.2.2")} }), ""},
+		{"classless routes before Microsoft's", []dhcpv4.Option{raw(microsoftRoutes, 8, 10, 10, 0, 2, 2), raw(dhcpv4.OptionClasslessStaticRoute, 8, 11, 10, 0, 2, 3)},
+			with(func(l *lease) { l.routes = []Route{route("11.0.0.0/8", "10.0.2.3")} }), ""},
+		{"Microsoft's routes cut off", []dhcpv4.Option{raw(microsoftRoutes, 8, 10, 10)}, noRoutes, "249"},
 
 		{"names", []dhcpv4.Option{dhcpv4.OptHostName("guest-1\x00"), dhcpv4.OptDomainName("example.com."), raw(dhcpv4.OptionDNSDomainSearchList, 1, 'a', 0, 1, 'b', 0)},
 			with(func(l *lease) { l.hostname, l.domain, l.search = "guest-1", "example.com", []string{"a", "b"} }), ""},
 		{"names with control characters", []dhcpv4.Option{dhcpv4.OptHostName("\x1b[2J"), dhcpv4.OptDomainName("a\nb"), raw(dhcpv4.OptionDNSDomainSearchList, 1, 7, 0)}, plain, `"\a"`},
+		{"domain with a NUL", []dhcpv4.Option{dhcpv4.OptDomainName("example.com\x00")}, with(func(l *lease) { l.domain = "example.com" }), ""},
+		{"domain with dots around", []dhcpv4.Option{dhcpv4.OptDomainName(".example.com.")}, with(func(l *lease) { l.domain = "example.com" }), ""},
+		{"several domains", []dhcpv4.Option{dhcpv4.OptDomainName("a.example  b.example.")},
+			with(func(l *lease) { l.domain, l.search = "a.example", []string{"a.example", "b.example"} }), ""},
+		{"several domains, one invalid", []dhcpv4.Option{dhcpv4.OptDomainName("a.example b/c")}, with(func(l *lease) { l.domain = "a.example" }), "b/c"},
+		{"several domains beside a search list", []dhcpv4.Option{dhcpv4.OptDomainName("a.example b.example"), raw(dhcpv4.OptionDNSDomainSearchList, 1, 'c', 0)},
+			with(func(l *lease) { l.domain, l.search = "a.example", []string{"c"} }), ""},
 		{"search list that points to itself", []dhcpv4.Option{raw(dhcpv4.OptionDNSDomainSearchList, 0xc0, 0)}, plain, "DNS Domain Search List"},
 
 		{"no lease time", []dhcpv4.Option{raw(dhcpv4.OptionIPAddressLeaseTime)}, plain, "1h0m0s"},
-		{"lease time 0", []dhcpv4.Option{raw(dhcpv4.OptionIPAddressLeaseTime, 0, 0, 0, 0)}, plain, "1h0m0s"},
+		{"lease time cut off", []dhcpv4.Option{raw(dhcpv4.OptionIPAddressLeaseTime, 0, 0, 1)}, plain, "1h0m0s"},
 		{"lease time 1 s", []dhcpv4.Option{dhcpv4.OptIPAddressLeaseTime(time.Second)},
-			with(func(l *lease) { l.time, l.renew, l.rebind = 10*time.Second, 5*time.Second, 8750*time.Millisecond }), "1s"},
+			with(func(l *lease) { l.time, l.renew, l.rebind = time.Second, 500*time.Millisecond, 875*time.Millisecond }), ""},
+		{"lease time 10 s", []dhcpv4.Option{dhcpv4.OptIPAddressLeaseTime(10 * time.Second)},
+			with(func(l *lease) { l.time, l.renew, l.rebind = 10*time.Second, 5*time.Second, 8750*time.Millisecond }), ""},
+		{"the longest lease with an end", []dhcpv4.Option{raw(dhcpv4.OptionIPAddressLeaseTime, 255, 255, 255, 254)},
+			with(func(l *lease) { l.time = forever - time.Second; l.renew, l.rebind = l.time/2, l.time/8*7 }), ""},
 		{"lease without end", []dhcpv4.Option{raw(dhcpv4.OptionIPAddressLeaseTime, 255, 255, 255, 255)},
 			with(func(l *lease) { l.time, l.renew, l.rebind = 0, 0, 0 }), ""},
 		{"T1 and T2", []dhcpv4.Option{raw(dhcpv4.OptionRenewTimeValue, 0, 0, 0, 60), raw(dhcpv4.OptionRebindingTimeValue, 0, 0, 0, 120)},
 			with(func(l *lease) { l.renew, l.rebind = time.Minute, 2*time.Minute }), ""},
+		{"T1 alone", []dhcpv4.Option{raw(dhcpv4.OptionRenewTimeValue, 0, 0, 0, 1)}, with(func(l *lease) { l.renew = time.Second }), ""},
+		{"T1 alone, late", []dhcpv4.Option{raw(dhcpv4.OptionRenewTimeValue, 0, 0, 0x0d, 0xc0)}, // 3520 s
+			with(func(l *lease) { l.renew, l.rebind = 3520*time.Second, 3560*time.Second }), ""},
+		{"T1 alone, after the end", []dhcpv4.Option{raw(dhcpv4.OptionRenewTimeValue, 0, 0, 255, 0)}, plain, "30m0s and 52m30s"},
+		{"T2 alone", []dhcpv4.Option{raw(dhcpv4.OptionRebindingTimeValue, 0, 0, 0x0d, 0xc0)}, with(func(l *lease) { l.rebind = 3520 * time.Second }), ""},
+		{"T2 alone, early", []dhcpv4.Option{raw(dhcpv4.OptionRebindingTimeValue, 0, 0, 0, 100)},
+			with(func(l *lease) { l.renew, l.rebind = 50*time.Second, 100*time.Second }), ""},
 		{"T1 0", []dhcpv4.Option{raw(dhcpv4.OptionRenewTimeValue, 0, 0, 0, 0), raw(dhcpv4.OptionRebindingTimeValue, 0, 0, 0, 120)}, plain, "30m0s and 52m30s"},
 		{"T2 before T1", []dhcpv4.Option{raw(dhcpv4.OptionRenewTimeValue, 0, 0, 0, 120), raw(dhcpv4.OptionRebindingTimeValue, 0, 0, 0, 60)}, plain, "30m0s and 52m30s"},
 		{"T2 after the end", []dhcpv4.Option{raw(dhcpv4.OptionRenewTimeValue, 0, 0, 0, 60), raw(dhcpv4.OptionRebindingTimeValue, 0, 0, 255, 0)}, plain, "30m0s and 52m30s"},
@@ -167,10 +195,61 @@ func TestParseLease(t *testing.T) {
 	}
 }
 
-func TestParseLeaseWithoutAddress(t *testing.T) {
+func TestUnusableLeases(t *testing.T) {
 	for _, address := range []string{"0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "255.255.255.255", "fd00::1"} {
 		if l, _, err := parseLease(dhclient.NewPacket4(nil, newACK(t, address))); err == nil {
 			t.Errorf("%s: got %+v, want an error", address, l)
 		}
+	}
+	if l, _, err := parseLease(dhclient.NewPacket4(nil, newACK(t, "10.0.2.15", raw(dhcpv4.OptionIPAddressLeaseTime, 0, 0, 0, 0)))); err == nil {
+		t.Errorf("for 0 seconds: got %+v, want an error", l)
+	}
+}
+
+// folded returns a message with further options in its fields file and sname.
+func folded(m *dhcpv4.DHCPv4, overload byte, file, sname []byte) []byte {
+	m.UpdateOption(raw(dhcpv4.OptionOptionOverload, overload))
+	b := m.ToBytes()
+	copy(b[108:236], file)
+	copy(b[44:108], sname)
+	return b
+}
+
+func TestUnfold(t *testing.T) {
+	long := make([]byte, nclient4.MaxMessageSize-340)
+	for _, test := range []struct {
+		name        string
+		overload    byte
+		file, sname []byte
+		routers     string
+		others      []byte // of the vendor-specific option
+	}{
+		{"neither", 0, []byte{3, 4, 10, 0, 2, 8, 255}, []byte{3, 4, 10, 0, 2, 9, 255}, "[10.0.2.1]", nil},
+		{"file", 1, []byte{3, 4, 10, 0, 2, 8, 255}, []byte{3, 4, 10, 0, 2, 9, 255}, "[10.0.2.1 10.0.2.8]", nil},
+		{"sname", 2, []byte{3, 4, 10, 0, 2, 8, 255}, []byte{3, 4, 10, 0, 2, 9, 255}, "[10.0.2.1 10.0.2.9]", nil},
+		{"both, in pieces", 3, []byte{3, 4, 10, 0, 2, 8, 0, 0, 43, 1, 7}, []byte{43, 1, 8}, "[10.0.2.1 10.0.2.8]", []byte{7, 8}},
+		{"an option that does not end", 1, []byte{3, 200, 10, 0, 2, 8}, nil, "[10.0.2.1]", nil},
+		{"too long", 1, append([]byte{3, 4, 10, 0, 2, 8, 60, 100}, make([]byte, 100)...), nil, "[10.0.2.1]", long},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			ack := newACK(t, "10.0.2.15")
+			if test.name == "too long" {
+				ack.UpdateOption(raw(dhcpv4.OptionVendorSpecificInformation, long...))
+			}
+			b := unfold(folded(ack, test.overload, test.file, test.sname))
+			m, err := dhcpv4.FromBytes(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := fmt.Sprint(m.Router()); got != test.routers {
+				t.Errorf("routers %s, want %s", got, test.routers)
+			}
+			if got := m.Options.Get(dhcpv4.OptionVendorSpecificInformation); !bytes.Equal(got, test.others) {
+				t.Errorf("the other option has %d bytes, want %d", len(got), len(test.others))
+			}
+			if len(b) > nclient4.MaxMessageSize {
+				t.Errorf("the message has %d bytes", len(b))
+			}
+		})
 	}
 }

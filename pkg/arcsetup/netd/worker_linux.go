@@ -39,7 +39,7 @@ type worker struct {
 	last     netip.Prefix   // the address to ask for first, from an earlier lease
 	current  lease          // the lease that the NIC is configured with
 	ack      *dhcpv4.DHCPv4 // the message that granted current
-	obtained time.Time      // when current came, read before the NIC was configured
+	obtained time.Time      // when the REQUEST for current was sent: its times count from then
 	skew     time.Duration  // how far the wall clock has jumped since obtained
 	refused  seen           // parts of leases
 	failure  seen           // errors
@@ -72,7 +72,6 @@ func (w *worker) linkChanged(link netlink.Link) {
 
 func (w *worker) run() {
 	defer w.cancel()
-	w.failed(w.setSysctls()) // before the link is up
 	switch w.Role {
 	case RoleOff:
 		w.keepOff()
@@ -125,15 +124,19 @@ func (w *worker) keepStatic() {
 	for link := w.bringUp(); link != nil; link = w.bringUp() {
 		err := w.d.kernel.setAddress(link, w.Address, 0, w.last)
 		_, errRoutes := w.d.kernel.setRoutes(link, w.Address, nil)
-		err = errors.Join(err, errRoutes)
+		isNew := false
 		w.report(func(n *NIC) {
 			n.State, n.Error, n.MTU = StateStatic, "", link.MTU
-			if err == nil && n.Addresses == nil {
+			if isNew = err == nil && n.Addresses == nil; isNew {
 				n.Addresses, n.ConfiguredNS = []netip.Prefix{w.Address}, sinceBoot()
 			}
 		})
+		if isNew {
+			w.announce(link, w.Address.Addr())
+		}
+		err = errors.Join(err, errRoutes)
 		w.failed(err)
-		if pause(link.up, w.d.cfg.After(mendPause)) {
+		if pause(link.up, w.d.cfg.After(mendPause)) && err == nil {
 			pause(link.up, w.disturbed)
 		}
 	}
@@ -152,12 +155,18 @@ func pause[T any](ctx context.Context, end <-chan T) bool {
 // keepOff sets the link down and removes the address of an earlier lease.
 func (w *worker) keepOff() {
 	w.report(func(n *NIC) { n.State = StateOff })
-	link := w.link.Load()
-	err := w.d.kernel.LinkSetDown(link)
-	if w.last.IsValid() {
-		err = errors.Join(err, w.d.kernel.removeAddress(link, w.last))
+	for w.ctx.Err() == nil {
+		link := w.link.Load()
+		err := w.d.kernel.LinkSetDown(link)
+		if w.last.IsValid() {
+			err = errors.Join(err, w.d.kernel.removeAddress(link, w.last))
+		}
+		if err == nil {
+			return
+		}
+		w.failed(err)
+		pause(w.ctx, w.d.cfg.After(shortTry))
 	}
-	w.failed(err)
 }
 
 // failed puts err into the report, and logs it unless it was logged before. Nil is no failure.

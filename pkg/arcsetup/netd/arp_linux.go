@@ -42,7 +42,7 @@ func (w *worker) probe(link *linkState, address netip.Addr) (net.HardwareAddr, e
 		}
 	})
 	for range probes {
-		if _, err := conn.WriteTo(arpProbe(link.HardwareAddr, address), &packet.Addr{HardwareAddr: nclient4.BroadcastMac}); err != nil {
+		if _, err := conn.WriteTo(arpRequest(link.HardwareAddr, netip.IPv4Unspecified(), address), &packet.Addr{HardwareAddr: nclient4.BroadcastMac}); err != nil {
 			return nil, fmt.Errorf("probe %s: %w", address, err)
 		}
 		select {
@@ -56,6 +56,38 @@ func (w *worker) probe(link *linkState, address netip.Addr) (net.HardwareAddr, e
 	return nil, nil
 }
 
+// The number of announcements and the pause between them (RFC 5227 section 1.1).
+const (
+	announcements = 2
+	announcePause = 2 * time.Second
+)
+
+// announce tells all hosts on the link that the NIC has the address now, for as long as it has (RFC 5227 section 2.3). It does not wait.
+func (w *worker) announce(link *linkState, address netip.Addr) {
+	w.d.spawn("announcements on "+w.Name, func() {
+		conn, err := listenPackets(link, unix.ETH_P_ARP, nil)
+		if err == nil {
+			defer conn.Close() //nolint:errcheck // only announcements were sent
+		}
+		for n := 0; err == nil && n < announcements; n++ {
+			if n > 0 && !pause(link.up, w.d.cfg.After(announcePause)) || !w.has(address) {
+				return
+			}
+			_, err = conn.WriteTo(arpRequest(link.HardwareAddr, address, address), &packet.Addr{HardwareAddr: nclient4.BroadcastMac})
+		}
+		if err != nil {
+			w.log.Warn("cannot announce the address to the other hosts", "address", address, "err", err)
+		}
+	})
+}
+
+// has reports whether the NIC is configured with the address.
+func (w *worker) has(address netip.Addr) bool {
+	w.d.mu.Lock()
+	defer w.d.mu.Unlock()
+	return slices.ContainsFunc(w.nic.Addresses, func(p netip.Prefix) bool { return p.Addr() == address })
+}
+
 // An ARP packet for IPv4 on Ethernet (RFC 826): its constant start, and the offsets of its fields.
 var arpStart = []byte{0, 1, 8, 0, 6, 4, 0}
 
@@ -66,10 +98,11 @@ const (
 	arpLength    = 28
 )
 
-// arpProbe asks who has address. Its sender address is 0.0.0.0, so that no host changes its ARP cache.
-func arpProbe(own net.HardwareAddr, address netip.Addr) []byte {
+// arpRequest asks who has target. With 0.0.0.0 as the sender it is a probe, for which no host changes its ARP cache; with the target, an
+// announcement, for which all do.
+func arpRequest(own net.HardwareAddr, sender, target netip.Addr) []byte {
 	const request = 1
-	return slices.Concat(arpStart, []byte{request}, own, make([]byte, arpTarget-arpSender), address.AsSlice())
+	return slices.Concat(arpStart, []byte{request}, own, sender.AsSlice(), make([]byte, len(own)), target.AsSlice())
 }
 
 // claimant returns the MAC address of the sender of the ARP packet b, if the sender has the address or probes for it, too. Else it returns nil.
