@@ -103,6 +103,9 @@ type dockerGuest struct {
 // programs are on the image's disk, or those of the disk onShare, copied to a share.
 func testEngine(t *testing.T, e engine, im image, onShare string) {
 	nics, peers := dhcpPeers(t, time.Hour)
+	// A network with a small MTU, that says so in the lease and else drops what is too large without a word.
+	peers[0].Lease(leaseOf(primaryAddress, time.Hour, withMTU(1400)))
+	peers[0].Narrow(1400)
 	im.nics, im.tags = nics, append(im.tags, "users")
 	im.shared = map[string]string{"etc/arcinit.toml": "[docker.daemon]\n" + e.daemon + "\n"}
 	im.cpus, im.memory, im.timeout = 2, 1536, 15*time.Minute
@@ -457,6 +460,16 @@ func testOutbound(t *testing.T, d *dockerGuest) {
 	r := d.run(t, "docker", "exec", "web", "sh", "-c", "echo hello | nc -w 10 "+beyondPrimary.String()+" 7")
 	if from, err := netip.ParseAddrPort(strings.TrimSpace(r.Stdout)); r.Code != 0 || err != nil || from.Addr() != leased[0] {
 		t.Errorf("code %d, the connection came from %q, want %s: %s", r.Code, r.Stdout, leased[0], r.Stderr)
+	}
+	// Docker's network has an MTU of 1500 by default.
+	host, err = d.primary.Beyond(beyondPrimary.Next())
+	if err != nil {
+		t.Fatal(err)
+	}
+	answerLines(t, host, func(net.Addr, string) string { return long + "\n" })
+	r = d.run(t, "docker", "exec", "web", "sh", "-c", "echo hello | nc -w 10 "+host.Addr().String()+" 7")
+	if r.Stdout != long+"\n" {
+		t.Errorf("over an MTU of 1400 the container heard %d bytes of %d, code %d: %s", len(r.Stdout), len(long)+1, r.Code, r.Stderr)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -26,6 +27,7 @@ type Peer struct {
 	Host
 	server netip.Prefix
 	link   *link
+	narrow atomic.Int64 // the largest IP packet that reaches the guest, if not 0
 
 	mu       sync.Mutex
 	lease    Lease
@@ -51,7 +53,7 @@ func Start(config Config) (*Peer, error) {
 		network.close()
 		return nil, err
 	}
-	network.carry(p.link.send)
+	network.carry(p.forward)
 	return p, nil
 }
 
