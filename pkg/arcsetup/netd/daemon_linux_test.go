@@ -5,6 +5,7 @@ package netd
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -495,7 +496,8 @@ func (f faulty) discover(context.Context, netlink.Link, discovery) (grant, error
 }
 
 func (f faulty) request(context.Context, netlink.Link, request) (grant, error) {
-	return f.discover(nil, nil, discovery{})
+	ack, err := f()
+	return grant{ack, time.Now()}, err
 }
 
 func (f faulty) tell(netlink.Link, dhcpv4.MessageType, *dhcpv4.DHCPv4) error { return nil }
@@ -614,4 +616,39 @@ func TestFailingAtOnceDoesNotSpin(t *testing.T) {
 	if n := r.logged.warnings("0.0.0.0"); n != 1 {
 		t.Errorf("%d warnings of the address, want one", n)
 	}
+}
+
+// TestTriesAgain has the kernel refuse what a static NIC and a NIC that is off need: a link with an MTU below 68 bytes has no IPv4.
+func TestTriesAgain(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	for _, link := range []string{"eth0", "eth1"} {
+		ip(t, "link", "add", link, "type", "dummy")
+		ip(t, "link", "set", link, "mtu", "60")
+	}
+	roles := Roles{Primary: "none", Bridge: "none", Further: []Further{
+		{NIC: "eth0", Role: RoleStatic, Address: netip.MustParsePrefix("192.0.2.7/24")}, {NIC: "eth1", Role: RoleOff},
+	}}
+	off, err := netlink.LinkByName("eth1")
+	must(t, err)
+	before := Report{NICs: []NIC{{
+		Role: RoleDHCP, Name: "eth1", MAC: off.Attrs().HardwareAddr.String(), Obtained: time.Now(),
+		Addresses: []netip.Prefix{netip.MustParsePrefix("198.51.100.7/24")},
+	}}}
+	r := startDaemon(t, Config{Roles: roles}, 1, func(d *daemon) {
+		data, err := json.Marshal(before)
+		must(t, err)
+		must(t, os.MkdirAll(filepath.Dir(d.cfg.ReportPath), 0o755))
+		must(t, os.WriteFile(d.cfg.ReportPath, data, 0o644))
+	})
+	for _, role := range []Role{RoleStatic, RoleOff} {
+		eventually(t, "refused: "+string(role), func() bool { return r.nic(t, role).Error != "" })
+	}
+	for _, link := range []string{"eth0", "eth1"} {
+		ip(t, "link", "set", link, "mtu", "1500")
+	}
+	ip(t, "addr", "add", "198.51.100.7/24", "dev", "eth1")
+	eventually(t, "the static NIC has its address, the other none", func() bool { return addresses(t) == "eth0 192.0.2.7/24" })
+	must(t, r.end())
 }
