@@ -14,7 +14,7 @@ type Network struct {
 	NICs              []NIC  `toml:"-"`                   // further NICs with a role
 	ProbeAddress      bool   `toml:"probe_address"`       // check that no other host uses an address before taking it
 	ReleaseOnPowerOff bool   `toml:"release_on_poweroff"` // release the leases before the system powers off
-	IPv6Router        bool   `toml:"ipv6_router"`         // forward IPv6, and still accept router advertisements on the primary NIC
+	IPv6Router        bool   `toml:"ipv6_router"`         // forward IPv6
 }
 
 // NIC is a NIC that is neither primary nor bridge.

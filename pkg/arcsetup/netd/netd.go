@@ -23,7 +23,7 @@ type Config struct {
 	Hostname string `json:"hostname,omitempty"`
 	// ProbeAddress makes the daemon probe the link for an address before it uses the address, which takes a second (RFC 5227 section 2.1.1).
 	ProbeAddress bool `json:"probe_address,omitempty"`
-	// IPv6Router makes the guest forward IPv6, and still accept router advertisements on the primary NIC.
+	// IPv6Router makes the guest forward IPv6.
 	IPv6Router bool `json:"ipv6_router,omitempty"`
 
 	// Sys is where sysfs is mounted: /sys if empty.
