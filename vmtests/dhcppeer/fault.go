@@ -1,6 +1,7 @@
 package dhcppeer
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -120,6 +121,101 @@ func On(fault Fault, kinds ...Kind) Fault {
 	return func(e *Exchange) {
 		if slices.Contains(kinds, e.Kind) {
 			fault(e)
+		}
+	}
+}
+
+// Broadcast sends each reply to all hosts, even if the guest could get it alone.
+func Broadcast(e *Exchange) {
+	for i := range e.Replies {
+		e.Replies[i].address, e.Replies[i].mac = broadcastAddress, broadcastMAC
+	}
+}
+
+// From sends each reply from another address than the server's.
+func From(sender netip.Addr) Fault {
+	return func(e *Exchange) {
+		for i := range e.Replies {
+			e.Replies[i].From = sender
+		}
+	}
+}
+
+// Unfinished leaves the UDP checksums to a NIC that does not fill them in.
+func Unfinished(e *Exchange) {
+	for i := range e.Replies {
+		e.Replies[i].Unfinished = true
+	}
+}
+
+// Offsets of fields in bytes (RFC 2131 section 2), the cookie among the options.
+const (
+	snameOffset   = 44
+	fileOffset    = 108
+	cookieOffset  = 236
+	optionsOffset = 240
+)
+
+// Raw replaces the options of each OFFER and ACK with what f makes of them. The options end with option 255.
+func Raw(f func(options []byte) []byte) Fault {
+	return func(e *Exchange) {
+		for i, r := range e.Replies {
+			if r.Type != dhcpv4.MessageTypeNak {
+				e.Replies[i].Payload = append(bytes.Clone(r.Payload[:optionsOffset]), f(bytes.Clone(r.Payload[optionsOffset:]))...)
+			}
+		}
+	}
+}
+
+// Overload moves options of OFFER and ACK to the fields file and sname (RFC 2132 section 9.3). A nil list leaves its field alone.
+func Overload(file, sname []dhcpv4.OptionCode) Fault {
+	return func(e *Exchange) {
+		for i, r := range e.Replies {
+			m, err := dhcpv4.FromBytes(r.Payload)
+			if err != nil || r.Type == dhcpv4.MessageTypeNak {
+				continue
+			}
+			used := byte(0)
+			move := func(codes []dhcpv4.OptionCode, bit byte) (moved []byte) {
+				options := dhcpv4.Options{}
+				for _, code := range codes {
+					options.Update(dhcpv4.OptGeneric(code, m.Options.Get(code)))
+					m.Options.Del(code)
+					used |= bit
+				}
+				return append(options.ToBytes(), dhcpv4.OptionEnd.Code())
+			}
+			inFile, inName := move(file, 1), move(sname, 2)
+			m.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionOptionOverload, []byte{used}))
+			payload := m.ToBytes()
+			if used&1 != 0 {
+				copy(payload[fileOffset:cookieOffset], inFile)
+			}
+			if used&2 != 0 {
+				copy(payload[snameOffset:fileOffset], inName)
+			}
+			e.Replies[i].Payload = payload
+		}
+	}
+}
+
+// Pieces sends the option in pieces of at most that many bytes, the first before all other options and the rest after them (RFC 3396).
+func Pieces(code dhcpv4.OptionCode, size int) Fault {
+	return func(e *Exchange) {
+		for i, r := range e.Replies {
+			m, err := dhcpv4.FromBytes(r.Payload)
+			if err != nil || !m.Options.Has(code) {
+				continue
+			}
+			var pieces [][]byte
+			for piece := range slices.Chunk(m.Options.Get(code), size) {
+				pieces = append(pieces, append([]byte{code.Code(), byte(len(piece))}, piece...))
+			}
+			m.Options.Del(code)
+			payload := m.ToBytes()
+			options := m.Options.ToBytes()
+			e.Replies[i].Payload = slices.Concat(payload[:optionsOffset], pieces[0], options, slices.Concat(pieces[1:]...),
+				[]byte{dhcpv4.OptionEnd.Code()})
 		}
 	}
 }

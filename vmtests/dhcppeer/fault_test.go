@@ -2,6 +2,7 @@ package dhcppeer
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"net"
 	"net/netip"
@@ -329,5 +330,69 @@ func TestThousandRoutes(t *testing.T) {
 	got := parse(t, say(p, discover())[0])
 	if n := len(got.ClasslessStaticRoute()); n != 1000 {
 		t.Errorf("%d routes", n)
+	}
+}
+
+// TestOddReplies sends replies in ways that good servers do not, and looks at what comes out of the cable.
+func TestOddReplies(t *testing.T) {
+	config := testConfig
+	config.Lease.Options = append(config.Lease.Options, dhcpv4.OptDomainName("example.org"))
+	p := startPeer(t, config)
+	n := plugIn(t, p)
+	// ask returns the frame's addressee, the packet, and the datagram in it.
+	ask := func(faults ...Fault) (to mac, packet []byte, d datagram) {
+		t.Helper()
+		p.Behave(faults...)
+		request := datagram{
+			from: netip.MustParseAddrPort("0.0.0.0:68"), to: netip.MustParseAddrPort("255.255.255.255:67"), payload: discover().ToBytes(),
+		}
+		if err := n.sendFrame(etherTypeIPv4, request.packet()); err != nil {
+			t.Fatal(err)
+		}
+		for {
+			etherType, packet, err := n.frame()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d, ok := parseDatagram(packet); ok && etherType == etherTypeIPv4 {
+				return n.to(), packet, d
+			}
+		}
+	}
+	if to, _, d := ask(); to != guestMAC || d.to.Addr() != testConfig.Lease.Client {
+		t.Errorf("a good reply is for %x and %s", to, d.to)
+	}
+	if to, _, d := ask(Broadcast); to != broadcastMAC || d.to.Addr() != broadcastAddress {
+		t.Errorf("a broadcast is for %x and %s", to, d.to)
+	}
+	if _, packet, d := ask(From(netip.MustParseAddr("192.0.2.7"))); d.from.Addr() != netip.MustParseAddr("192.0.2.7") || checksum(pseudo(packet)) != 0 {
+		t.Errorf("the reply is from %s", d.from)
+	}
+	_, packet, _ := ask(Unfinished)
+	header := append(bytes.Clone(packet[12:20]), 0, protocolUDP, packet[24], packet[25])
+	if got, want := binary.BigEndian.Uint16(packet[26:]), ^checksum(header); got != want || checksum(packet[:20]) != 0 {
+		t.Errorf("the unfinished checksum is %#x, want that of the pseudo header, %#x", got, want)
+	}
+	_, _, good := ask()
+	_, _, d := ask(Raw(func(options []byte) []byte { return append([]byte{0, 0}, options...) }))
+	if want := slices.Concat(good.payload[:240], []byte{0, 0}, good.payload[240:]); !bytes.Equal(d.payload, want) {
+		t.Errorf("the options are % x, want % x", d.payload[240:], want[240:])
+	}
+	_, _, d = ask(Overload([]dhcpv4.OptionCode{dhcpv4.OptionDomainName}, []dhcpv4.OptionCode{dhcpv4.OptionRouter}))
+	if m, err := dhcpv4.FromBytes(d.payload); err != nil || m.DomainName() != "" || m.Router() != nil || !bytes.Equal(m.Options.Get(dhcpv4.OptionOptionOverload), []byte{3}) {
+		t.Errorf("overloaded: %v, %s", err, m.Summary())
+	}
+	if !bytes.HasPrefix(d.payload[108:], append([]byte{15, 11}, "example.org\xff"...)) || !bytes.HasPrefix(d.payload[44:], []byte{3, 4, 10, 9, 0, 1, 255}) {
+		t.Errorf("sname and file hold % x", d.payload[44:236])
+	}
+	_, _, d = ask(Pieces(dhcpv4.OptionDomainName, 4))
+	if m, err := dhcpv4.FromBytes(d.payload); err != nil || m.DomainName() != "example.org" || bytes.Count(d.payload, []byte{15, 4}) != 2 || !bytes.HasPrefix(d.payload[240:], []byte{15, 4}) {
+		t.Errorf("in pieces: %v, % x", err, d.payload[240:])
+	}
+	reconfigure := message(dhcpv4.MessageType(9))
+	reconfigure.OpCode = dhcpv4.OpcodeBootReply
+	p.Send(reconfigure)
+	if _, packet, err := n.frame(); err != nil || !bytes.Contains(packet, []byte{53, 1, 9}) || n.to() != broadcastMAC {
+		t.Errorf("FORCERENEW is % x for %x, %v", packet, n.to(), err)
 	}
 }

@@ -48,8 +48,9 @@ func ethernetFrame(to, from mac, etherType uint16, payload []byte) []byte {
 
 // datagram is a UDP datagram in an unfragmented IPv4 packet.
 type datagram struct {
-	from, to netip.AddrPort
-	payload  []byte
+	from, to   netip.AddrPort
+	payload    []byte
+	unfinished bool // the checksum of UDP covers the pseudo header alone
 }
 
 func parseDatagram(b []byte) (d datagram, ok bool) {
@@ -89,7 +90,10 @@ func (d datagram) packet() []byte {
 	udp = binary.BigEndian.AppendUint16(udp, uint16(length))
 	udp = append(append(udp, 0, 0), d.payload...)
 	pseudo := binary.BigEndian.AppendUint16(append(bytes.Clone(ip[12:20]), 0, protocolUDP), uint16(length))
-	sum := checksum(append(pseudo, udp...))
+	sum := ^checksum(pseudo)
+	if !d.unfinished {
+		sum = checksum(append(pseudo, udp...))
+	}
 	if sum == 0 {
 		sum = 0xffff // zero would mean that there is none (RFC 768)
 	}

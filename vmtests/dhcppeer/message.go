@@ -81,6 +81,10 @@ type Reply struct {
 	After time.Duration
 	// At is when the reply was sent.
 	At time.Time
+	// From is the sender's address in the IPv4 packet; the peer's own by default.
+	From netip.Addr
+	// Unfinished leaves the UDP checksum as a virtual NIC's driver leaves it to the NIC: it covers the pseudo header alone.
+	Unfinished bool
 
 	address netip.Addr
 	mac     mac

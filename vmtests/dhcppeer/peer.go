@@ -85,6 +85,11 @@ func (p *Peer) Lease(l Lease) {
 	p.mu.Unlock()
 }
 
+// Send sends a message to all hosts that no message of the guest asked for.
+func (p *Peer) Send(m *dhcpv4.DHCPv4) {
+	p.send([]Reply{{Type: m.MessageType(), To: Unknown, Payload: m.ToBytes(), address: broadcastAddress, mac: broadcastMAC}})
+}
+
 // Messages returns the DHCP messages that the guest sent, in the order in which they came.
 // That includes messages that a fault lost.
 func (p *Peer) Messages() []Message {
@@ -186,10 +191,15 @@ func (p *Peer) send(replies []Reply) {
 		p.mu.Lock()
 		p.replies = append(p.replies, r)
 		p.mu.Unlock()
+		from := r.From
+		if !from.IsValid() {
+			from = p.server.Addr()
+		}
 		p.link.send(ethernetFrame(r.mac, own, etherTypeIPv4, datagram{
-			from:    netip.AddrPortFrom(p.server.Addr(), dhcpv4.ServerPort),
-			to:      netip.AddrPortFrom(r.address, dhcpv4.ClientPort),
-			payload: r.Payload,
+			from:       netip.AddrPortFrom(from, dhcpv4.ServerPort),
+			to:         netip.AddrPortFrom(r.address, dhcpv4.ClientPort),
+			payload:    r.Payload,
+			unfinished: r.Unfinished,
 		}.packet()))
 	}
 }

@@ -22,8 +22,11 @@ var guestMAC = mac{0x52, 0x54, 0, 0, 0, 1}
 // are read and written.
 type nic struct {
 	net.Conn
-	t *testing.T
+	t    *testing.T
+	last *mac // the addressee of the last frame that was read
 }
+
+func (n nic) to() mac { return *n.last }
 
 func plugIn(t *testing.T, p *Peer) nic {
 	t.Helper()
@@ -33,7 +36,7 @@ func plugIn(t *testing.T, p *Peer) nic {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	return nic{conn, t}
+	return nic{conn, t, new(mac)}
 }
 
 func (n nic) frame() (etherType uint16, payload []byte, err error) {
@@ -45,7 +48,8 @@ func (n nic) frame() (etherType uint16, payload []byte, err error) {
 	if _, err := io.ReadFull(n, frame); err != nil {
 		return 0, nil, err
 	}
-	if to := mac(frame[:6]); to != guestMAC && to != broadcastMAC {
+	*n.last = mac(frame[:6])
+	if to := n.to(); to != guestMAC && to != broadcastMAC {
 		n.t.Errorf("a frame for %x", to)
 	}
 	return binary.BigEndian.Uint16(frame[12:]), frame[14:], nil
