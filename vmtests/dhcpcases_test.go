@@ -1,0 +1,518 @@
+//go:build vmtest
+
+package vmtests
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
+	"github.com/arcinit/arcinit/vmtests/dhcppeer"
+	"github.com/arcinit/arcinit/vmtests/guest"
+	"github.com/arcinit/arcinit/vmtests/probe"
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/rfc1035label"
+)
+
+// dhcpCase is what a server or a network does, and what must then hold in the guest. The server is 10.9.0.1, as a router and a name
+// server, too. It leases for an hour.
+type dhcpCase struct {
+	name    string
+	options []dhcpv4.Option // add to or replace the router, the name server, the mask and the lease time
+	server  string          // the server identifier, if not the server's address
+	edit    func(*dhcpv4.DHCPv4)
+	faults  []dhcppeer.Fault
+
+	refused bool          // the guest must not take the offers
+	bits    int           // the length of the address's prefix, by default 24
+	routes  []string      // beside the connected one, by default that via the server; one empty string for none
+	mtu     int           // by default 1500
+	lasts   time.Duration // the lease, by default an hour; negative for a lease without end
+	t1, t2  time.Duration // by default half of it and seven eighths
+	names   string        // "domain [search list] host name", as far as they are set
+	dns     string        // by default the server
+
+	then func(t *testing.T, m *machine, s talk, address netip.Addr) // looks further
+}
+
+// generic returns an option of these bytes.
+func generic(code uint8, value ...byte) dhcpv4.Option {
+	return dhcpv4.OptGeneric(dhcpv4.GenericOptionCode(code), value)
+}
+
+// text returns an option of that text.
+func text(code uint8, value string) dhcpv4.Option { return generic(code, []byte(value)...) }
+
+func without(codes ...dhcpv4.OptionCode) func(*dhcpv4.DHCPv4) {
+	return func(m *dhcpv4.DHCPv4) {
+		for _, code := range codes {
+			m.Options.Del(code)
+		}
+	}
+}
+
+// spoiled sends in front of each OFFER and ACK a spoiled copy, which leases another address.
+func spoiled(spoil func(payload []byte) []byte) dhcppeer.Fault {
+	return func(e *dhcppeer.Exchange) {
+		var replies []dhcppeer.Reply
+		for _, r := range e.Replies {
+			if r.Type != dhcpv4.MessageTypeNak {
+				bad := r
+				bad.Payload = bytes.Clone(r.Payload)
+				copy(bad.Payload[16:], []byte{10, 9, 0, 250}) // yiaddr
+				bad.Payload = spoil(bad.Payload)
+				replies = append(replies, bad)
+			}
+			replies = append(replies, r)
+		}
+		e.Replies = replies
+	}
+}
+
+// options returns a spoiler of a message's options only.
+func options(spoil func(options []byte) []byte) func([]byte) []byte {
+	return func(payload []byte) []byte { return append(payload[:240], spoil(payload[240:])...) }
+}
+
+// ended returns options up to the option 255.
+func ended(options []byte) []byte {
+	for i := 0; i < len(options); {
+		switch options[i] {
+		case 255:
+			return options[:i]
+		case 0:
+			i++
+		default:
+			i += 2 + int(options[i+1])
+		}
+	}
+	return options
+}
+
+// replaced returns a spoiler that replaces bytes of a message.
+func replaced(at int, with ...byte) func([]byte) []byte {
+	return func(payload []byte) []byte { copy(payload[at:], with); return payload }
+}
+
+// extra answers each DISCOVER or REQUEST with what f returns, before the good reply.
+func extra(kind dhcppeer.Kind, f func(*dhcppeer.Exchange) dhcppeer.Reply) dhcppeer.Fault {
+	return dhcppeer.On(func(e *dhcppeer.Exchange) { e.Replies = append([]dhcppeer.Reply{f(e)}, e.Replies...) }, kind)
+}
+
+// atFirst applies a fault to the first message of a kind.
+func atFirst(fault dhcppeer.Fault, kind dhcppeer.Kind) dhcppeer.Fault {
+	done := false
+	return dhcppeer.On(func(e *dhcppeer.Exchange) {
+		if !done {
+			done = true
+			fault(e)
+		}
+	}, kind)
+}
+
+// renewed waits until the server has acknowledged a request of that kind, and returns the request.
+func renewed(t *testing.T, s talk, kind dhcppeer.Kind) dhcppeer.Message {
+	t.Helper()
+	eventually(t, func() string {
+		if !slices.ContainsFunc(s.Replies(), func(r dhcppeer.Reply) bool { return r.To == kind && r.Type == dhcpv4.MessageTypeAck }) {
+			return fmt.Sprintf("the guest has sent %q, want a %s with an ACK", s.kinds(), kind)
+		}
+		return ""
+	})
+	return s.of(kind)[0]
+}
+
+// keeps checks that the guest renews as kind, and keeps the lease that it has.
+func keeps(kind dhcppeer.Kind) func(*testing.T, *machine, talk, netip.Addr) {
+	return func(t *testing.T, m *machine, s talk, address netip.Addr) {
+		before := network(t, m)["eth0"].ConfiguredNS
+		request := renewed(t, s, kind)
+		if request.From != address || !request.ClientIPAddr.Equal(address.AsSlice()) || request.ServerIdentifier() != nil || request.RequestedIPAddress() != nil {
+			t.Errorf("the request is from %s: %s", request.From, request.Summary())
+		}
+		more := len(s.of(kind)) + 1
+		eventually(t, func() string {
+			if n := len(s.of(kind)); n < more {
+				return fmt.Sprintf("%d times %s, want %d: the ACK does not count", n, kind, more)
+			}
+			return ""
+		})
+		answers(t, &s.Host, address)
+		if n := network(t, m)["eth0"]; n.ConfiguredNS != before || len(n.Addresses) != 1 || n.Addresses[0].Addr() != address {
+			t.Errorf("the lease was lost for a while: %+v", n)
+		}
+	}
+}
+
+const viaServer = "default via 10.9.0.1 dev eth0 proto dhcp"
+
+var (
+	soon      = generic(58, 0, 0, 0, 1) // T1
+	twoRoutes = dhcpv4.OptClasslessStaticRoute(route("0.0.0.0/0", "10.9.0.1"), route("172.18.0.0/24", "10.9.0.1"))
+	both      = []string{viaServer, "172.18.0.0/24 via 10.9.0.1 dev eth0 proto dhcp"}
+	noRoute   = []string{""}
+)
+
+var dhcpCases = []dhcpCase{
+	{name: "what the guest sends", then: testSent},
+
+	// Times.
+	{name: "one second", options: []dhcpv4.Option{dhcpv4.OptIPAddressLeaseTime(time.Second)}, lasts: time.Second, then: func(t *testing.T, m *machine, s talk, address netip.Addr) {
+		renewed(t, s, dhcppeer.Renewing)
+		answers(t, &s.Host, address)
+	}},
+	{name: "ten seconds", options: []dhcpv4.Option{dhcpv4.OptIPAddressLeaseTime(10 * time.Second)}, lasts: 10 * time.Second},
+	{name: "without end", options: []dhcpv4.Option{generic(51, 255, 255, 255, 255)}, lasts: -1, then: func(t *testing.T, m *machine, s talk, address netip.Addr) {
+		if shown := m.ip(t, "-4", "address", "show", "dev", "eth0"); !strings.Contains(shown, "valid_lft forever") {
+			t.Errorf("the lease has no end, and ip says\n%s", shown)
+		}
+	}},
+	{name: "no lease time", edit: without(dhcpv4.OptionIPAddressLeaseTime)},
+	{name: "no time at all", options: []dhcpv4.Option{dhcpv4.OptIPAddressLeaseTime(0)}, refused: true},
+	{name: "T1 alone", options: []dhcpv4.Option{dhcpv4.OptRenewTimeValue(600 * time.Second)}, t1: 600 * time.Second},
+	{name: "a late T1 alone", options: []dhcpv4.Option{dhcpv4.OptRenewTimeValue(3400 * time.Second)}, t1: 3400 * time.Second, t2: 3500 * time.Second},
+	{name: "T2 alone", options: []dhcpv4.Option{dhcpv4.OptRebindingTimeValue(3000 * time.Second)}, t2: 3000 * time.Second},
+	{name: "T2 before T1", options: []dhcpv4.Option{dhcpv4.OptRenewTimeValue(3000 * time.Second), dhcpv4.OptRebindingTimeValue(2000 * time.Second)}},
+	{name: "T1 after the end", options: []dhcpv4.Option{dhcpv4.OptRenewTimeValue(3700 * time.Second), dhcpv4.OptRebindingTimeValue(3800 * time.Second)}},
+
+	// Routes.
+	{name: "option 121 and no router", options: []dhcpv4.Option{twoRoutes}, edit: without(dhcpv4.OptionRouter), routes: both},
+	{name: "option 249", options: []dhcpv4.Option{dhcpv4.OptGeneric(dhcpv4.GenericOptionCode(249), twoRoutes.Value.ToBytes())}, routes: both},
+	{name: "option 249 beside 121", options: []dhcpv4.Option{twoRoutes, dhcpv4.OptGeneric(dhcpv4.GenericOptionCode(249), dhcpv4.OptClasslessStaticRoute(route("172.19.0.0/24", "10.9.0.1")).Value.ToBytes())}, routes: both},
+	{name: "the router beside other routes", options: []dhcpv4.Option{dhcpv4.OptClasslessStaticRoute(route("172.18.0.0/24", "10.9.0.1"))}, routes: both[1:]},
+	{name: "a router beside a broken 121", options: []dhcpv4.Option{generic(121, 24, 172, 18, 0, 10, 9)}, routes: noRoute},
+	{name: "routes of impossible lengths", options: []dhcpv4.Option{generic(121, 255, 172, 18, 0, 0, 10, 9, 0, 1)}, routes: noRoute},
+	{name: "bits of a route beyond its length", options: []dhcpv4.Option{generic(121, 12, 172, 18, 10, 9, 0, 1)}, routes: []string{"172.16.0.0/12 via 10.9.0.1 dev eth0 proto dhcp"}},
+	{name: "a router outside the subnet", options: []dhcpv4.Option{dhcpv4.OptRouter(net.IPv4(10, 11, 12, 13))}, routes: []string{"default via 10.11.12.13 dev eth0 proto dhcp onlink"}},
+	{name: "several routers", options: []dhcpv4.Option{dhcpv4.OptRouter(net.IPv4zero, net.IPv4(10, 9, 0, 7), net.IPv4(10, 9, 0, 8))}, routes: []string{"default via 10.9.0.7 dev eth0 proto dhcp"}},
+	{name: "no router", edit: without(dhcpv4.OptionRouter), routes: noRoute},
+
+	// Names.
+	{name: "a domain of several names", options: []dhcpv4.Option{dhcpv4.OptDomainName("a.example b.example")}, names: "a.example [a.example b.example] "},
+	{name: "a domain of several names beside option 119", options: []dhcpv4.Option{dhcpv4.OptDomainName("a.example b.example"), dhcpv4.OptDomainSearch(&rfc1035label.Labels{Labels: []string{"c.example"}})}, names: "a.example [c.example] "},
+	{name: "dots around names", options: []dhcpv4.Option{dhcpv4.OptDomainName(".a.example."), dhcpv4.OptHostName("guest.")}, names: "a.example [] guest"},
+	{name: "names that end with NUL", options: []dhcpv4.Option{text(15, "a.example\x00"), text(12, "guest\x00")}, names: "a.example [] guest"},
+	{name: "names that are not ASCII", options: []dhcpv4.Option{text(15, "b\xfccher.example"), text(12, "g\xc3\xa4st"), text(66, "\xff")}},
+	{name: "names with a shell's characters", options: []dhcpv4.Option{text(15, "a.example;reboot"), text(12, "$(reboot)")}},
+	{name: "a search list that refers to itself", options: []dhcpv4.Option{generic(119, 1, 'a', 0xc0, 0)}},
+
+	// MTU.
+	{name: "MTU 1400", options: []dhcpv4.Option{generic(26, 1400>>8, 1400&255)}, mtu: 1400, then: ipv6(true)},
+	{name: "MTU below IPv6's", options: []dhcpv4.Option{generic(26, 1000>>8, 1000&255)}, mtu: 1000, then: ipv6(false)},
+	{name: "MTU as before, with IPv6", then: ipv6(true)},
+	{name: "MTU 68", options: []dhcpv4.Option{generic(26, 0, 68)}},
+
+	// Where options are.
+	{name: "options in file", options: []dhcpv4.Option{dhcpv4.OptDomainName("a.example")}, faults: []dhcppeer.Fault{
+		dhcppeer.Overload([]dhcpv4.OptionCode{dhcpv4.OptionDomainName, dhcpv4.OptionSubnetMask}, nil)}, names: "a.example [] "},
+	{name: "options in sname", options: []dhcpv4.Option{dhcpv4.OptDomainName("a.example")}, faults: []dhcppeer.Fault{
+		dhcppeer.Overload(nil, []dhcpv4.OptionCode{dhcpv4.OptionDomainName, dhcpv4.OptionRouter})}, names: "a.example [] "},
+	{name: "options in file and sname", options: []dhcpv4.Option{dhcpv4.OptDomainName("a.example"), twoRoutes}, faults: []dhcppeer.Fault{
+		dhcppeer.Overload([]dhcpv4.OptionCode{dhcpv4.OptionClasslessStaticRoute}, []dhcpv4.OptionCode{dhcpv4.OptionDomainName})}, names: "a.example [] ", routes: both},
+	{name: "option 121 in pieces", options: []dhcpv4.Option{twoRoutes}, faults: []dhcppeer.Fault{dhcppeer.Pieces(dhcpv4.OptionClasslessStaticRoute, 5)}, routes: both},
+	{name: "a domain in pieces", options: []dhcpv4.Option{dhcpv4.OptDomainName("a.example")}, faults: []dhcppeer.Fault{dhcppeer.Pieces(dhcpv4.OptionDomainName, 1)}, names: "a.example [] "},
+	{name: "file that ends in the middle of an option", options: []dhcpv4.Option{generic(52, 1)}, edit: func(m *dhcpv4.DHCPv4) { m.BootFileName = "\x0f\xffa.example" }},
+	{name: "overload of nothing", options: []dhcpv4.Option{generic(52, 3)}},
+	{name: "overload of an unknown kind", options: []dhcpv4.Option{generic(52, 255, 1)}},
+	{name: "padding between options", faults: []dhcppeer.Fault{dhcppeer.Raw(func(o []byte) []byte { return slices.Concat([]byte{0, 0, 0}, ended(o), []byte{0, 0, 255}) })}},
+	{name: "garbage after the end", faults: []dhcppeer.Fault{dhcppeer.Raw(func(o []byte) []byte { return append(ended(o), 255, 3, 4, 10, 9, 0, 99, 53, 1, 6) })}},
+	{name: "options of no length", options: []dhcpv4.Option{text(47, ""), text(15, ""), text(12, "")}},
+	{name: "options of wrong lengths", options: []dhcpv4.Option{generic(1, 255, 255, 255), generic(3, 10, 9, 0), generic(6, 10, 9, 0, 1, 10), generic(26, 5), generic(58, 1)},
+		routes: noRoute, dns: "none"},
+	{name: "options that nobody asked for", options: []dhcpv4.Option{generic(43, 1, 255), generic(81, 3, 255, 0), generic(162, 255, 255, 0), text(252, "http://a.example/wpad.dat"), generic(212, 32, 255)}},
+	{name: "the largest message", options: []dhcpv4.Option{generic(224, make([]byte, 1100)...)}, names: "a.example [] ", edit: dhcpv4.WithOption(dhcpv4.OptDomainName("a.example"))},
+
+	// Messages that are not for this guest, or not messages.
+	{name: "options without an end", faults: []dhcppeer.Fault{spoiled(options(ended))}},
+	{name: "an option longer than the message", faults: []dhcppeer.Fault{spoiled(options(func(o []byte) []byte { return append(ended(o), 224, 200, 1) }))}},
+	{name: "an option without a length", faults: []dhcppeer.Fault{spoiled(options(func(o []byte) []byte { return append(ended(o), 224) }))}},
+	{name: "half a header", faults: []dhcppeer.Fault{spoiled(func(payload []byte) []byte { return payload[:100] })}},
+	{name: "an empty datagram", faults: []dhcppeer.Fault{spoiled(func(payload []byte) []byte { return nil })}},
+	{name: "another cookie", faults: []dhcppeer.Fault{spoiled(replaced(236, 1))}},
+	{name: "another transaction", faults: []dhcppeer.Fault{spoiled(replaced(4, 1, 2, 3, 4))}},
+	{name: "a request, not a reply", faults: []dhcppeer.Fault{spoiled(replaced(0, 1))}},
+	{name: "for another MAC address", faults: []dhcppeer.Fault{spoiled(replaced(28, 2, 2, 2, 2, 2, 2))}},
+	{name: "for another client of this MAC address", faults: []dhcppeer.Fault{
+		extra(dhcppeer.Discover, ofAnother(dhcpv4.MessageTypeOffer)), extra(dhcppeer.Selecting, ofAnother(dhcpv4.MessageTypeAck))}},
+	{name: "NAK for another client of this MAC address", faults: []dhcppeer.Fault{extra(dhcppeer.Selecting, ofAnother(dhcpv4.MessageTypeNak))}, then: inOneGo},
+	{name: "NAK of another server", faults: []dhcppeer.Fault{extra(dhcppeer.Selecting, func(e *dhcppeer.Exchange) dhcppeer.Reply {
+		return e.Reply(dhcpv4.MessageTypeNak, dhcpv4.WithOption(dhcpv4.OptServerIdentifier(net.IPv4(10, 9, 0, 2))))
+	})}, then: inOneGo},
+	{name: "ACK of another server", faults: []dhcppeer.Fault{extra(dhcppeer.Selecting, func(e *dhcppeer.Exchange) dhcppeer.Reply {
+		return e.Reply(dhcpv4.MessageTypeAck, dhcpv4.WithOption(dhcpv4.OptServerIdentifier(net.IPv4(10, 9, 0, 2))), dhcpv4.WithYourIP(net.IPv4(10, 9, 0, 250)))
+	})}, then: inOneGo},
+	{name: "bytes after the MAC address", faults: []dhcppeer.Fault{dhcppeer.Rewrite(func(_ *dhcpv4.DHCPv4, reply []byte) []byte {
+		return replaced(34, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)(bytes.Clone(reply))
+	})}},
+
+	// Servers and networks.
+	{name: "NAK after the offer", faults: []dhcppeer.Fault{atFirst(dhcppeer.Refuse, dhcppeer.Selecting)}, then: func(t *testing.T, m *machine, s talk, address netip.Addr) {
+		if offers := len(s.of(dhcppeer.Discover)); offers < 2 {
+			t.Errorf("the guest sent %q, want a second DISCOVER", s.kinds())
+		}
+	}},
+	{name: "an answer that is lost", faults: []dhcppeer.Fault{atFirst(dhcppeer.Silent, dhcppeer.Discover), atFirst(dhcppeer.Silent, dhcppeer.Selecting)}},
+	{name: "everything twice", faults: []dhcppeer.Fault{dhcppeer.Duplicate}, then: inOneGo},
+	{name: "twenty offers", faults: []dhcppeer.Fault{dhcppeer.Flood(20)}, then: inOneGo},
+	{name: "an offer of no host's address", edit: func(m *dhcpv4.DHCPv4) { m.YourIPAddr = net.IPv4zero.To4() }, refused: true},
+	{name: "an offer of a group's address", edit: func(m *dhcpv4.DHCPv4) { m.YourIPAddr = net.IPv4(224, 0, 0, 1).To4() }, refused: true},
+	{name: "a good offer after a bad one", faults: []dhcppeer.Fault{extra(dhcppeer.Discover, func(e *dhcppeer.Exchange) dhcppeer.Reply {
+		return e.Reply(dhcpv4.MessageTypeOffer, dhcpv4.WithYourIP(net.IPv4zero))
+	})}},
+	{name: "broadcasts only", faults: []dhcppeer.Fault{dhcppeer.Broadcast}, options: []dhcpv4.Option{soon}, t1: time.Second, then: keeps(dhcppeer.Renewing)},
+	{name: "checksums that nobody filled in", faults: []dhcppeer.Fault{dhcppeer.Unfinished}, options: []dhcpv4.Option{soon}, t1: time.Second, then: keeps(dhcppeer.Renewing)},
+	{name: "a sender that is not the server", faults: []dhcppeer.Fault{dhcppeer.From(netip.MustParseAddr("10.9.0.2"))}, options: []dhcpv4.Option{soon}, t1: time.Second, then: keeps(dhcppeer.Renewing)},
+	{name: "a server behind the router", server: "192.0.2.9", options: []dhcpv4.Option{soon}, t1: time.Second, then: func(t *testing.T, m *machine, s talk, address netip.Addr) {
+		if to := renewed(t, s, dhcppeer.Renewing).To; to != netip.MustParseAddr("192.0.2.9") {
+			t.Errorf("the guest renewed with %s", to)
+		}
+		keeps(dhcppeer.Renewing)(t, m, s, address)
+	}},
+	{name: "no server identifier", edit: without(dhcpv4.OptionServerIdentifier), options: []dhcpv4.Option{soon}, t1: time.Second, then: func(t *testing.T, m *machine, s talk, address netip.Addr) {
+		if n := len(s.of(dhcppeer.Selecting)); n > 0 {
+			t.Errorf("%d REQUESTs name a server", n)
+		}
+		keeps(dhcppeer.Rebinding)(t, m, s, address)
+	}},
+	{name: "a relay", edit: func(m *dhcpv4.DHCPv4) { m.GatewayIPAddr = net.IPv4(10, 9, 0, 254).To4(); m.HopCount = 3 }},
+	{name: "a boot server", edit: func(m *dhcpv4.DHCPv4) {
+		m.ServerIPAddr, m.BootFileName, m.ServerHostName = net.IPv4(10, 9, 0, 253).To4(), "boot.img", "boot.example"
+	}},
+	{name: "FORCERENEW", then: func(t *testing.T, m *machine, s talk, address netip.Addr) {
+		const forceRenew = 9 // RFC 3203 section 4
+		last := s.Messages()[len(s.Messages())-1]
+		for _, to := range []net.HardwareAddr{last.ClientHWAddr, {2, 2, 2, 2, 2, 2}} {
+			message, err := dhcpv4.New(dhcpv4.WithMessageType(forceRenew), dhcpv4.WithReply(last.DHCPv4), dhcpv4.WithHwAddr(to))
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Send(message)
+		}
+		before := since(s.Peer)
+		must[none](t, m, "SetClock", 2*time.Second)
+		before.sent(t, dhcpv4.MessageTypeAck)
+		if got := before.exchanged(); !slices.Equal(got, []dhcppeer.Kind{dhcppeer.InitReboot}) {
+			t.Errorf("after FORCERENEW and a jump of the clock the guest sent %q", got)
+		}
+	}},
+	{name: "renewed with fewer options", options: []dhcpv4.Option{soon, dhcpv4.OptDomainName("a.example"), dhcpv4.OptDomainSearch(&rfc1035label.Labels{Labels: []string{"c.example"}})},
+		t1: time.Second, names: "a.example [c.example] ", then: func(t *testing.T, m *machine, s talk, address netip.Addr) {
+			l := leaseOf(netip.PrefixFrom(address, 24).String(), time.Hour, soon, dhcpv4.OptDomainName("b.example"))
+			s.Lease(l)
+			c := dhcpCase{t1: time.Second, names: "b.example [] "}
+			eventually(t, func() string { return c.complaint(t, m, address) })
+			keeps(dhcppeer.Renewing)(t, m, s, address)
+		}},
+	{name: "renewed without a server identifier", options: []dhcpv4.Option{soon}, t1: time.Second, then: func(t *testing.T, m *machine, s talk, address netip.Addr) {
+		l := leaseOf(netip.PrefixFrom(address, 24).String(), time.Hour, soon)
+		l.Edit = without(dhcpv4.OptionServerIdentifier)
+		s.Lease(l)
+		keeps(dhcppeer.Renewing)(t, m, s, address)
+	}},
+	{name: "rebound by another server", options: []dhcpv4.Option{soon, dhcpv4.OptRebindingTimeValue(4 * time.Second)}, t1: time.Second, t2: 4 * time.Second,
+		faults: []dhcppeer.Fault{dhcppeer.On(dhcppeer.Silent, dhcppeer.Renewing), dhcppeer.On(func(e *dhcppeer.Exchange) {
+			e.Replies = []dhcppeer.Reply{e.Reply(dhcpv4.MessageTypeAck, dhcpv4.WithOption(dhcpv4.OptServerIdentifier(net.IPv4(10, 9, 0, 2))),
+				dhcpv4.WithOption(dhcpv4.OptRenewTimeValue(1800*time.Second)), dhcpv4.WithOption(dhcpv4.OptRebindingTimeValue(3150*time.Second)))}
+			dhcppeer.From(netip.MustParseAddr("10.9.0.2"))(e)
+		}, dhcppeer.Rebinding)},
+		then: func(t *testing.T, m *machine, s talk, address netip.Addr) {
+			if request := renewed(t, s, dhcppeer.Rebinding); request.From != address || request.To.String() != "255.255.255.255" {
+				t.Errorf("rebinding was sent from %s to %s", request.From, request.To)
+			}
+			eventually(t, func() string {
+				if n := network(t, m)["eth0"]; n.Server != netip.MustParseAddr("10.9.0.2") || n.State != netd.StateBound {
+					return fmt.Sprintf("the guest is %s by %s", n.State, n.Server)
+				}
+				return ""
+			})
+			answers(t, &s.Host, address)
+		}},
+	{name: "a mask with holes", options: []dhcpv4.Option{dhcpv4.OptSubnetMask(net.IPv4Mask(255, 0, 255, 0))}},
+	{name: "no mask", edit: without(dhcpv4.OptionSubnetMask)},
+	{name: "a short mask", options: []dhcpv4.Option{dhcpv4.OptSubnetMask(net.CIDRMask(16, 32))}, bits: 16},
+}
+
+// testSent looks at the messages of the first lease, whatever their state.
+func testSent(t *testing.T, m *machine, s talk, address netip.Addr) {
+	inOneGo(t, m, s, address)
+	var asked []byte
+	for _, m := range s.Messages() {
+		list := m.Options.Get(dhcpv4.OptionParameterRequestList)
+		if asked == nil {
+			asked = list
+		}
+		if !bytes.Equal(list, asked) || len(list) == 0 {
+			t.Errorf("%s asks for % d, the message before for % d", m.Kind, list, asked)
+		}
+		if size, err := m.MaxMessageSize(); err != nil || size < 576 {
+			t.Errorf("%s has the message size %d, %v", m.Kind, size, err)
+		}
+		if m.HWType != 1 || m.ClientHWAddr.String() != macs[0] || m.HopCount != 0 || !m.GatewayIPAddr.IsUnspecified() || !m.ServerIPAddr.IsUnspecified() || !m.YourIPAddr.IsUnspecified() {
+			t.Errorf("%s", m.Summary())
+		}
+		if m.Options.Has(dhcpv4.OptionOptionOverload) || m.Options.Has(dhcpv4.OptionMessage) || m.ServerHostName != "" || m.BootFileName != "" {
+			t.Errorf("%s has options of a server: %s", m.Kind, m.Summary())
+		}
+		if id := m.Options.Get(dhcpv4.OptionClientIdentifier); len(id) != 7 || id[0] != 1 || net.HardwareAddr(id[1:]).String() != macs[0] {
+			t.Errorf("%s has the client identifier % x", m.Kind, id)
+		}
+		if m.Kind != dhcppeer.Renewing && (!m.ClientIPAddr.IsUnspecified() || !m.From.IsUnspecified() || m.Unicast) {
+			t.Errorf("%s is from %s, unicast %t", m.Kind, m.From, m.Unicast)
+		}
+	}
+	discover, request := s.of(dhcppeer.Discover)[0], s.of(dhcppeer.Selecting)[0]
+	if !request.RequestedIPAddress().Equal(address.AsSlice()) || !request.ServerIdentifier().Equal(s.Addr().AsSlice()) {
+		t.Errorf("the guest requested %s of %s", request.RequestedIPAddress(), request.ServerIdentifier())
+	}
+	if discover.TransactionID != request.TransactionID || discover.NumSeconds != request.NumSeconds {
+		t.Errorf("DISCOVER has the transaction %s and %d s, the REQUEST %s and %d s", discover.TransactionID, discover.NumSeconds, request.TransactionID, request.NumSeconds)
+	}
+	if before := s.of(dhcppeer.InitReboot)[0]; before.TransactionID == discover.TransactionID {
+		t.Error("two transactions have one ID")
+	}
+}
+
+// ofAnother answers a client with this guest's MAC address and another client identifier (RFC 6842).
+func ofAnother(what dhcpv4.MessageType) func(*dhcppeer.Exchange) dhcppeer.Reply {
+	return func(e *dhcppeer.Exchange) dhcppeer.Reply {
+		modifiers := []dhcpv4.Modifier{dhcpv4.WithOption(dhcpv4.OptClientIdentifier([]byte{0, 'o', 't', 'h', 'e', 'r'}))}
+		if what != dhcpv4.MessageTypeNak {
+			modifiers = append(modifiers, dhcpv4.WithYourIP(net.IPv4(10, 9, 0, 250)))
+		}
+		return e.Reply(what, modifiers...)
+	}
+}
+
+// inOneGo checks that the guest needed one DISCOVER and one REQUEST after it lost the lease of before.
+func inOneGo(t *testing.T, _ *machine, s talk, _ netip.Addr) {
+	got := slices.DeleteFunc(s.exchanged(), func(k dhcppeer.Kind) bool { return k != dhcppeer.Discover && k != dhcppeer.Selecting })
+	if !slices.Equal(got, []dhcppeer.Kind{dhcppeer.Discover, dhcppeer.Selecting}) {
+		t.Errorf("the guest sent %q", s.kinds())
+	}
+}
+
+// ipv6 checks whether the link has an IPv6 address.
+func ipv6(want bool) func(*testing.T, *machine, talk, netip.Addr) {
+	return func(t *testing.T, m *machine, _ talk, _ netip.Addr) {
+		eventually(t, func() string {
+			if shown := m.ip(t, "-6", "-o", "address", "show", "dev", "eth0"); strings.Contains(shown, "inet6") != want {
+				return fmt.Sprintf("want IPv6 %t, have %q", want, shown)
+			}
+			return ""
+		})
+	}
+}
+
+// complaint compares the primary NIC with the case.
+func (c dhcpCase) complaint(t *testing.T, m *machine, address netip.Addr) string {
+	t.Helper()
+	prefix := netip.PrefixFrom(address, cmp.Or(c.bits, 24))
+	n := network(t, m)["eth0"]
+	if n.State != netd.StateBound || !slices.Equal(n.Addresses, []netip.Prefix{prefix}) {
+		return fmt.Sprintf("net.json has %s %v, want %s: %s", n.State, n.Addresses, prefix, n.Error)
+	}
+	shown := m.ip(t, "-4", "-o", "address", "show", "dev", "eth0")
+	if strings.Count(shown, "inet ") != 1 || !strings.Contains(shown, " "+prefix.String()+" ") {
+		return fmt.Sprintf("want %s, have\n%s", prefix, shown)
+	}
+	var routes []string
+	for line := range strings.Lines(m.ip(t, "-4", "route")) {
+		routes = append(routes, strings.TrimSpace(line))
+	}
+	want := c.routes
+	switch {
+	case want == nil:
+		want = []string{viaServer}
+	case want[0] == "":
+		want = nil
+	}
+	want = append(slices.Clone(want), fmt.Sprintf("%s dev eth0 proto kernel scope link src %s", prefix.Masked(), address))
+	slices.Sort(routes)
+	slices.Sort(want)
+	if !slices.Equal(routes, want) {
+		return fmt.Sprintf("the routes are\n%s\nwant\n%s", strings.Join(routes, "\n"), strings.Join(want, "\n"))
+	}
+	if l := link(must[[]probe.Link](t, m, "Links", none{}), "eth0"); l.MTU != cmp.Or(c.mtu, 1500) || n.MTU != l.MTU {
+		return fmt.Sprintf("the MTU is %d, and in net.json %d, want %d", l.MTU, n.MTU, cmp.Or(c.mtu, 1500))
+	}
+	if got := fmt.Sprintf("%s %v %s", n.Domain, n.Search, n.Hostname); got != cmp.Or(c.names, " [] ") {
+		return fmt.Sprintf("the names are %q, want %q", got, cmp.Or(c.names, " [] "))
+	}
+	servers := []netip.Addr{netip.MustParseAddr("10.9.0.1")}
+	if c.dns != "" {
+		servers = nil
+	}
+	if !slices.Equal(n.DNS, servers) {
+		return fmt.Sprintf("the name servers are %v, want %v", n.DNS, servers)
+	}
+	lasts := cmp.Or(c.lasts, time.Hour)
+	if lasts < 0 {
+		if n.LeaseSeconds != 0 || !n.Expires.IsZero() {
+			return fmt.Sprintf("the lease is for %d s", n.LeaseSeconds)
+		}
+		return ""
+	}
+	times := []time.Duration{n.Renews.Sub(n.Obtained), n.Rebinds.Sub(n.Obtained), n.Expires.Sub(n.Obtained)}
+	if want := []time.Duration{cmp.Or(c.t1, lasts/2), cmp.Or(c.t2, lasts/8*7), lasts}; !slices.Equal(times, want) {
+		return fmt.Sprintf("T1, T2 and the end are %v, want %v", times, want)
+	}
+	return ""
+}
+
+// TestDHCPCases changes what one guest's server leases, and how server and network behave. Each case has an address of its own, so that
+// the server refuses the lease of the case before, and what is seen is this case's lease.
+func TestDHCPCases(t *testing.T) {
+	t.Parallel()
+	first := netip.MustParseAddr("10.9.0.20")
+	nic, peer := dhcpPeer(t, primaryAddress, leaseOf(primaryAddress, time.Hour))
+	m := boot(t, image{nics: []guest.NIC{nic}, cmdline: []string{quiet}, tools: true, timeout: 10 * time.Minute})
+	answers(t, &peer.Host, leased[0])
+	pid := daemon(t, m)
+	address := first
+	for _, c := range dhcpCases {
+		t.Run(c.name, func(t *testing.T) {
+			lease := leaseOf(netip.PrefixFrom(address, 24).String(), time.Hour, c.options...)
+			if lease.Edit = c.edit; c.server != "" {
+				lease.Identifier = netip.MustParseAddr(c.server)
+			}
+			s := since(peer)
+			peer.Behave(c.faults...)
+			peer.Lease(lease)
+			must[none](t, m, "SetClock", 2*time.Second) // makes the guest ask
+			if c.refused {
+				testRefused(t, m, s)
+				return
+			}
+			eventuallyWithin(t, 20*time.Second, func() string { return c.complaint(t, m, address) })
+			if c.then != nil {
+				c.then(t, m, s, address)
+			}
+		})
+		address = address.Next()
+	}
+	if now := daemon(t, m); now != pid {
+		t.Errorf("the network daemon was process %d, and is %d", pid, now)
+	}
+}
+
+// testRefused checks that the guest takes none of the offers, and asks on.
+func testRefused(t *testing.T, m *machine, s talk) {
+	t.Helper()
+	eventually(t, func() string {
+		if n := len(s.of(dhcppeer.Discover)); n < 6 {
+			return fmt.Sprintf("the guest has sent %q, want 6 DISCOVERs", s.kinds())
+		}
+		return ""
+	})
+	if n := len(s.of(dhcppeer.Selecting)); n > 0 {
+		t.Errorf("the guest sent %q", s.kinds())
+	}
+	noAddress(t, m, "eth0")
+}
