@@ -472,11 +472,13 @@ func TestDHCPCases(t *testing.T) {
 	t.Parallel()
 	first := netip.MustParseAddr("10.9.0.20")
 	nic, peer := dhcpPeer(t, primaryAddress, leaseOf(primaryAddress, time.Hour))
-	m := boot(t, image{nics: []guest.NIC{nic}, cmdline: []string{quiet}, tools: true, timeout: 10 * time.Minute})
+	arp := newCapture(t, 0)
+	m := boot(t, image{nics: []guest.NIC{nic}, cmdline: []string{quiet}, tools: true, qemu: arp.qemu(), timeout: 10 * time.Minute})
 	answers(t, &peer.Host, leased[0])
 	pid := daemon(t, m)
-	address := first
+	address := first.Prev()
 	for _, c := range dhcpCases {
+		address = address.Next()
 		t.Run(c.name, func(t *testing.T) {
 			lease := leaseOf(netip.PrefixFrom(address, 24).String(), time.Hour, c.options...)
 			if lease.Edit = c.edit; c.server != "" {
@@ -495,8 +497,15 @@ func TestDHCPCases(t *testing.T) {
 				c.then(t, m, s, address)
 			}
 		})
-		address = address.Next()
 	}
+	t.Run("announced", func(t *testing.T) {
+		eventually(t, func() string {
+			if n := arp.requests(t, address, address); n != 2 {
+				return fmt.Sprintf("%s was announced %d times, want twice", address, n)
+			}
+			return ""
+		})
+	})
 	if now := daemon(t, m); now != pid {
 		t.Errorf("the network daemon was process %d, and is %d", pid, now)
 	}
