@@ -50,7 +50,7 @@ func generic(code uint8, value ...byte) dhcpv4.Option {
 // text returns an option of that text.
 func text(code uint8, value string) dhcpv4.Option { return generic(code, []byte(value)...) }
 
-func without(codes ...dhcpv4.OptionCode) func(*dhcpv4.DHCPv4) {
+func lacking(codes ...dhcpv4.OptionCode) func(*dhcpv4.DHCPv4) {
 	return func(m *dhcpv4.DHCPv4) {
 		for _, code := range codes {
 			m.Options.Del(code)
@@ -174,7 +174,7 @@ var dhcpCases = []dhcpCase{
 			t.Errorf("the lease has no end, and ip says\n%s", shown)
 		}
 	}},
-	{name: "no lease time", edit: without(dhcpv4.OptionIPAddressLeaseTime)},
+	{name: "no lease time", edit: lacking(dhcpv4.OptionIPAddressLeaseTime)},
 	{name: "no time at all", options: []dhcpv4.Option{dhcpv4.OptIPAddressLeaseTime(0)}, refused: true},
 	{name: "T1 alone", options: []dhcpv4.Option{dhcpv4.OptRenewTimeValue(600 * time.Second)}, t1: 600 * time.Second},
 	{name: "a late T1 alone", options: []dhcpv4.Option{dhcpv4.OptRenewTimeValue(3400 * time.Second)}, t1: 3400 * time.Second, t2: 3500 * time.Second},
@@ -183,7 +183,7 @@ var dhcpCases = []dhcpCase{
 	{name: "T1 after the end", options: []dhcpv4.Option{dhcpv4.OptRenewTimeValue(3700 * time.Second), dhcpv4.OptRebindingTimeValue(3800 * time.Second)}},
 
 	// Routes.
-	{name: "option 121 and no router", options: []dhcpv4.Option{twoRoutes}, edit: without(dhcpv4.OptionRouter), routes: both},
+	{name: "option 121 and no router", options: []dhcpv4.Option{twoRoutes}, edit: lacking(dhcpv4.OptionRouter), routes: both},
 	{name: "option 249", options: []dhcpv4.Option{dhcpv4.OptGeneric(dhcpv4.GenericOptionCode(249), twoRoutes.Value.ToBytes())}, routes: both},
 	{name: "option 249 beside 121", options: []dhcpv4.Option{twoRoutes, dhcpv4.OptGeneric(dhcpv4.GenericOptionCode(249), dhcpv4.OptClasslessStaticRoute(route("172.19.0.0/24", "10.9.0.1")).Value.ToBytes())}, routes: both},
 	{name: "the router beside other routes", options: []dhcpv4.Option{dhcpv4.OptClasslessStaticRoute(route("172.18.0.0/24", "10.9.0.1"))}, routes: both[1:]},
@@ -192,7 +192,7 @@ var dhcpCases = []dhcpCase{
 	{name: "bits of a route beyond its length", options: []dhcpv4.Option{generic(121, 12, 172, 18, 10, 9, 0, 1)}, routes: []string{"172.16.0.0/12 via 10.9.0.1 dev eth0 proto dhcp"}},
 	{name: "a router outside the subnet", options: []dhcpv4.Option{dhcpv4.OptRouter(net.IPv4(10, 11, 12, 13))}, routes: []string{"default via 10.11.12.13 dev eth0 proto dhcp onlink"}},
 	{name: "several routers", options: []dhcpv4.Option{dhcpv4.OptRouter(net.IPv4zero, net.IPv4(10, 9, 0, 7), net.IPv4(10, 9, 0, 8))}, routes: []string{"default via 10.9.0.7 dev eth0 proto dhcp"}},
-	{name: "no router", edit: without(dhcpv4.OptionRouter), routes: noRoute},
+	{name: "no router", edit: lacking(dhcpv4.OptionRouter), routes: noRoute},
 
 	// Names.
 	{name: "a domain of several names", options: []dhcpv4.Option{dhcpv4.OptDomainName("a.example b.example")}, names: "a.example [a.example b.example] "},
@@ -275,7 +275,7 @@ var dhcpCases = []dhcpCase{
 		}
 		keeps(dhcppeer.Renewing)(t, m, s, address)
 	}},
-	{name: "no server identifier", edit: without(dhcpv4.OptionServerIdentifier), options: []dhcpv4.Option{soon}, t1: time.Second, then: func(t *testing.T, m *machine, s talk, address netip.Addr) {
+	{name: "no server identifier", edit: lacking(dhcpv4.OptionServerIdentifier), options: []dhcpv4.Option{soon}, t1: time.Second, then: func(t *testing.T, m *machine, s talk, address netip.Addr) {
 		if n := len(s.of(dhcppeer.Selecting)); n > 0 {
 			t.Errorf("%d REQUESTs name a server", n)
 		}
@@ -312,7 +312,7 @@ var dhcpCases = []dhcpCase{
 		}},
 	{name: "renewed without a server identifier", options: []dhcpv4.Option{soon}, t1: time.Second, then: func(t *testing.T, m *machine, s talk, address netip.Addr) {
 		l := leaseOf(netip.PrefixFrom(address, 24).String(), time.Hour, soon)
-		l.Edit = without(dhcpv4.OptionServerIdentifier)
+		l.Edit = lacking(dhcpv4.OptionServerIdentifier)
 		s.Lease(l)
 		keeps(dhcppeer.Renewing)(t, m, s, address)
 	}},
@@ -335,7 +335,7 @@ var dhcpCases = []dhcpCase{
 			answers(t, &s.Host, address)
 		}},
 	{name: "a mask with holes", options: []dhcpv4.Option{dhcpv4.OptSubnetMask(net.IPv4Mask(255, 0, 255, 0))}},
-	{name: "no mask", edit: without(dhcpv4.OptionSubnetMask)},
+	{name: "no mask", edit: lacking(dhcpv4.OptionSubnetMask)},
 	{name: "a short mask", options: []dhcpv4.Option{dhcpv4.OptSubnetMask(net.CIDRMask(16, 32))}, bits: 16},
 }
 
