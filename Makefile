@@ -12,6 +12,7 @@
 #   make check       formatting and linters
 #   make vmtest      the tests in guests, on the stock kernel. RUN=pattern chooses tests, KERNELS="stock own" the kernels
 #   make test-docker containerd and dockerd in a guest. ENGINES=name chooses the engine, FULL=1 runs all (docs/docker.md)
+#   make test-dhcp   the DHCP servers that people run, each in a guest; UPDATE=1 writes the table of docs/dhcp.md
 #   make matrix      writes docs/matrix.md: which rows hold on which kernel
 #   make faults      writes docs/faults.md: what still works when a step of the boot fails, and under real faults
 #   make bench       measures the boot beside the reference's and writes docs/benchmarks.md; KVM=1 measures by KVM, too
@@ -86,7 +87,7 @@ ENGINE_DISKS = $(ENGINES:%-diskless=%)
 # A program's sources. A directory changes when a file is added or removed.
 SOURCES := go.mod go.sum $(shell find cmd internal pkg $(COVER:%=vmtests/cover) -type d -o -name '*.s' -o -name '*.go' ! -name '*_test.go')
 
-.PHONY: help run prepare prepare-shell need-guests test unit vmtest packages images test-docker matrix faults bench bench-measure bench-check bench-scale soak soak-boot fuzz check dependencies release release-check coverage lines initramfs disk kernel clean force
+.PHONY: help run prepare prepare-shell need-guests test unit vmtest packages images test-docker test-dhcp matrix faults bench bench-measure bench-check bench-scale soak soak-boot fuzz check dependencies release release-check coverage lines initramfs disk kernel clean force
 ifeq ($(filter prepare prepare-shell,$(MAKECMDGOALS)),)
 .NOTPARALLEL:
 endif
@@ -129,7 +130,7 @@ unit:
 	$(if $(FULL),CGO_ENABLED=1 go test -race -count=1 ./...)
 
 # What vmtest needs from apt, then what it builds; make test runs them as parts of their own.
-packages: $(BOOTED:=/stock) $(BUILD)/tools $(BUILD)/swapin $(EMULATOR) $(sort $(ENGINE_DISKS:%=$(BUILD)/docker/%.erofs))
+packages: $(BOOTED:=/stock) $(BUILD)/tools $(BUILD)/swapin $(if $(filter $(HOST),$(ARCH)),$(BUILD)/dhcp-servers.erofs) $(EMULATOR) $(sort $(ENGINE_DISKS:%=$(BUILD)/docker/%.erofs))
 	@scripts/need-guests.sh
 	@scripts/need-disks.sh
 
@@ -150,6 +151,9 @@ vmtest: packages images $(if $(filter own,$(KERNELS)),$(BUILD)/kernel $(BUILD)/d
 
 test-docker:
 	$(MAKE) vmtest FULL= RUN='^TestDocker$$$$' ENGINES='$(or $(strip $(ENGINES)),28.5-nft)'
+
+test-dhcp:
+	$(MAKE) vmtest FULL=1 KERNELS=stock ENGINES= RUN='^TestDHCPServers$$$$'
 
 matrix: $(TESTED:%=matrix-%)
 
@@ -259,6 +263,10 @@ $(BUILD)/emulator: scripts/emulator.sh scripts/debs.sh
 $(BUILD)/swapin: scripts/swapin.sh scripts/debs.sh scripts/disks.sh
 	@scripts/swapin.sh $@
 	@touch $@
+
+# The DHCP servers that the tests run in a guest.
+$(BUILD)/dhcp-servers.erofs: scripts/dhcp-servers.sh scripts/debs.sh scripts/disks.sh
+	@scripts/dhcp-servers.sh $@
 
 # The guest that bench compares arcinit with, and the agent of both.
 $(BUILD)/reference: scripts/reference.sh scripts/debs.sh scripts/disks.sh $(wildcard vmtests/bench/reference/*)

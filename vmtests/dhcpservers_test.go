@@ -1,0 +1,538 @@
+//go:build vmtest
+
+package vmtests
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
+	"github.com/arcinit/arcinit/vmtests/guest"
+	"github.com/arcinit/arcinit/vmtests/probe"
+	"github.com/insomniacslk/dhcp/dhcpv4"
+)
+
+// scope is what a DHCP server of the tests leases: addresses of 10.9.0.0/24.
+type scope struct {
+	nic         string // the server's
+	first, last string // the pool; without it the server has no address to lease
+	reserved    string // the address of the client's MAC address, if any
+	lease       int    // seconds
+	t1, t2      int    // seconds, for servers that send them
+	// options adds a MTU, routes and names.
+	options bool
+}
+
+// dhcpServer is a DHCP server on the disk that scripts/dhcp-servers.sh makes.
+type dhcpServer struct {
+	name, pkg string
+	// full servers run with FULL=1 only.
+	full bool
+	// lease is the shortest lease that fits the test, in seconds.
+	lease int
+	// argv runs the server in the foreground; DIR is its own directory and NIC its NIC.
+	argv []string
+	// leases is its lease file; files are its configuration, by file name in DIR or by path.
+	leases string
+	files  func(scope) map[string]string
+	// cannot says by case what the server does not do.
+	cannot map[string]string
+}
+
+// serverCases are the columns of the table in docs/dhcp.md.
+var serverCases = []string{"empty pool", "ping first", "lease", "new reservation", "options", "T1", "restart", "T2", "lost leases", "two servers"}
+
+// The servers' further options: 26, 121, 15 and 119.
+const (
+	optionMTU    = 1400
+	optionRoute  = "172.18.0.0/16"
+	optionVia    = "10.9.0.7"
+	optionDomain = "net.example"
+	optionSearch = "example.org"
+)
+
+var dhcpServers = []dhcpServer{
+	{
+		name: "dnsmasq", pkg: "dnsmasq-base",
+		lease: 120, // its minimum
+		argv:  []string{"/usr/sbin/dnsmasq", "--keep-in-foreground", "--log-facility=-", "--conf-file=DIR/conf", "--pid-file=DIR/pid"}, leases: "DIR/leases",
+		files: func(s scope) map[string]string {
+			conf := []string{"user=root", "group=root", "port=0", "interface=" + s.nic, "bind-interfaces", "dhcp-leasefile=DIR/leases", "dhcp-authoritative", "log-dhcp",
+				"dhcp-option=3,10.9.0.1", "dhcp-option=6,10.9.0.1", fmt.Sprintf("dhcp-option-force=58,%ds", s.t1), fmt.Sprintf("dhcp-option-force=59,%ds", s.t2)}
+			pool := "10.9.0.0,static"
+			if s.first != "" {
+				pool = s.first + "," + s.last
+			}
+			conf = append(conf, fmt.Sprintf("dhcp-range=%s,255.255.255.0,%d", pool, s.lease))
+			if s.reserved != "" {
+				conf = append(conf, "dhcp-host="+macs[0]+","+s.reserved)
+			}
+			if s.options {
+				conf = append(conf, fmt.Sprintf("dhcp-option=26,%d", optionMTU), "dhcp-option=121,0.0.0.0/0,10.9.0.1,"+optionRoute+","+optionVia,
+					"dhcp-option=15,"+optionDomain, "dhcp-option=119,"+optionDomain+","+optionSearch)
+			}
+			return map[string]string{"conf": lines(conf)}
+		},
+	},
+}
+
+func lines(l []string) string { return strings.Join(l, "\n") + "\n" }
+
+// serverLAN is a guest whose NICs are on one network: eth0 is the client's, the others
+// are servers' in network namespaces of their names.
+type serverLAN struct {
+	*machine
+	capture
+	server dhcpServer
+}
+
+// serverRoot is where the guest has the servers' disk. It can write there.
+const serverRoot = "/run/servers"
+
+func bootServers(t *testing.T, s dhcpServer) *serverLAN {
+	t.Helper()
+	nic := guest.NIC{Netdev: "hubport,hubid=0"}
+	frames := newCapture(t, 0)
+	m := boot(t, image{
+		nics: []guest.NIC{nic, nic, nic}, tools: true, memory: 768, timeout: 5 * time.Minute, qemu: frames.qemu(),
+		disks:    []guest.Disk{{File: built(t, "dhcp-servers.erofs")}},
+		programs: map[string]string{"arcbox/busybox": built(t, "swapin/usr/bin/busybox")},
+		cmdline:  []string{quiet, "arcbox.primary=" + macs[0], "arcbox.bridge=52:54:00:00:00:99"},
+	})
+	m.shell(t, `mkdir -p DIR && mount -t tmpfs servers DIR && cd DIR && mkdir disk up work root && mount -t erofs -o ro /dev/vda disk &&
+		mount -t overlay -o lowerdir=disk,upperdir=up,workdir=work servers root && cd root && mount -t proc proc proc && mount --bind /dev dev &&
+		mkdir -p var/lib && ln -s ../run var/run && echo root:x:0: >etc/group && echo systemd-network:x:998: >>etc/group &&
+		echo root:x:0:0::/:/bin/sh >etc/passwd && echo systemd-network:x:998:998::/: >>etc/passwd`)
+	l := &serverLAN{m, frames, s}
+	for i, nic := range []string{"eth1", "eth2"} {
+		m.ipBatch(t, "", "netns add "+nic+"\nlink set "+nic+" netns "+nic+"\n")
+		m.ipBatch(t, nic, fmt.Sprintf("link set lo up\naddress add 10.9.0.%d/24 dev %s\nlink set %[2]s up\n", i+1, nic))
+	}
+	return l
+}
+
+// shell runs a script by the guest's busybox. DIR is the directory of the servers' disk.
+func (m *machine) shell(t *testing.T, script string) {
+	t.Helper()
+	if r := m.run(t, "/arcbox/busybox", "sh", "-c", strings.ReplaceAll(script, "DIR", serverRoot)); r.Code != 0 {
+		t.Fatalf("%s\nended with code %d: %s%s", script, r.Code, r.Stdout, r.Stderr)
+	}
+}
+
+// running is a server that runs.
+type running struct {
+	l         *serverLAN
+	pid       int
+	log, own  string
+	nic, addr string
+}
+
+// start starts the server with a scope, with the lease file of before if there is one, and waits until it listens.
+func (l *serverLAN) start(t *testing.T, s scope, address string) *running {
+	t.Helper()
+	r := &running{l: l, nic: s.nic, addr: address, own: "/var/lib/" + s.nic, log: "/run/" + s.nic + ".log"}
+	set := strings.NewReplacer("DIR", r.own, "NIC", s.nic, "SERVER", address)
+	l.shell(t, "mkdir -p DIR/root"+r.own+" DIR/root/etc/systemd/network && touch DIR/root"+r.own+"/leases")
+	for path, text := range l.server.files(s) {
+		if !strings.HasPrefix(path, "/") {
+			path = r.own + "/" + path
+		}
+		l.write(t, serverRoot+"/root"+path, set.Replace(text))
+	}
+	// Each server has a /run of its own. networkd believes that a system without a writable /sys has no udev.
+	script := strings.ReplaceAll(`PATH=; b=/arcbox/busybox; $b mount -t sysfs -o ro sysfs DIR/sys && $b mount -t tmpfs run DIR/run &&
+		$b mkdir -p DIR/run/lock DIR/run/kea DIR/run/systemd/netif && $b chown -R 998:998 DIR/run/systemd && exec $b chroot DIR`, "DIR", serverRoot+"/root")
+	for _, a := range l.server.argv {
+		script += " " + set.Replace(a)
+	}
+	r.pid = must[int](t, l.machine, "Start", probe.Daemon{Argv: append(ip, "netns", "exec", s.nic, "/arcbox/busybox", "sh", "-c", script), Log: r.log})
+	eventually(t, func() string {
+		// The process's own view of its network namespace (proc_pid_net(5)); port 67 is 0043.
+		sockets, err := ask[[]byte](l.machine, "ReadFile", fmt.Sprintf("/proc/%d/net/udp", r.pid))
+		if err != nil {
+			t.Fatalf("%s has ended: %v", l.server.name, err)
+		}
+		if !bytes.Contains(sockets, []byte(":0043 ")) {
+			return fmt.Sprintf("%s does not listen:\n%s", l.server.name, sockets)
+		}
+		return ""
+	})
+	return r
+}
+
+// stop ends the server and waits until it has ended.
+func (r *running) stop(t *testing.T) {
+	t.Helper()
+	must[none](t, r.l.machine, "Kill", probe.Signal{PID: r.pid, Number: int(syscall.SIGTERM)})
+	eventually(t, func() string {
+		if len(must[[]string](t, r.l.machine, "Glob", fmt.Sprintf("/proc/%d", r.pid))) > 0 {
+			return r.l.server.name + " does not end"
+		}
+		return ""
+	})
+}
+
+// leaseFile returns what the server has in its lease file.
+func (r *running) leaseFile(t *testing.T) string {
+	t.Helper()
+	return r.l.read(t, serverRoot+"/root"+strings.ReplaceAll(r.l.server.leases, "DIR", r.own))
+}
+
+// dhcpFrame is a DHCP message on the wire.
+type dhcpFrame struct {
+	*dhcpv4.DHCPv4
+	from, to  netip.Addr
+	broadcast bool // the Ethernet frame
+}
+
+func (f dhcpFrame) isRequest() bool { return f.MessageType() == dhcpv4.MessageTypeRequest }
+func (f dhcpFrame) renews() bool {
+	return f.isRequest() && f.ServerIdentifier() == nil && !f.ClientIPAddr.IsUnspecified() && !f.broadcast
+}
+func (f dhcpFrame) rebinds() bool {
+	return f.isRequest() && f.ServerIdentifier() == nil && !f.ClientIPAddr.IsUnspecified() && f.broadcast
+}
+
+func is(kind dhcpv4.MessageType) func(dhcpFrame) bool {
+	return func(f dhcpFrame) bool { return f.MessageType() == kind }
+}
+
+// dhcp returns the DHCP messages after the first skip frames.
+func (l *serverLAN) dhcp(t *testing.T, skip int) (all []dhcpFrame) {
+	t.Helper()
+	for _, f := range l.frames(t)[skip:] {
+		// Offsets of Ethernet, IPv4 and UDP.
+		if len(f) < 34 || binary.BigEndian.Uint16(f[12:]) != 0x0800 || f[23] != 17 {
+			continue
+		}
+		udp := 14 + int(f[14]&15)*4
+		if len(f) < udp+8 || binary.BigEndian.Uint16(f[udp+2:]) != 67 && binary.BigEndian.Uint16(f[udp+2:]) != 68 {
+			continue
+		}
+		m, err := dhcpv4.FromBytes(f[udp+8:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, dhcpFrame{m, netip.AddrFrom4([4]byte(f[26:])), netip.AddrFrom4([4]byte(f[30:])), f[0]&1 == 1})
+	}
+	return all
+}
+
+// summary lists messages in a line.
+func summary(all []dhcpFrame) (s string) {
+	for _, f := range all {
+		s += fmt.Sprintf("%s %s>%s ci %s yi %s; ", f.MessageType(), f.from, f.to, f.ClientIPAddr, f.YourIPAddr)
+	}
+	return s
+}
+
+// sees waits for n messages after the first skip frames, and returns the last of them.
+func (l *serverLAN) sees(t *testing.T, skip, n int, what string, match func(dhcpFrame) bool) (last dhcpFrame) {
+	t.Helper()
+	eventually(t, func() string {
+		seen := 0
+		all := l.dhcp(t, skip)
+		for _, f := range all {
+			if match(f) {
+				if seen, last = seen+1, f; seen == n {
+					return ""
+				}
+			}
+		}
+		return fmt.Sprintf("seen %d of %d: %s; the frames are %s", seen, n, what, summary(all))
+	})
+	return last
+}
+
+// bound waits until eth0 has one address, the report and the kernel agree on it, and it
+// satisfies want.
+func (l *serverLAN) bound(t *testing.T, want func(netip.Addr) bool) (n netd.NIC) {
+	t.Helper()
+	eventually(t, func() string {
+		n = network(t, l.machine)["eth0"]
+		k := link(must[[]probe.Link](t, l.machine, "Links", none{}), "eth0")
+		if n.State != netd.StateBound || len(n.Addresses) != 1 || !slices.Equal(k.Addresses, []string{n.Addresses[0].String()}) || !want(n.Addresses[0].Addr()) {
+			return fmt.Sprintf("net.json has %+v, the kernel %+v", n, k)
+		}
+		return ""
+	})
+	return n
+}
+
+// flap pulls the client's cable out and plugs it in again, so that the client asks the servers
+// whether its lease is still good.
+func (l *serverLAN) flap(t *testing.T) (skip int) {
+	t.Helper()
+	l.plug(t, 0, false)
+	state(t, l.machine, "eth0", netd.StateNoCarrier)
+	skip = len(l.frames(t))
+	l.plug(t, 0, true)
+	return skip
+}
+
+func exactly(a string) func(netip.Addr) bool {
+	return func(b netip.Addr) bool { return b == netip.MustParseAddr(a) }
+}
+
+// TestDHCPServers has the guest lease from the DHCP servers that people run. They run in the
+// guest, too, in network namespaces. docs/dhcp.md has the result.
+func TestDHCPServers(t *testing.T) {
+	t.Parallel()
+	for _, s := range dhcpServers {
+		if !s.full || os.Getenv("FULL") != "" {
+			t.Run(s.name, func(t *testing.T) {
+				t.Parallel()
+				testDHCPServer(t, s)
+			})
+		}
+	}
+}
+
+func testDHCPServer(t *testing.T, s dhcpServer) {
+	l := bootServers(t, s)
+	defer func() {
+		if t.Failed() {
+			for _, nic := range []string{"eth1", "eth2"} {
+				if text, err := ask[[]byte](l.machine, "ReadFile", "/run/"+nic+".log"); err == nil {
+					t.Logf("%s's log on %s:\n%s", s.name, nic, text)
+				}
+			}
+			t.Logf("frames: %s", summary(l.dhcp(t, 0)))
+		}
+	}()
+	holds := map[string]bool{} // by case
+	does := func(name string, f func(t *testing.T)) {
+		if s.cannot[name] == "" {
+			holds[name] = t.Run(name, f)
+		}
+	}
+	const server, moved = "10.9.0.1", "10.9.0.3"
+	empty := scope{nic: "eth1", lease: s.lease, t1: 60, t2: 100}
+	pool := empty
+	pool.first, pool.last = "10.9.0.100", "10.9.0.199"
+	inPool := func(a netip.Addr) bool {
+		return !a.Less(netip.MustParseAddr(pool.first)) && !netip.MustParseAddr(pool.last).Less(a)
+	}
+
+	var r *running
+	var leased netd.NIC
+	does("empty pool", func(t *testing.T) {
+		r = l.start(t, empty, server)
+		skip := len(l.frames(t))
+		l.sees(t, skip, 3, "DISCOVERs", is(dhcpv4.MessageTypeDiscover))
+		if got := l.dhcp(t, 0); slices.ContainsFunc(got, is(dhcpv4.MessageTypeOffer)) {
+			t.Errorf("the frames are %s", summary(got))
+		}
+		r.stop(t)
+		r = l.start(t, pool, server)
+		leased = l.bound(t, inPool)
+	})
+	if r == nil || !holds["empty pool"] {
+		return
+	}
+	does("ping first", func(t *testing.T) {
+		if !l.askedFor(t, leased.Addresses[0].Addr()) {
+			t.Errorf("%s did not look for another host with %s before its OFFER", s.name, leased.Addresses[0])
+		}
+	})
+	does("lease", func(t *testing.T) {
+		if n := leased; n.Addresses[0].Bits() != 24 || n.Gateway.String() != server || n.Server.String() != server ||
+			!slices.Equal(n.DNS, []netip.Addr{netip.MustParseAddr(server)}) || n.LeaseSeconds != int64(s.lease) {
+			t.Errorf("net.json has %+v", n)
+		}
+		defaultRoutes(t, l.machine, probe.Route{Gateway: server, Link: "eth0"})
+		if _, err := ask[none](l.machine, "Ping", probe.Endpoint{Namespace: "eth1", Address: leased.Addresses[0].Addr().String(), Timeout: 5 * time.Second}); err != nil {
+			t.Error(err)
+		}
+	})
+	reserved := pool
+	reserved.reserved = "10.9.0.150"
+	does("new reservation", func(t *testing.T) {
+		r.stop(t)
+		r = l.start(t, reserved, server)
+		skip := l.flap(t)
+		l.bound(t, exactly(reserved.reserved))
+		if got := l.dhcp(t, skip); !slices.ContainsFunc(got, is(dhcpv4.MessageTypeNak)) {
+			t.Errorf("no NAK: %s", summary(got))
+		}
+	})
+	does("options", func(t *testing.T) {
+		with := reserved
+		with.options = true
+		r.stop(t)
+		r = l.start(t, with, server)
+		l.flap(t)
+		eventually(t, func() string {
+			n := network(t, l.machine)["eth0"]
+			if n.MTU != optionMTU || n.Domain != optionDomain || !slices.Equal(n.Search, []string{optionDomain, optionSearch}) {
+				return fmt.Sprintf("net.json has %+v", n)
+			}
+			if k := link(must[[]probe.Link](t, l.machine, "Links", none{}), "eth0"); k.MTU != optionMTU {
+				return fmt.Sprintf("the kernel has %+v", k)
+			}
+			if routes := must[[]probe.Route](t, l.machine, "Routes", none{}); !slices.Contains(routes, probe.Route{Dst: optionRoute, Gateway: optionVia, Link: "eth0"}) {
+				return fmt.Sprintf("the kernel has the routes %+v", routes)
+			}
+			return ""
+		})
+		defaultRoutes(t, l.machine, probe.Route{Gateway: server, Link: "eth0"})
+	})
+	short := reserved
+	short.t1, short.t2, short.reserved = 5, 10, ""
+	var mine netip.Addr
+	does("T1", func(t *testing.T) {
+		r.stop(t)
+		r = l.start(t, short, server)
+		l.sees(t, l.flap(t), 1, "ACK", is(dhcpv4.MessageTypeAck))
+		mine = l.bound(t, inPool).Addresses[0].Addr()
+		skip, before := len(l.frames(t)), ""
+		if s.leases != "" {
+			before = r.leaseFile(t)
+		}
+		f := l.sees(t, skip, 2, "REQUESTs, renewing", dhcpFrame.renews)
+		if f.to.String() != server || f.from != mine {
+			t.Errorf("the renewal goes from %s to %s", f.from, f.to)
+		}
+		l.sees(t, skip, 2, "ACKs", is(dhcpv4.MessageTypeAck))
+		if s.leases != "" && s.pkg != "busybox" && r.leaseFile(t) == before {
+			t.Errorf("the lease file is still %q", before)
+		}
+	})
+	does("restart", func(t *testing.T) {
+		r.stop(t)
+		skip := len(l.frames(t))
+		r = l.start(t, short, server)
+		l.keeps(t, skip, mine, dhcpFrame.renews)
+	})
+	does("T2", func(t *testing.T) {
+		// The server moves to another address, so that it only receives broadcasts.
+		r.stop(t)
+		l.ipBatch(t, "eth1", "address flush dev eth1\naddress add "+moved+"/24 dev eth1\n")
+		skip := len(l.frames(t))
+		r = l.start(t, short, moved)
+		l.keeps(t, skip, mine, dhcpFrame.rebinds)
+		if n := l.bound(t, exactly(mine.String())); n.Server.String() != moved {
+			t.Errorf("net.json has %+v", n)
+		}
+	})
+	does("lost leases", func(t *testing.T) {
+		r.stop(t)
+		if s.leases != "" {
+			l.shell(t, "rm DIR/root"+strings.ReplaceAll(s.leases, "DIR", r.own)+"*")
+		}
+		skip := len(l.frames(t))
+		r = l.start(t, short, moved)
+		l.sees(t, skip, 1, "ACK", is(dhcpv4.MessageTypeAck))
+		l.bound(t, exactly(mine.String()))
+	})
+	does("two servers", func(t *testing.T) {
+		r.stop(t)
+		again := pool
+		again.reserved = "10.9.0.151"
+		r = l.start(t, again, moved)
+		other := scope{nic: "eth2", first: "10.9.0.200", last: "10.9.0.209", lease: s.lease, t1: 60, t2: 100}
+		l.start(t, other, "10.9.0.2")
+		skip := l.flap(t)
+		offers := func(from string) func(dhcpFrame) bool {
+			return func(f dhcpFrame) bool { return f.MessageType() == dhcpv4.MessageTypeOffer && f.from.String() == from }
+		}
+		l.sees(t, skip, 1, "OFFER of the first server", offers(moved))
+		l.sees(t, skip, 1, "OFFER of the second server", offers("10.9.0.2"))
+		ack := l.sees(t, skip, 1, "ACK", is(dhcpv4.MessageTypeAck))
+		l.bound(t, exactly(ack.YourIPAddr.String()))
+		for _, f := range l.dhcp(t, skip) {
+			if f.MessageType() == dhcpv4.MessageTypeAck && f.from != ack.from {
+				t.Errorf("ACKs of both servers: %s", summary(l.dhcp(t, skip)))
+			}
+			if id := f.ServerIdentifier(); f.isRequest() && id != nil && !id.Equal(net.IP(ack.from.AsSlice())) {
+				t.Errorf("a REQUEST to %s, the ACK came from %s", id, ack.from)
+			}
+		}
+	})
+	checkDHCPPage(t, l, holds)
+}
+
+// keeps waits for a REQUEST of a kind that is answered, and checks that the guest keeps its address.
+func (l *serverLAN) keeps(t *testing.T, skip int, mine netip.Addr, kind func(dhcpFrame) bool) {
+	t.Helper()
+	f := l.sees(t, skip, 1, "REQUEST", kind)
+	l.sees(t, skip, 1, "ACK", func(a dhcpFrame) bool {
+		return a.MessageType() == dhcpv4.MessageTypeAck && a.TransactionID == f.TransactionID && a.YourIPAddr.Equal(net.IP(mine.AsSlice()))
+	})
+	l.bound(t, exactly(mine.String()))
+	if got := l.dhcp(t, skip); slices.ContainsFunc(got, is(dhcpv4.MessageTypeNak)) {
+		t.Errorf("a NAK: %s", summary(got))
+	}
+}
+
+// askedFor reports whether somebody pinged an address, or asked by ARP who has it, before
+// the first OFFER.
+func (l *serverLAN) askedFor(t *testing.T, address netip.Addr) bool {
+	t.Helper()
+	a := address.As4()
+	for _, f := range l.frames(t) {
+		switch {
+		case len(f) >= 286 && f[23] == 17 && bytes.Contains(f[282:], []byte{53, 1, byte(dhcpv4.MessageTypeOffer)}):
+			return false
+		case len(f) >= 42 && binary.BigEndian.Uint16(f[12:]) == 0x0806 && f[21] == 1 && [4]byte(f[38:]) == a:
+			return true
+		}
+	}
+	return false
+}
+
+// dhcpPage has the table of TestDHCPServers.
+const dhcpPage = "../docs/dhcp.md"
+
+// checkDHCPPage compares the server's line of docs/dhcp.md with the result. With UPDATE
+// set in the environment it writes the line. It ignores the version, because distributions update their packages.
+func checkDHCPPage(t *testing.T, l *serverLAN, holds map[string]bool) {
+	t.Helper()
+	if t.Failed() {
+		return
+	}
+	version := regexp.MustCompile(`(?m)^` + l.server.pkg + ` (?:\d+:)?([0-9.]+)`).FindStringSubmatch(l.read(t, serverRoot+"/root/versions"))
+	if version == nil {
+		t.Fatalf("the disk's versions have no %s", l.server.pkg)
+	}
+	text, err := os.ReadFile(dhcpPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	re := regexp.MustCompile(`(?m)^\| ` + regexp.QuoteMeta(l.server.name) + ` \| ([0-9.]*) \|.*$`)
+	found := re.FindSubmatch(text)
+	if found == nil {
+		t.Fatalf("docs/dhcp.md has no line for %s", l.server.name)
+	}
+	cells := []string{l.server.name, version[1]}
+	if os.Getenv("UPDATE") == "" {
+		cells[1] = string(found[1])
+	}
+	for _, name := range serverCases {
+		cell := l.server.cannot[name]
+		if holds[name] {
+			cell = "yes"
+		}
+		cells = append(cells, cell)
+	}
+	line := "| " + strings.Join(cells, " | ") + " |"
+	if os.Getenv("UPDATE") != "" {
+		if err := os.WriteFile(dhcpPage, re.ReplaceAllLiteral(text, []byte(line)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if string(found[0]) != line {
+		t.Errorf("docs/dhcp.md says\n%s\nbut the test found (make test-dhcp UPDATE=1 writes it):\n%s", found[0], line)
+	}
+}
