@@ -316,7 +316,7 @@ var dhcpCases = []dhcpCase{
 		s.Lease(l)
 		keeps(dhcppeer.Renewing)(t, m, s, address)
 	}},
-	{name: "rebound by another server", options: []dhcpv4.Option{soon, dhcpv4.OptRebindingTimeValue(4 * time.Second)}, t1: time.Second, t2: 4 * time.Second,
+	{name: "rebound by another server", options: []dhcpv4.Option{soon, dhcpv4.OptRebindingTimeValue(2 * time.Second)}, t1: time.Second, t2: 2 * time.Second,
 		faults: []dhcppeer.Fault{dhcppeer.On(dhcppeer.Silent, dhcppeer.Renewing), dhcppeer.On(func(e *dhcppeer.Exchange) {
 			e.Replies = []dhcppeer.Reply{e.Reply(dhcpv4.MessageTypeAck, dhcpv4.WithOption(dhcpv4.OptServerIdentifier(net.IPv4(10, 9, 0, 2))),
 				dhcpv4.WithOption(dhcpv4.OptRenewTimeValue(1800*time.Second)), dhcpv4.WithOption(dhcpv4.OptRebindingTimeValue(3150*time.Second)))}

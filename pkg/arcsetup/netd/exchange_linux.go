@@ -242,29 +242,25 @@ func listen(link netlink.Link, to net.IP) (*port, *net.UDPAddr, error) {
 		return nil, nil, fmt.Errorf("listen for DHCP messages on %s: %w", link.Attrs().Name, err)
 	}
 	own := &net.UDPAddr{Port: dhcpv4.ClientPort}
-	p := &port{PacketConn: nclient4.NewBroadcastUDPConn(conn, own)}
+	in := nclient4.NewBroadcastUDPConn(conn, own)
 	if to == nil {
-		return p, nclient4.DefaultServers, nil
+		return &port{in, in}, nclient4.DefaultServers, nil
 	}
-	if p.bound, err = server4.NewIPv4UDPConn(link.Attrs().Name, own); err != nil {
+	out, err := server4.NewIPv4UDPConn(link.Attrs().Name, own)
+	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("send DHCP messages on %s: %w", link.Attrs().Name, err), conn.Close())
 	}
-	return p, &net.UDPAddr{IP: to, Port: dhcpv4.ServerPort}, nil
+	return &port{in, out}, &net.UDPAddr{IP: to, Port: dhcpv4.ServerPort}, nil
 }
 
 // port is the DHCP client's port of a link. It receives by a packet socket, which needs no address, and gets datagrams whose checksum the
 // sender left to a virtual NIC that has not filled it in.
 type port struct {
 	net.PacketConn
-	bound net.PacketConn // sends from the link's address, if there is one
+	out net.PacketConn // sends: the same socket, or one with the link's address
 }
 
-func (p *port) WriteTo(b []byte, to net.Addr) (int, error) {
-	if p.bound != nil {
-		return p.bound.WriteTo(b, to)
-	}
-	return p.PacketConn.WriteTo(b, to)
-}
+func (p *port) WriteTo(b []byte, to net.Addr) (int, error) { return p.out.WriteTo(b, to) }
 
 func (p *port) ReadFrom(b []byte) (n int, from net.Addr, err error) {
 	n, from, err = p.PacketConn.ReadFrom(b)
@@ -272,9 +268,9 @@ func (p *port) ReadFrom(b []byte) (n int, from net.Addr, err error) {
 }
 
 func (p *port) Close() error {
-	err := p.PacketConn.Close()
-	if p.bound != nil {
-		err = errors.Join(err, p.bound.Close())
+	err := p.out.Close()
+	if p.out != p.PacketConn {
+		err = errors.Join(err, p.PacketConn.Close())
 	}
 	return err
 }

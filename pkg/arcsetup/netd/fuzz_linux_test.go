@@ -218,7 +218,7 @@ func FuzzPacket(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, packet []byte) {
-		conn := &port{PacketConn: nclient4.NewBroadcastUDPConn(&onePacket{packet: packet}, &net.UDPAddr{Port: dhcpv4.ClientPort})}
+		conn := &port{nclient4.NewBroadcastUDPConn(&onePacket{packet: packet}, &net.UDPAddr{Port: dhcpv4.ClientPort}), nil}
 		_, _, err := conn.ReadFrom(make([]byte, nclient4.MaxMessageSize))
 		if err == nil {
 			// The client would read a later fragment as a message.

@@ -173,8 +173,11 @@ func (w *worker) hold(link *linkState) error {
 		switch {
 		case expired && r.ack != nil:
 			return errExpired
-		case left > 0:
-			r.wait = min(r.wait, left) // an address is not kept for an answer that is late
+		case left > 0: // neither T2 nor the end waits for an answer that is late
+			if r.server.IsValid() {
+				left -= w.current.time - w.current.rebind
+			}
+			r.wait = min(r.wait, left)
 		}
 		err := w.renew(link, r)
 		switch {
@@ -191,6 +194,9 @@ func (w *worker) hold(link *linkState) error {
 		w.log.Debug("lease not renewed", "err", err)
 		passed := age(w.obtained, clock.Now())
 		next = w.current.again(passed)
+		if r.server.IsValid() {
+			next = min(next, w.current.rebind)
+		}
 		w.report(func(n *NIC) {
 			n.Error = err.Error()
 			switch {

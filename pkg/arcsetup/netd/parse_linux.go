@@ -94,16 +94,13 @@ func usable(m *dhcpv4.DHCPv4) error {
 		return fmt.Errorf("the server leased %s: %w", m.YourIPAddr, errNotHost)
 	}
 	if m.IPAddressLeaseTime(fallbackTime) == 0 {
-		return fmt.Errorf("the server leased %s: %w", own, errNoTime)
+		return fmt.Errorf("the server leased %s for 0 seconds", own)
 	}
 	return nil
 }
 
-// errNotHost is the error for an address that no host can have, errNoTime for a lease that is over when it comes.
-var (
-	errNotHost = errors.New("not a host's address")
-	errNoTime  = errors.New("for 0 seconds")
-)
+// errNotHost is the error for an address that no host can have.
+var errNotHost = errors.New("not a host's address")
 
 // prefix returns the length of a mask. dhclient takes /32 without option 1.
 func (p *parser) prefix(mask net.IPMask) (bits int) {
