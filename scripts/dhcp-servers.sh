@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# dhcp-servers.sh OUT makes an EROFS disk from the distribution's packages: the DHCP servers that TestDHCPServers runs in a guest,
+# dhcp-servers.sh OUT makes an EROFS disk from the distribution's packages: the DHCP server that TestDHCPServers runs in a guest,
 # and busybox. The cache keeps each disk under the checksum of everything that it was made from.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/debs.sh"
@@ -8,8 +8,7 @@
 out=$1
 need erofs-utils mkfs.erofs
 update_apt
-mapfile -t packages < <(own_apt apt-get install --simulate --no-install-recommends dnsmasq-base isc-dhcp-server kea-dhcp4-server \
-	udhcpd busybox systemd | awk '$1 == "Inst" { print $2 }' | grep -vE '^(adduser|debconf|dpkg|passwd|mawk|perl.*|debianutils)$')
+mapfile -t packages < <(own_apt apt-get install --simulate --no-install-recommends dnsmasq-base busybox | awk '$1 == "Inst" { print $2 }' | grep -vE '^(adduser|debconf|dpkg|passwd|mawk|perl.*|debianutils)$')
 debs=$(download "${packages[@]}")
 
 # The .debs are named by their content.
@@ -30,7 +29,7 @@ if [ ! -e "$kept" ]; then
 	for command in sh cat chroot kill ls mkdir mount rm sleep; do
 		[ -e "$root/bin/$command" ] || ln -s busybox "$root/bin/$command"
 	done
-	for program in dnsmasq dhcpd kea-dhcp4 busybox systemd-networkd; do
+	for program in dnsmasq busybox; do
 		[ -n "$(find "$root/usr" -name "$program")" ] || die "no $program in ${packages[*]}"
 	done
 	pack_root "$root" "$kept"
