@@ -134,7 +134,7 @@ func hostiles(server, other netip.Prefix) []hostile {
 			option(dhcpv4.OptionSubnetMask, 255, 255, 255), option(dhcpv4.OptionRouter, gw[:3]...), option(dhcpv4.OptionDomainNameServer, gw[:3]...),
 			option(dhcpv4.OptionInterfaceMTU, 5), seconds(dhcpv4.OptionIPAddressLeaseTime, 0, 0, 60), seconds(dhcpv4.OptionRenewTimeValue, 0, 0, 20),
 			seconds(dhcpv4.OptionRebindingTimeValue, 0, 0, 40), option(dhcpv4.OptionDNSDomainSearchList, 5, 'a'), option(dhcpv4.OptionClasslessStaticRoute, 24, 100),
-		}, logged: []string{"Router: ", "Domain Name Server: ", "Interface MTU: ", "DNS Domain Search List: ", "Classless Static Route: "}},
+		}, logged: []string{"Domain Name Server: ", "Interface MTU: ", "DNS Domain Search List: ", "Classless Static Route: "}},
 		{name: "options too long", gateway: "none", options: []dhcpv4.Option{
 			option(dhcpv4.OptionSubnetMask, 255, 255, 255, 0, 0), option(dhcpv4.OptionRouter, append(gw[:], 1)...), option(dhcpv4.OptionDomainNameServer, append(gw[:], 1)...),
 			option(dhcpv4.OptionInterfaceMTU, 5, 220, 0), seconds(dhcpv4.OptionIPAddressLeaseTime, 0, 0, 0, 60, 0), seconds(dhcpv4.OptionRenewTimeValue, 0, 0, 0, 20, 0),
@@ -148,12 +148,12 @@ func hostiles(server, other netip.Prefix) []hostile {
 			return all
 		})},
 
-		{name: "classless routes with a prefix of 33", options: classless(33, 100, 1, 2, 3, 4, gw[0], gw[1], gw[2], gw[3])},
-		{name: "classless routes cut off", options: classless(append(routes(3), 24, 100)...)},
+		{name: "classless routes with a prefix of 33", options: classless(33, 100, 1, 2, 3, 4, gw[0], gw[1], gw[2], gw[3]), gateway: "none"},
+		{name: "classless routes cut off", options: classless(append(routes(3), 24, 100)...), gateway: "none"},
 		{name: "classless routes with host bits", options: classless(12, 172, 31, gw[0], gw[1], gw[2], gw[3]), gateway: "none", routes: 1, bridge: true},
 		{name: "classless default route via the client", edit: func(m *dhcpv4.DHCPv4) {
 			m.UpdateOption(option(dhcpv4.OptionClasslessStaticRoute, append([]byte{0}, m.YourIPAddr.To4()...)...))
-		}, logged: []string{"0.0.0.0/0 via"}, bridge: true},
+		}, gateway: "none", logged: []string{"0.0.0.0/0 via"}, bridge: true},
 		{name: "classless routes to the networks of the NICs", options: classless(slices.Concat(
 			[]byte{24}, next[:3], gw[:], []byte{32}, next[:3], []byte{1}, gw[:], []byte{25}, next[:3], []byte{0}, gw[:], []byte{24}, own[:3], gw[:])...), gateway: "none",
 			primaryLogged: []string{other.Masked().String() + " via", server.Masked().String() + " via"}, bridge: true},
@@ -176,17 +176,17 @@ func hostiles(server, other netip.Prefix) []hostile {
 		{name: "search list that goes around", options: search(1, 'a', 0xc0, 0)},
 		{name: "search list that points beyond", options: search(1, 'a', 0xff, 0xff)},
 
-		{name: "lease time 0", options: []dhcpv4.Option{seconds(dhcpv4.OptionIPAddressLeaseTime, 0, 0, 0, 0)}},
-		{name: "lease time 1 s", options: []dhcpv4.Option{seconds(dhcpv4.OptionIPAddressLeaseTime, 0, 0, 0, 1)}, logged: []string{"Lease Time 1s"}},
+		{name: "lease time 0", options: []dhcpv4.Option{seconds(dhcpv4.OptionIPAddressLeaseTime, 0, 0, 0, 0)}, comes: noOffer},
+		{name: "lease time 1 s", options: []dhcpv4.Option{seconds(dhcpv4.OptionIPAddressLeaseTime, 0, 0, 0, 1)}},
 		{name: "lease without end", options: []dhcpv4.Option{seconds(dhcpv4.OptionIPAddressLeaseTime, 255, 255, 255, 255)}},
 		{name: "T1 after T2 after the end", options: []dhcpv4.Option{seconds(dhcpv4.OptionIPAddressLeaseTime, 0, 0, 0, 60),
 			seconds(dhcpv4.OptionRenewTimeValue, 0, 0, 0, 120), seconds(dhcpv4.OptionRebindingTimeValue, 0, 0, 0, 90)},
 			logged: []string{"1m30s"}},
 
-		{name: "address 0.0.0.0", client: "0.0.0.0", comes: noLease, logged: []string{" 0.0.0.0:"}},
-		{name: "address of the loopback", client: "127.0.0.1", comes: noLease, logged: []string{" 127.0.0.1:"}},
-		{name: "address of a group", client: "224.0.0.1", comes: noLease, logged: []string{" 224.0.0.1:"}},
-		{name: "address of all", client: "255.255.255.255", comes: noLease, logged: []string{" 255.255.255.255:"}},
+		{name: "address 0.0.0.0", client: "0.0.0.0", comes: noOffer},
+		{name: "address of the loopback", client: "127.0.0.1", comes: noOffer},
+		{name: "address of a group", client: "224.0.0.1", comes: noOffer},
+		{name: "address of all", client: "255.255.255.255", comes: noOffer},
 
 		{name: "no server identifier", edit: del(dhcpv4.OptionServerIdentifier)},
 		{name: "another transaction", comes: noOffer, fault: flip(4)},

@@ -530,7 +530,7 @@ func TestProbe(t *testing.T) {
 		t.Errorf("%d probes for the address of eth0", n)
 	}
 	t.Run("IPv6 router", func(t *testing.T) {
-		for key, want := range map[string]string{"all/forwarding": "1\n", "eth0/forwarding": "1\n", "eth0/accept_ra": "2\n", "eth1/accept_ra": "1\n"} {
+		for key, want := range map[string]string{"all/forwarding": "1\n", "eth0/forwarding": "1\n", "eth0/accept_ra": "2\n", "eth1/accept_ra": "2\n"} {
 			if got := m.read(t, "/proc/sys/net/ipv6/conf/"+key); got != want {
 				t.Errorf("ipv6 %s is %q, want %q", key, got, want)
 			}

@@ -162,6 +162,7 @@ func (w *worker) keepOff() {
 			err = errors.Join(err, w.d.kernel.removeAddress(link, w.last))
 		}
 		if err == nil {
+			w.report(func(n *NIC) { n.Error = "" })
 			return
 		}
 		w.failed(err)
