@@ -56,21 +56,20 @@ func (w *worker) probe(link *linkState, address netip.Addr) (net.HardwareAddr, e
 	return nil, nil
 }
 
-// The number of announcements and the pause between them (RFC 5227 section 1.1).
-const (
-	announcements = 2
-	announcePause = 2 * time.Second
-)
-
-// announce tells all hosts on the link that the NIC has the address now, for as long as it has (RFC 5227 section 2.3). It does not wait.
+// announce tells all hosts on the link that the NIC has the address now, for as long as it has (RFC 5227 section 2.3). It does not wait,
+// and lets other NICs get their leases first.
 func (w *worker) announce(link *linkState, address netip.Addr) {
+	const announcements, interval = 2, 2 * time.Second // RFC 5227 section 1.1
 	w.d.spawn("announcements on "+w.Name, func() {
+		if !pause(link.up, w.d.cfg.After(reportDelay)) {
+			return
+		}
 		conn, err := listenPackets(link, unix.ETH_P_ARP, nil)
 		if err == nil {
 			defer conn.Close() //nolint:errcheck // only announcements were sent
 		}
 		for n := 0; err == nil && n < announcements; n++ {
-			if n > 0 && !pause(link.up, w.d.cfg.After(announcePause)) || !w.has(address) {
+			if n > 0 && !pause(link.up, w.d.cfg.After(interval)) || !w.has(address) {
 				return
 			}
 			_, err = conn.WriteTo(arpRequest(link.HardwareAddr, address, address), &packet.Addr{HardwareAddr: nclient4.BroadcastMac})
