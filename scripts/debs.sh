@@ -64,6 +64,11 @@ with_dependencies() {
 		--no-enhances "$@" | grep -E '^[a-z0-9]' | sort -u
 }
 
+# solve PACKAGE... lists all packages that apt would install for these.
+solve() {
+	own_apt apt-get install --simulate --no-install-recommends "$@" | awk '$1 == "Inst" { print $2 }'
+}
+
 # fetch DIR PACKAGE... downloads the packages that the cache lacks, and writes all SHA256 sums to DIR/sums. The cache names
 # each .deb by the sum in apt's metadata.
 fetch() {

@@ -8,17 +8,12 @@
 out=$1
 need erofs-utils mkfs.erofs
 update_apt
-mapfile -t packages < <(own_apt apt-get install --simulate --no-install-recommends dnsmasq-base busybox | awk '$1 == "Inst" { print $2 }' | grep -vE '^(adduser|debconf|dpkg|passwd|mawk|perl.*|debianutils)$')
+mapfile -t packages < <(solve dnsmasq-base busybox | grep -vE '^(adduser|debconf|dpkg|passwd|mawk|perl.*|debianutils)$')
 debs=$(download "${packages[@]}")
 
-# The .debs are named by their content.
-key=$({ cat "$0" scripts/disks.sh && echo "$ARCH" && printf '%s\n' "${debs//"$CACHE"/}"; } | sha256sum)
-kept=$CACHE/dhcp-servers/${key%% *}.erofs
-if [ ! -e "$kept" ]; then
-	mkdir -p "$CACHE/dhcp-servers"
-	temp=$(mktemp -d "$CACHE/dhcp-servers/make.XXXXXX")
-	trap 'rm -rf "$temp"' EXIT
-	root=$temp/root
+# lay_out_servers ROOT lays out the disk's files.
+lay_out_servers() {
+	local root=$1 deb command program
 	say "laying out the DHCP servers"
 	lay_out_root "$root" '*/udev' <<<"$debs"
 	# docs/dhcp.md names the servers' versions.
@@ -32,8 +27,7 @@ if [ ! -e "$kept" ]; then
 	for program in dnsmasq busybox; do
 		[ -n "$(find "$root/usr" -name "$program")" ] || die "no $program in ${packages[*]}"
 	done
-	pack_root "$root" "$kept"
-fi
-mkdir -p "$(dirname "$out")"
-cp "$kept" "$out.tmp"
-mv "$out.tmp" "$out"
+}
+
+# The .debs are named by their content.
+{ cat "$0" scripts/disks.sh && echo "$ARCH" && printf '%s\n' "${debs//"$CACHE"/}"; } | keep_disk dhcp-servers "$out" lay_out_servers

@@ -24,3 +24,23 @@ pack_root() {
 	mkfs.erofs --quiet --all-root -T0 -U00000000-0000-0000-0000-000000000000 "$1.erofs" "$1" >&2
 	mv "$1.erofs" "$2"
 }
+
+# keep_disk KIND OUT MAKE puts a disk at OUT. The cache keeps it in the folder KIND, under the checksum of standard input, which names
+# everything that the disk is made from. A disk that is not in the cache is packed from what MAKE lays out in the directory it gets.
+keep_disk() {
+	local key kept temp
+	key=$(sha256sum)
+	kept=$CACHE/$1/${key%% *}.erofs
+	if [ ! -e "$kept" ]; then
+		mkdir -p "$CACHE/$1"
+		temp=$(mktemp -d "$CACHE/$1/make.XXXXXX")
+		(
+			trap 'rm -rf "$temp"' EXIT
+			"$3" "$temp/root"
+			pack_root "$temp/root" "$kept"
+		)
+	fi
+	mkdir -p "$(dirname "$2")"
+	cp "$kept" "$2.tmp"
+	mv "$2.tmp" "$2"
+}

@@ -29,11 +29,6 @@ esac
 need erofs-utils mkfs.erofs
 [ "$DISTRIBUTION" = debian ] || die "the engines come from Debian releases, but this machine runs $DISTRIBUTION"
 
-# solve PACKAGE... lists all packages that apt would install for these.
-solve() {
-	own_apt apt-get install --simulate --no-install-recommends "$@" | awk '$1 == "Inst" { print $2 }'
-}
-
 # take SUITE PATTERN finds the packages if the release has an engine whose version matches. It fails if dependencies are
 # missing, which happens in a release under development.
 take() {
@@ -97,14 +92,9 @@ if [ "$engine" = 29 ]; then
 	fi
 fi
 
-# The .debs are named by their content.
-key=$({ cat "$0" scripts/disks.sh && echo "$ARCH $tables ${programs##*/}" && printf '%s\n' "${debs//"$CACHE"/}"; } | sha256sum)
-kept=$CACHE/docker/${key%% *}.erofs
-if [ ! -e "$kept" ]; then
-	mkdir -p "$CACHE/docker"
-	temp=$(mktemp -d "$CACHE/docker/make.XXXXXX")
-	trap 'rm -rf "$temp"' EXIT
-	root=$temp/root
+# lay_out_engine ROOT lays out the disk's files.
+lay_out_engine() {
+	local root=$1 command program
 	say "laying out the engine $has with $tables"
 	lay_out_root "$root" '*/ctr' <<<"$debs"
 	[ -z "$programs" ] || cp "$programs"/* "$root/usr/sbin/"
@@ -120,8 +110,8 @@ if [ ! -e "$kept" ]; then
 	for program in dockerd docker docker-proxy containerd containerd-shim-runc-v2 runc iptables; do
 		[ -n "$(find "$root/usr/bin" "$root/usr/sbin" -name "$program")" ] || die "no $program in ${packages[*]}"
 	done
-	pack_root "$root" "$kept"
-fi
-mkdir -p "$(dirname "$out")"
-cp "$kept" "$out.tmp"
-mv "$out.tmp" "$out"
+}
+
+# The .debs are named by their content.
+{ cat "$0" scripts/disks.sh && echo "$ARCH $tables ${programs##*/}" && printf '%s\n' "${debs//"$CACHE"/}"; } |
+	keep_disk docker "$out" lay_out_engine

@@ -54,11 +54,9 @@ compile "$temp/setup" "$source/setup.c" "$temp/scripts.c"
 compile "$temp/stopwatch" "$source/stopwatch.c"
 mv "$temp/setup" "$temp/stopwatch" "$dir/"
 
-# The .debs are named by their content.
-key=$({ cat "$0" scripts/disks.sh "$source/init" && echo "$ARCH" && printf '%s\n' "${debs//"$CACHE"/}"; } | sha256sum)
-kept=$CACHE/reference/${key%% *}.erofs
-if [ ! -e "$kept" ]; then
-	root=$temp/root
+# lay_out_reference ROOT lays out the disk's files.
+lay_out_reference() {
+	local root=$1 file
 	say "laying out the reference's disk"
 	lay_out_root "$root" ./etc <<<"$debs"
 	ln -s busybox "$root/bin/sh"
@@ -69,7 +67,8 @@ if [ ! -e "$kept" ]; then
 	for file in bin/busybox sbin/iptables sbin/init; do
 		[ -x "$root/$file" ] || die "no ${file##*/} in busybox-static ${packages[*]}"
 	done
-	pack_root "$root" "$kept"
-fi
-cp "$kept" "$dir/disk.tmp"
-mv "$dir/disk.tmp" "$dir/disk.erofs"
+}
+
+# The .debs are named by their content.
+{ cat "$0" scripts/disks.sh "$source/init" && echo "$ARCH" && printf '%s\n' "${debs//"$CACHE"/}"; } |
+	keep_disk reference "$dir/disk.erofs" lay_out_reference
