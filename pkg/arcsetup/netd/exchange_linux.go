@@ -279,20 +279,20 @@ func (p *port) Close() error {
 // 3396 section 5 for the order). It returns other messages as they are, and those that would get too long.
 func unfold(b []byte) []byte {
 	const sname, file, end = 44, 108, 236 // offsets in bytes (RFC 2131 section 2)
+	if !bytes.Contains(b, []byte{dhcpv4.OptionOptionOverload.Code(), 1}) {
+		return b // most messages are not parsed here
+	}
 	m, err := dhcpv4.FromBytes(b)
-	if err != nil {
+	if err != nil || len(m.Options.Get(dhcpv4.OptionOptionOverload)) != 1 {
 		return b
 	}
-	folded := m.Options.Get(dhcpv4.OptionOptionOverload)
-	if len(folded) != 1 {
-		return b
-	}
+	used := m.Options.Get(dhcpv4.OptionOptionOverload)[0]
 	m.Options.Del(dhcpv4.OptionOptionOverload)
 	m.BootFileName, m.ServerHostName = "", ""
-	if folded[0]&1 != 0 {
+	if used&1 != 0 {
 		err = m.Options.FromBytes(b[file:end])
 	}
-	if folded[0]&2 != 0 {
+	if used&2 != 0 {
 		err = errors.Join(err, m.Options.FromBytes(b[sname:file]))
 	}
 	if unfolded := m.ToBytes(); err == nil && len(unfolded) <= nclient4.MaxMessageSize {

@@ -124,10 +124,10 @@ func (w *worker) keepStatic() {
 	for link := w.bringUp(); link != nil; link = w.bringUp() {
 		err := w.d.kernel.setAddress(link, w.Address, 0, w.last)
 		_, errRoutes := w.d.kernel.setRoutes(link, w.Address, nil)
-		isNew := false
+		isNew := err == nil && !w.has(w.Address.Addr())
 		w.report(func(n *NIC) {
 			n.State, n.Error, n.MTU = StateStatic, "", link.MTU
-			if isNew = err == nil && n.Addresses == nil; isNew {
+			if isNew {
 				n.Addresses, n.ConfiguredNS = []netip.Prefix{w.Address}, sinceBoot()
 			}
 		})
