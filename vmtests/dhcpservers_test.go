@@ -4,7 +4,6 @@ package vmtests
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"github.com/arcinit/arcinit/pkg/arcsetup/netd"
+	"github.com/arcinit/arcinit/vmtests/dhcppeer"
 	"github.com/arcinit/arcinit/vmtests/guest"
 	"github.com/arcinit/arcinit/vmtests/probe"
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -188,56 +188,40 @@ func (r *running) leaseFile(t *testing.T) string {
 	return r.l.read(t, serverRoot+"/root"+strings.ReplaceAll(r.l.server.leases, "DIR", r.own))
 }
 
-// dhcpFrame is a DHCP message on the wire.
-type dhcpFrame struct {
-	*dhcpv4.DHCPv4
-	from, to  netip.Addr
-	broadcast bool // the Ethernet frame
+// is matches messages of a type, sent those of a client's state.
+func is(kind dhcpv4.MessageType) func(dhcppeer.Message) bool {
+	return func(m dhcppeer.Message) bool { return m.MessageType() == kind }
 }
 
-func (f dhcpFrame) isRequest() bool { return f.MessageType() == dhcpv4.MessageTypeRequest }
-func (f dhcpFrame) renews() bool {
-	return f.isRequest() && f.ServerIdentifier() == nil && !f.ClientIPAddr.IsUnspecified() && !f.broadcast
-}
-func (f dhcpFrame) rebinds() bool {
-	return f.isRequest() && f.ServerIdentifier() == nil && !f.ClientIPAddr.IsUnspecified() && f.broadcast
-}
-
-func is(kind dhcpv4.MessageType) func(dhcpFrame) bool {
-	return func(f dhcpFrame) bool { return f.MessageType() == kind }
+func sent(kind dhcppeer.Kind) func(dhcppeer.Message) bool {
+	return func(m dhcppeer.Message) bool { return m.Kind == kind }
 }
 
 // dhcp returns the DHCP messages after the first skip frames.
-func (l *serverLAN) dhcp(t *testing.T, skip int) (all []dhcpFrame) {
+func (l *serverLAN) dhcp(t *testing.T, skip int) (all []dhcppeer.Message) {
 	t.Helper()
 	for _, f := range l.frames(t)[skip:] {
-		// Offsets of Ethernet, IPv4 and UDP.
-		if len(f) < 34 || binary.BigEndian.Uint16(f[12:]) != 0x0800 || f[23] != 17 {
-			continue
-		}
-		udp := 14 + int(f[14]&15)*4
-		if len(f) < udp+8 || binary.BigEndian.Uint16(f[udp+2:]) != 67 && binary.BigEndian.Uint16(f[udp+2:]) != 68 {
-			continue
-		}
-		m, err := dhcpv4.FromBytes(f[udp+8:])
+		m, err := dhcppeer.ReadMessage(f)
 		if err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, dhcpFrame{m, netip.AddrFrom4([4]byte(f[26:])), netip.AddrFrom4([4]byte(f[30:])), f[0]&1 == 1})
+		if m != nil {
+			all = append(all, *m)
+		}
 	}
 	return all
 }
 
 // summary lists messages in a line.
-func summary(all []dhcpFrame) (s string) {
+func summary(all []dhcppeer.Message) (s string) {
 	for _, f := range all {
-		s += fmt.Sprintf("%s %s>%s ci %s yi %s; ", f.MessageType(), f.from, f.to, f.ClientIPAddr, f.YourIPAddr)
+		s += fmt.Sprintf("%s %s>%s ci %s yi %s; ", f.MessageType(), f.From, f.To, f.ClientIPAddr, f.YourIPAddr)
 	}
 	return s
 }
 
 // sees waits for n messages after the first skip frames, and returns the last of them.
-func (l *serverLAN) sees(t *testing.T, skip, n int, what string, match func(dhcpFrame) bool) (last dhcpFrame) {
+func (l *serverLAN) sees(t *testing.T, skip, n int, what string, match func(dhcppeer.Message) bool) (last dhcppeer.Message) {
 	t.Helper()
 	eventually(t, func() string {
 		seen := 0
@@ -399,9 +383,9 @@ func testDHCPServer(t *testing.T, s dhcpServer) {
 		if s.leases != "" {
 			before = r.leaseFile(t)
 		}
-		f := l.sees(t, skip, 2, "REQUESTs, renewing", dhcpFrame.renews)
-		if f.to.String() != server || f.from != mine {
-			t.Errorf("the renewal goes from %s to %s", f.from, f.to)
+		f := l.sees(t, skip, 2, "REQUESTs, renewing", sent(dhcppeer.Renewing))
+		if f.To.String() != server || f.From != mine {
+			t.Errorf("the renewal goes from %s to %s", f.From, f.To)
 		}
 		l.sees(t, skip, 2, "ACKs", is(dhcpv4.MessageTypeAck))
 		if s.leases != "" && s.pkg != "busybox" && r.leaseFile(t) == before {
@@ -412,7 +396,7 @@ func testDHCPServer(t *testing.T, s dhcpServer) {
 		r.stop(t)
 		skip := len(l.frames(t))
 		r = l.start(t, short, server)
-		l.keeps(t, skip, mine, dhcpFrame.renews)
+		l.keeps(t, skip, mine, sent(dhcppeer.Renewing))
 	})
 	does("T2", func(t *testing.T) {
 		// The server moves to another address, so that it only receives broadcasts.
@@ -420,7 +404,7 @@ func testDHCPServer(t *testing.T, s dhcpServer) {
 		l.ipBatch(t, "eth1", "address flush dev eth1\naddress add "+moved+"/24 dev eth1\n")
 		skip := len(l.frames(t))
 		r = l.start(t, short, moved)
-		l.keeps(t, skip, mine, dhcpFrame.rebinds)
+		l.keeps(t, skip, mine, sent(dhcppeer.Rebinding))
 		if n := l.bound(t, exactly(mine.String())); n.Server.String() != moved {
 			t.Errorf("net.json has %+v", n)
 		}
@@ -443,19 +427,21 @@ func testDHCPServer(t *testing.T, s dhcpServer) {
 		other := scope{nic: "eth2", first: "10.9.0.200", last: "10.9.0.209", lease: s.lease, t1: 60, t2: 100}
 		l.start(t, other, "10.9.0.2")
 		skip := l.flap(t)
-		offers := func(from string) func(dhcpFrame) bool {
-			return func(f dhcpFrame) bool { return f.MessageType() == dhcpv4.MessageTypeOffer && f.from.String() == from }
+		offers := func(from string) func(dhcppeer.Message) bool {
+			return func(f dhcppeer.Message) bool {
+				return f.MessageType() == dhcpv4.MessageTypeOffer && f.From.String() == from
+			}
 		}
 		l.sees(t, skip, 1, "OFFER of the first server", offers(moved))
 		l.sees(t, skip, 1, "OFFER of the second server", offers("10.9.0.2"))
 		ack := l.sees(t, skip, 1, "ACK", is(dhcpv4.MessageTypeAck))
 		l.bound(t, exactly(ack.YourIPAddr.String()))
 		for _, f := range l.dhcp(t, skip) {
-			if f.MessageType() == dhcpv4.MessageTypeAck && f.from != ack.from {
+			if f.MessageType() == dhcpv4.MessageTypeAck && f.From != ack.From {
 				t.Errorf("ACKs of both servers: %s", summary(l.dhcp(t, skip)))
 			}
-			if id := f.ServerIdentifier(); f.isRequest() && id != nil && !id.Equal(net.IP(ack.from.AsSlice())) {
-				t.Errorf("a REQUEST to %s, the ACK came from %s", id, ack.from)
+			if id := f.ServerIdentifier(); f.MessageType() == dhcpv4.MessageTypeRequest && id != nil && !id.Equal(net.IP(ack.From.AsSlice())) {
+				t.Errorf("a REQUEST to %s, the ACK came from %s", id, ack.From)
 			}
 		}
 	})
@@ -463,10 +449,10 @@ func testDHCPServer(t *testing.T, s dhcpServer) {
 }
 
 // keeps waits for a REQUEST of a kind that is answered, and checks that the guest keeps its address.
-func (l *serverLAN) keeps(t *testing.T, skip int, mine netip.Addr, kind func(dhcpFrame) bool) {
+func (l *serverLAN) keeps(t *testing.T, skip int, mine netip.Addr, kind func(dhcppeer.Message) bool) {
 	t.Helper()
 	f := l.sees(t, skip, 1, "REQUEST", kind)
-	l.sees(t, skip, 1, "ACK", func(a dhcpFrame) bool {
+	l.sees(t, skip, 1, "ACK", func(a dhcppeer.Message) bool {
 		return a.MessageType() == dhcpv4.MessageTypeAck && a.TransactionID == f.TransactionID && a.YourIPAddr.Equal(net.IP(mine.AsSlice()))
 	})
 	l.bound(t, exactly(mine.String()))
@@ -475,16 +461,14 @@ func (l *serverLAN) keeps(t *testing.T, skip int, mine netip.Addr, kind func(dhc
 	}
 }
 
-// askedFor reports whether somebody pinged an address, or asked by ARP who has it, before
-// the first OFFER.
+// askedFor reports whether somebody asked by ARP who has an address, before the first OFFER.
 func (l *serverLAN) askedFor(t *testing.T, address netip.Addr) bool {
 	t.Helper()
-	a := address.As4()
 	for _, f := range l.frames(t) {
-		switch {
-		case len(f) >= 286 && f[23] == 17 && bytes.Contains(f[282:], []byte{53, 1, byte(dhcpv4.MessageTypeOffer)}):
+		if m, err := dhcppeer.ReadMessage(f); err == nil && m != nil && m.MessageType() == dhcpv4.MessageTypeOffer {
 			return false
-		case len(f) >= 42 && binary.BigEndian.Uint16(f[12:]) == 0x0806 && f[21] == 1 && [4]byte(f[38:]) == a:
+		}
+		if operation, _, target := arp(f); operation == arpRequest && target == address {
 			return true
 		}
 	}

@@ -64,23 +64,33 @@ func (c capture) frames(t *testing.T) (frames [][]byte) {
 	return frames
 }
 
+const arpRequest = 1 // RFC 826
+
+// arp returns an ARP packet's operation, or 0 for another frame, and the addresses of its sender and target.
+func arp(frame []byte) (operation byte, sender, target netip.Addr) {
+	// Offsets of RFC 826, after the Ethernet header.
+	if len(frame) < 42 || binary.BigEndian.Uint16(frame[12:]) != 0x0806 {
+		return 0, sender, target
+	}
+	return frame[21], netip.AddrFrom4([4]byte(frame[28:])), netip.AddrFrom4([4]byte(frame[38:]))
+}
+
 // requests counts the ARP requests from a sender's address for another. From 0.0.0.0 they are probes, and from the address itself
 // announcements (RFC 5227).
 func (c capture) requests(t *testing.T, from, to netip.Addr) (n int) {
 	t.Helper()
-	arp := 0
+	all := 0
 	for _, f := range c.frames(t) {
-		// Offsets of RFC 826, after the Ethernet header.
-		if len(f) < 42 || binary.BigEndian.Uint16(f[12:]) != 0x0806 {
+		operation, sender, target := arp(f)
+		if operation == 0 {
 			continue
 		}
-		arp++
-		sender, target := netip.AddrFrom4([4]byte(f[28:])), netip.AddrFrom4([4]byte(f[38:]))
-		if f[21] == 1 && sender == from && target == to {
+		all++
+		if operation == arpRequest && sender == from && target == to {
 			n++
 		}
 	}
-	if arp == 0 {
+	if all == 0 {
 		t.Errorf("%s has no ARP at all", c.file)
 	}
 	return n
@@ -306,7 +316,7 @@ role = "off"
 		reaches(t, m, beyondPrimary)
 	})
 	t.Run("MTU", func(t *testing.T) {
-		leases(t, primary, leaseOf(primaryAddress, time.Hour, dhcpv4.OptGeneric(dhcpv4.OptionInterfaceMTU, []byte{1400 >> 8, 1400 & 0xff})))
+		leases(t, primary, leaseOf(primaryAddress, time.Hour, withMTU(1400)))
 		eventually(t, func() string {
 			if l := link(must[[]probe.Link](t, m, "Links", none{}), "eth0"); l.MTU != 1400 {
 				return fmt.Sprintf("eth0 is %+v", l)

@@ -43,11 +43,13 @@ func message(t dhcpv4.MessageType, modifiers ...dhcpv4.Modifier) *dhcpv4.DHCPv4 
 func say(p *Peer, messages ...*dhcpv4.DHCPv4) []Reply {
 	before := len(p.Replies())
 	for _, m := range messages {
-		to, unicast := netip.MustParseAddrPort("255.255.255.255:67"), false
+		to, link := netip.MustParseAddrPort("255.255.255.255:67"), broadcastMAC
 		if !m.ClientIPAddr.IsUnspecified() {
-			to, unicast = netip.MustParseAddrPort("10.9.0.1:67"), true
+			to, link = netip.MustParseAddrPort("10.9.0.1:67"), own
 		}
-		p.serve(datagram{from: netip.MustParseAddrPort("0.0.0.0:68"), to: to, payload: m.ToBytes()}, unicast)
+		p.receive(ethernetFrame(link, guestMAC, etherTypeIPv4, datagram{
+			from: netip.MustParseAddrPort("0.0.0.0:68"), to: to, payload: m.ToBytes(),
+		}.packet()))
 	}
 	return p.Replies()[before:]
 }
@@ -161,7 +163,7 @@ func TestChance(t *testing.T) {
 		for i := range messages {
 			m := discover()
 			m.TransactionID = dhcpv4.TransactionID{byte(i >> 8), byte(i)}
-			p.serve(datagram{payload: m.ToBytes()}, false)
+			p.serve(Message{DHCPv4: m, Kind: Discover})
 		}
 		var b strings.Builder
 		for _, r := range p.Replies() {

@@ -42,6 +42,30 @@ type Message struct {
 	Unicast bool
 }
 
+// ReadMessage returns the DHCP message in an Ethernet frame, or nil if the frame has none for a server's or a client's port. An error means that the
+// message is malformed. Only a client's message has a kind.
+func ReadMessage(frame []byte) (*Message, error) {
+	to, etherType, payload, ok := parseEthernet(frame)
+	if !ok || etherType != etherTypeIPv4 {
+		return nil, nil
+	}
+	d, ok := parseDatagram(payload)
+	if !ok || d.to.Port() != dhcpv4.ServerPort && d.to.Port() != dhcpv4.ClientPort {
+		return nil, nil
+	}
+	m, err := dhcpv4.FromBytes(d.payload)
+	if err != nil {
+		return nil, err
+	}
+	if (m.OpCode == dhcpv4.OpcodeBootRequest) != (d.to.Port() == dhcpv4.ServerPort) {
+		return nil, nil
+	}
+	return &Message{
+		DHCPv4: m, Kind: kindOf(m, d.to.Addr()), At: time.Now(),
+		From: d.from.Addr(), To: d.to.Addr(), Unicast: to[0]&1 == 0,
+	}, nil
+}
+
 func kindOf(m *dhcpv4.DHCPv4, to netip.Addr) Kind {
 	switch m.MessageType() {
 	case dhcpv4.MessageTypeDiscover:

@@ -134,31 +134,20 @@ func (p *Peer) Renewals() (n int) {
 	return n
 }
 
-// receive passes DHCP messages to the server and everything else to the IP stack.
+// receive passes DHCP messages to the server and everything else to the IP stack. It ignores malformed messages.
 func (p *Peer) receive(frame []byte) {
-	to, etherType, payload, ok := parseEthernet(frame)
-	if !ok {
-		return
+	m, err := ReadMessage(frame)
+	switch {
+	case err != nil:
+	case m == nil:
+		p.network.receive(frame)
+	case m.OpCode == dhcpv4.OpcodeBootRequest:
+		p.serve(*m)
 	}
-	if etherType == etherTypeIPv4 {
-		if d, ok := parseDatagram(payload); ok && d.to.Port() == dhcpv4.ServerPort {
-			p.serve(d, to == own)
-			return
-		}
-	}
-	p.network.receive(frame)
 }
 
-// serve records and answers a DHCP message. It ignores everything else.
-func (p *Peer) serve(d datagram, unicast bool) {
-	request, err := dhcpv4.FromBytes(d.payload)
-	if err != nil || request.OpCode != dhcpv4.OpcodeBootRequest {
-		return
-	}
-	m := Message{
-		DHCPv4: request, Kind: kindOf(request, d.to.Addr()), At: time.Now(),
-		From: d.from.Addr(), To: d.to.Addr(), Unicast: unicast,
-	}
+// serve records and answers a client's message.
+func (p *Peer) serve(m Message) {
 	p.mu.Lock()
 	p.messages = append(p.messages, m)
 	e := &Exchange{Message: m, server: p.server, lease: p.lease, random: p.random}
