@@ -44,7 +44,7 @@ type dhcpCase struct {
 
 // generic returns an option of these bytes.
 func generic(code uint8, value ...byte) dhcpv4.Option {
-	return dhcpv4.OptGeneric(dhcpv4.GenericOptionCode(code), value)
+	return option(dhcpv4.GenericOptionCode(code), value...)
 }
 
 // text returns an option of that text.
@@ -204,10 +204,10 @@ var dhcpCases = []dhcpCase{
 	{name: "a search list that refers to itself", options: []dhcpv4.Option{generic(119, 1, 'a', 0xc0, 0)}},
 
 	// MTU.
-	{name: "MTU 1400", options: []dhcpv4.Option{generic(26, 1400>>8, 1400&255)}, mtu: 1400, then: ipv6(true)},
-	{name: "MTU below IPv6's", options: []dhcpv4.Option{generic(26, 1000>>8, 1000&255)}, mtu: 1000, then: ipv6(false)},
+	{name: "MTU 1400", options: []dhcpv4.Option{withMTU(1400)}, mtu: 1400, then: ipv6(true)},
+	{name: "MTU below IPv6's", options: []dhcpv4.Option{withMTU(1000)}, mtu: 1000, then: ipv6(false)},
 	{name: "MTU as before, with IPv6", then: ipv6(true)},
-	{name: "MTU 68", options: []dhcpv4.Option{generic(26, 0, 68)}},
+	{name: "MTU 68", options: []dhcpv4.Option{withMTU(68)}},
 
 	// Where options are.
 	{name: "options in file", options: []dhcpv4.Option{dhcpv4.OptDomainName("a.example")}, faults: []dhcppeer.Fault{

@@ -93,17 +93,11 @@ func hostiles(server, other netip.Prefix) []hostile {
 		}
 		return b
 	}
-	del := func(code dhcpv4.OptionCode) func(*dhcpv4.DHCPv4) {
-		return func(m *dhcpv4.DHCPv4) { m.Options.Del(code) }
-	}
 	search := func(b ...byte) []dhcpv4.Option {
 		return []dhcpv4.Option{option(dhcpv4.OptionDNSDomainSearchList, b...)}
 	}
 	classless := func(b ...byte) []dhcpv4.Option {
 		return []dhcpv4.Option{option(dhcpv4.OptionClasslessStaticRoute, b...)}
-	}
-	mtu := func(v uint16) []dhcpv4.Option {
-		return []dhcpv4.Option{dhcpv4.OptGeneric(dhcpv4.OptionInterfaceMTU, []byte{byte(v >> 8), byte(v)})}
 	}
 	seconds := func(code dhcpv4.OptionCode, b ...byte) dhcpv4.Option { return option(code, b...) }
 	// The guest can check the lengths of these options.
@@ -119,7 +113,7 @@ func hostiles(server, other netip.Prefix) []hostile {
 	return []hostile{
 		{name: "mask 0", options: []dhcpv4.Option{option(dhcpv4.OptionSubnetMask, 0, 0, 0, 0)}, logged: []string{"Subnet Mask 00000000"}},
 		{name: "mask with holes", options: []dhcpv4.Option{option(dhcpv4.OptionSubnetMask, 255, 0, 255, 0)}, logged: []string{"Subnet Mask ff00ff00"}},
-		{name: "no mask", edit: del(dhcpv4.OptionSubnetMask), logged: []string{"Subnet Mask <nil>"}},
+		{name: "no mask", edit: lacking(dhcpv4.OptionSubnetMask), logged: []string{"Subnet Mask <nil>"}},
 		{name: "mask 32", options: []dhcpv4.Option{dhcpv4.OptSubnetMask(net.CIDRMask(32, 32))}, bits: 32},
 
 		{name: "router off the link", options: []dhcpv4.Option{dhcpv4.OptRouter(net.IPv4(192, 0, 2, 1))}, gateway: "192.0.2.1", bridge: true},
@@ -161,10 +155,10 @@ func hostiles(server, other netip.Prefix) []hostile {
 			logged: []string{" 76 routes"}, bridge: true},
 		{name: "classless routes, 1000 in 9 kB", options: classless(routes(1000)...), comes: noOffer},
 
-		{name: "MTU 0", options: mtu(0), logged: []string{"Interface MTU 0:"}},
-		{name: "MTU 1", options: mtu(1), logged: []string{"Interface MTU 1:"}},
-		{name: "MTU 68", options: mtu(68), logged: []string{"Interface MTU 68:"}},
-		{name: "MTU 65535", options: mtu(65535), mtu: 65535},
+		{name: "MTU 0", options: []dhcpv4.Option{withMTU(0)}, logged: []string{"Interface MTU 0:"}},
+		{name: "MTU 1", options: []dhcpv4.Option{withMTU(1)}, logged: []string{"Interface MTU 1:"}},
+		{name: "MTU 68", options: []dhcpv4.Option{withMTU(68)}, logged: []string{"Interface MTU 68:"}},
+		{name: "MTU 65535", options: []dhcpv4.Option{withMTU(65535)}, mtu: 65535},
 
 		{name: "names with control characters", options: append(search(3, 0x1b, '[', 'm', 2, '\n', 'x', 0),
 			option(dhcpv4.OptionHostName, []byte("\x1b[2J\nnetd: all is well")...), option(dhcpv4.OptionDomainName, []byte("a\x00b\r\x07")...)),
@@ -188,7 +182,7 @@ func hostiles(server, other netip.Prefix) []hostile {
 		{name: "address of a group", client: "224.0.0.1", comes: noOffer},
 		{name: "address of all", client: "255.255.255.255", comes: noOffer},
 
-		{name: "no server identifier", edit: del(dhcpv4.OptionServerIdentifier)},
+		{name: "no server identifier", edit: lacking(dhcpv4.OptionServerIdentifier)},
 		{name: "another transaction", comes: noOffer, fault: flip(4)},
 		{name: "another client", comes: noOffer, fault: flip(28)},
 		{name: "offers, then silence", comes: noLease, bridge: true, fault: dhcppeer.Vanish},

@@ -20,7 +20,7 @@ import (
 
 // withMTU returns the option of that interface MTU.
 func withMTU(mtu int) dhcpv4.Option {
-	return dhcpv4.OptGeneric(dhcpv4.OptionInterfaceMTU, []byte{byte(mtu >> 8), byte(mtu)})
+	return option(dhcpv4.OptionInterfaceMTU, byte(mtu>>8), byte(mtu))
 }
 
 // long is a line that takes many packets.
