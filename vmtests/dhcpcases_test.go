@@ -258,6 +258,7 @@ var dhcpCases = []dhcpCase{
 			t.Errorf("the guest sent %q, want a second DISCOVER", s.kinds())
 		}
 	}},
+	{name: "an ACK after a second", faults: []dhcppeer.Fault{dhcppeer.On(dhcppeer.Delay(time.Second), dhcppeer.Selecting)}, then: countsFromRequest},
 	{name: "an answer that is lost", faults: []dhcppeer.Fault{atFirst(dhcppeer.Silent, dhcppeer.Discover), atFirst(dhcppeer.Silent, dhcppeer.Selecting)}},
 	{name: "everything twice", faults: []dhcppeer.Fault{dhcppeer.Duplicate}, then: inOneGo},
 	{name: "twenty offers", faults: []dhcppeer.Fault{dhcppeer.Flood(20)}, then: inOneGo},
@@ -395,6 +396,19 @@ func inOneGo(t *testing.T, _ *machine, s talk, _ netip.Addr) {
 	got := slices.DeleteFunc(s.exchanged(), func(k dhcppeer.Kind) bool { return k != dhcppeer.Discover && k != dhcppeer.Selecting })
 	if !slices.Equal(got, []dhcppeer.Kind{dhcppeer.Discover, dhcppeer.Selecting}) {
 		t.Errorf("the guest sent %q", s.kinds())
+	}
+}
+
+// countsFromRequest checks that the lease began when the guest asked for it, a second or more before the NIC was configured. Both are times of the guest.
+func countsFromRequest(t *testing.T, m *machine, _ talk, _ netip.Addr) {
+	n := network(t, m)["eth0"]
+	up, err := time.ParseDuration(strings.Fields(m.read(t, "/proc/uptime"))[0] + "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	booted := must[time.Time](t, m, "Clock", none{}).Add(-up)
+	if took := booted.Add(time.Duration(n.ConfiguredNS)).Sub(n.Obtained); took < 900*time.Millisecond {
+		t.Errorf("the lease counts from %v before the NIC was configured", took)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -54,7 +55,7 @@ var dhcpRequirements = []requirement{
 	held("2131", "3.5", musts, "ask for the same parameters in each message", sentBy),
 	held("2131", "3.5", should, "put the size of the largest message that it takes into DISCOVER and REQUEST", sentBy),
 	held("2131", "3.7", should, "ask again when the link or the network may have changed", "TestLeaseAskedForAgain/cable", "TestLeaseAskedForAgain/link"),
-	held("2131", "4.1", musts, "end options with option 255, and use the four bytes of the cookie", "TestAnswers"),
+	held("2131", "4.1", musts, "end options with option 255, and use the four bytes of the cookie", sentBy),
 	held("2131", "4.1", says, "take options that are in several pieces", "TestDHCPCases/option 121 in pieces", "TestUnfold"),
 	held("2131", "4.1", musts, "read file and sname if option 52 says so", "TestDHCPCases/options in file", "TestDHCPCases/options in sname", "TestDHCPCases/options in file and sname"),
 	held("2131", "4.1", musts, "read the options field first, then file, then sname", "TestUnfold"),
@@ -72,7 +73,7 @@ var dhcpRequirements = []requirement{
 	unheld("2131", "4.4.1", should, "wait a random time of 1 to 10 s before the first DISCOVER", "by choice: a guest needs its network at once. What it sends again has random pauses"),
 	held("2131", "4.4.1", musts, "put its hardware address into chaddr", sentBy),
 	held("2131", "4.4.1", musts, "drop an offer of another transaction", "TestDHCPCases/another transaction"),
-	held("2131", "4.4.1", says, "count the lease from the moment when the REQUEST was sent", "TestRenewal"),
+	held("2131", "4.4.1", says, "count the lease from the moment when the REQUEST was sent", "TestDHCPCases/an ACK after a second"),
 	held("2131", "4.4.1", should, "announce a new address by ARP", "TestDHCPCases/announced"),
 	held("2131", "4.4.2", musts, "start over if an earlier address is refused", "TestLeaseAskedForAgain/daemon, refused"),
 	unheld("2131", "4.4.3", mustNot, "ask for a lease time in INFORM", "the client sends no INFORM"),
@@ -152,39 +153,35 @@ func TestDHCPRequirements(t *testing.T) {
 	comparePart(t, "requirements", table.String())
 }
 
-// source is the text of all tests that requirements may name.
-type source string
+// source is the files of all tests that requirements may name.
+type source []string
 
-func testSource(t *testing.T) source {
+func testSource(t *testing.T) (all source) {
 	t.Helper()
-	var all strings.Builder
 	for _, pattern := range []string{"*_test.go", "dhcppeer/*_test.go", "../pkg/arcsetup/netd/*_test.go"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || files == nil {
 			t.Fatalf("%s: %v", pattern, err)
 		}
 		for _, file := range files {
-			if file == "dhcprfc_test.go" || file == "dhcppage_test.go" {
-				continue // these name everything
-			}
 			text, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
-			all.Write(text)
+			all = append(all, string(text))
 		}
 	}
-	return source(all.String())
+	return all
 }
 
-// has checks that a test exists, and its subtest, whose name must be a literal.
+// has checks that a test exists and, in the same file, its subtest, whose name must be a literal.
 func (s source) has(t *testing.T, name string) {
 	t.Helper()
 	test, sub, isSub := strings.Cut(name, "/")
-	if !strings.Contains(string(s), "func "+test+"(") {
+	i := slices.IndexFunc(s, func(text string) bool { return strings.Contains(text, "\nfunc "+test+"(") })
+	if i < 0 {
 		t.Errorf("there is no test %s", test)
-	}
-	if isSub && !strings.Contains(string(s), `t.Run("`+sub+`"`) && !strings.Contains(string(s), `{name: "`+sub+`"`) {
+	} else if isSub && !strings.Contains(s[i], `t.Run("`+sub+`"`) && !strings.Contains(s[i], `{name: "`+sub+`"`) {
 		t.Errorf("%s has no subtest %q", test, sub)
 	}
 }
