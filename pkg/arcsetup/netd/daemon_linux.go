@@ -126,7 +126,7 @@ func (d *daemon) run(ctx context.Context) error {
 		case <-d.cfg.LookAgain:
 			d.lookAgain(ctx)
 		case <-d.hostsRetry:
-			d.writeHosts()
+			signal(d.changed)
 		}
 	}
 	d.wg.Wait()
@@ -321,7 +321,7 @@ func (d *daemon) writeReport() {
 		d.log.Warn("cannot write the network report", "err", err)
 	}
 	d.reportFailed = err != nil
-	d.writeHosts()
+	d.writeHosts(r.withRole(RolePrimary).Gateway)
 	d.clampSegments(r)
 }
 
@@ -340,16 +340,8 @@ func (d *daemon) clampSegments(r Report) {
 	}
 }
 
-// writeHosts gives Docker's names of the host, which is the primary NIC's gateway, this address in the hosts file, and no other.
-func (d *daemon) writeHosts() {
-	var gateway netip.Addr
-	d.mu.Lock()
-	for _, w := range d.workers {
-		if w.Role == RolePrimary {
-			gateway = w.nic.Gateway
-		}
-	}
-	d.mu.Unlock()
+// writeHosts gives Docker's names of the host the address of the primary NIC's gateway in the hosts file, and no other address.
+func (d *daemon) writeHosts(gateway netip.Addr) {
 	if d.cfg.Hosts == "" || !gateway.IsValid() || gateway == d.host {
 		return
 	}

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -210,18 +212,19 @@ func clientID(link netlink.Link) dhcpv4.Option {
 	return dhcpv4.OptClientIdentifier(append([]byte{ethernet}, link.Attrs().HardwareAddr...))
 }
 
+// parameters lists the options that the client asks for and reads: routes in the order of RFC 3442.
+var parameters = dhcpv4.OptParameterRequestList(
+	dhcpv4.OptionSubnetMask, dhcpv4.OptionInterfaceMTU, dhcpv4.OptionClasslessStaticRoute, microsoftRoutes, dhcpv4.OptionRouter,
+	dhcpv4.OptionDomainNameServer, dhcpv4.OptionHostName, dhcpv4.OptionDomainName, dhcpv4.OptionDNSDomainSearchList,
+	dhcpv4.OptionServerIdentifier, dhcpv4.OptionIPAddressLeaseTime, dhcpv4.OptionRenewTimeValue, dhcpv4.OptionRebindingTimeValue)
+
 // common returns what DISCOVER and REQUEST say in all states. It replaces what the libraries ask for by default, which is for network boot.
 func (c dhcpClient) common(link netlink.Link) []dhcpv4.Modifier {
 	modifiers := []dhcpv4.Modifier{
 		dhcpv4.WithHwAddr(link.Attrs().HardwareAddr),
 		dhcpv4.WithOption(dhcpv4.OptClassIdentifier("arcinit")),
 		dhcpv4.WithOption(clientID(link)),
-		dhcpv4.WithOption(dhcpv4.OptParameterRequestList(
-			dhcpv4.OptionSubnetMask, dhcpv4.OptionInterfaceMTU,
-			dhcpv4.OptionClasslessStaticRoute, microsoftRoutes, dhcpv4.OptionRouter, // in this order (RFC 3442)
-			dhcpv4.OptionDomainNameServer, dhcpv4.OptionHostName, dhcpv4.OptionDomainName, dhcpv4.OptionDNSDomainSearchList,
-			dhcpv4.OptionServerIdentifier,
-			dhcpv4.OptionIPAddressLeaseTime, dhcpv4.OptionRenewTimeValue, dhcpv4.OptionRebindingTimeValue)),
+		dhcpv4.WithOption(parameters),
 		dhcpv4.WithOption(dhcpv4.OptMaxMessageSize(nclient4.MaxMessageSize)),
 	}
 	if c.hostname != "" {
@@ -276,18 +279,19 @@ func (p *port) Close() error {
 }
 
 // unfold moves the options in a message's fields file and sname to the others, because dhcpv4 only reads those (RFC 2132 section 9.3, and RFC
-// 3396 section 5 for the order). It returns other messages as they are, and those that would get too long.
+// 3396 section 5 for the order). It leaves out options that the client does not read: servers use these fields when a message is full. It
+// returns other messages as they are, and those that would get too long.
 func unfold(b []byte) []byte {
 	const sname, file, end = 44, 108, 236 // offsets in bytes (RFC 2131 section 2)
 	if !bytes.Contains(b, []byte{dhcpv4.OptionOptionOverload.Code(), 1}) {
 		return b // most messages are not parsed here
 	}
-	m, err := dhcpv4.FromBytes(b)
+	// ISC's server sends a full options field without its end.
+	m, err := dhcpv4.FromBytes(append(b[:len(b):len(b)], dhcpv4.OptionEnd.Code()))
 	if err != nil || len(m.Options.Get(dhcpv4.OptionOptionOverload)) != 1 {
 		return b
 	}
 	used := m.Options.Get(dhcpv4.OptionOptionOverload)[0]
-	m.Options.Del(dhcpv4.OptionOptionOverload)
 	m.BootFileName, m.ServerHostName = "", ""
 	if used&1 != 0 {
 		err = m.Options.FromBytes(b[file:end])
@@ -295,6 +299,8 @@ func unfold(b []byte) []byte {
 	if used&2 != 0 {
 		err = errors.Join(err, m.Options.FromBytes(b[sname:file]))
 	}
+	read := append(parameters.Value.ToBytes(), dhcpv4.OptionDHCPMessageType.Code(), dhcpv4.OptionClientIdentifier.Code())
+	maps.DeleteFunc(m.Options, func(code uint8, _ []byte) bool { return !slices.Contains(read, code) })
 	if unfolded := m.ToBytes(); err == nil && len(unfolded) <= nclient4.MaxMessageSize {
 		return unfolded
 	}

@@ -216,27 +216,38 @@ func folded(m *dhcpv4.DHCPv4, overload byte, file, sname []byte) []byte {
 }
 
 func TestUnfold(t *testing.T) {
-	long := make([]byte, nclient4.MaxMessageSize-340)
+	const search, unread = dhcpv4.OptionDNSDomainSearchList, dhcpv4.GenericOptionCode(224)
+	full := make([]byte, nclient4.MaxMessageSize-340) // file and sname do not fit as well
+	router := []byte{3, 4, 10, 0, 2, 8, 255}
 	for _, test := range []struct {
 		name        string
 		overload    byte
 		file, sname []byte
+		others      []dhcpv4.Option // of the options field
+		isEndless   bool            // the options field is without its end
 		routers     string
-		others      []byte // of the vendor-specific option
+		search      []byte
 	}{
-		{"neither", 0, []byte{3, 4, 10, 0, 2, 8, 255}, []byte{3, 4, 10, 0, 2, 9, 255}, "[10.0.2.1]", nil},
-		{"file", 1, []byte{3, 4, 10, 0, 2, 8, 255}, []byte{3, 4, 10, 0, 2, 9, 255}, "[10.0.2.1 10.0.2.8]", nil},
-		{"sname", 2, []byte{3, 4, 10, 0, 2, 8, 255}, []byte{3, 4, 10, 0, 2, 9, 255}, "[10.0.2.1 10.0.2.9]", nil},
-		{"both, in pieces", 3, []byte{3, 4, 10, 0, 2, 8, 0, 0, 43, 1, 7}, []byte{43, 1, 8}, "[10.0.2.1 10.0.2.8]", []byte{7, 8}},
-		{"an option that does not end", 1, []byte{3, 200, 10, 0, 2, 8}, nil, "[10.0.2.1]", nil},
-		{"too long", 1, append([]byte{3, 4, 10, 0, 2, 8, 60, 100}, make([]byte, 100)...), nil, "[10.0.2.1]", long},
+		{name: "neither", file: router, sname: router, routers: "[10.0.2.1]"},
+		{name: "file", overload: 1, file: router, sname: []byte{3, 4, 10, 0, 2, 9, 255}, routers: "[10.0.2.1 10.0.2.8]"},
+		{name: "sname", overload: 2, file: router, sname: []byte{3, 4, 10, 0, 2, 9, 255}, routers: "[10.0.2.1 10.0.2.9]"},
+		{name: "both, in pieces", overload: 3, file: []byte{3, 4, 10, 0, 2, 8, 0, 0, 119, 1, 7}, sname: []byte{119, 1, 8}, routers: "[10.0.2.1 10.0.2.8]", search: []byte{7, 8}},
+		{name: "an option that does not end", overload: 1, file: []byte{3, 200, 10, 0, 2, 8}, routers: "[10.0.2.1]"},
+		{name: "no end", overload: 1, file: router, isEndless: true, routers: "[10.0.2.1 10.0.2.8]"},
+		{name: "full", overload: 1, file: router, others: []dhcpv4.Option{raw(unread, full...)}, routers: "[10.0.2.1 10.0.2.8]"},
+		{name: "too long", overload: 1, file: append([]byte{3, 4, 10, 0, 2, 8, 119, 100}, make([]byte, 100)...),
+			others: []dhcpv4.Option{raw(search, full...)}, routers: "[10.0.2.1]", search: full},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ack := newACK(t, "10.0.2.15")
-			if test.name == "too long" {
-				ack.UpdateOption(raw(dhcpv4.OptionVendorSpecificInformation, long...))
+			for _, o := range test.others {
+				ack.UpdateOption(o)
 			}
-			b := unfold(folded(ack, test.overload, test.file, test.sname))
+			b := folded(ack, test.overload, test.file, test.sname)
+			if test.isEndless {
+				b = b[:bytes.LastIndexByte(b, dhcpv4.OptionEnd.Code())]
+			}
+			b = unfold(b)
 			m, err := dhcpv4.FromBytes(b)
 			if err != nil {
 				t.Fatal(err)
@@ -244,8 +255,11 @@ func TestUnfold(t *testing.T) {
 			if got := fmt.Sprint(m.Router()); got != test.routers {
 				t.Errorf("routers %s, want %s", got, test.routers)
 			}
-			if got := m.Options.Get(dhcpv4.OptionVendorSpecificInformation); !bytes.Equal(got, test.others) {
-				t.Errorf("the other option has %d bytes, want %d", len(got), len(test.others))
+			if got := m.Options.Get(search); !bytes.Equal(got, test.search) {
+				t.Errorf("the search list has %d bytes, want %d", len(got), len(test.search))
+			}
+			if m.MessageType() != dhcpv4.MessageTypeAck || !m.ServerIdentifier().Equal(ack.ServerIdentifier()) || m.IPAddressLeaseTime(0) != ack.IPAddressLeaseTime(0) {
+				t.Errorf("the message is %s", m.Summary())
 			}
 			if len(b) > nclient4.MaxMessageSize {
 				t.Errorf("the message has %d bytes", len(b))
