@@ -307,7 +307,16 @@ var dhcpCases = []dhcpCase{
 		t1: time.Second, names: "a.example [c.example] ", then: func(t *testing.T, m *machine, s talk, address netip.Addr) {
 			l := leaseOf(netip.PrefixFrom(address, 24).String(), time.Hour, soon, dhcpv4.OptDomainName("b.example"))
 			s.Lease(l)
-			c := dhcpCase{t1: time.Second, names: "b.example [] "}
+			c := dhcpCase{t1: time.Second, names: "b.example [c.example] "}
+			eventually(t, func() string { return c.complaint(t, m, address) })
+			keeps(dhcppeer.Renewing)(t, m, s, address)
+		}},
+	{name: "renewed with the times alone", options: []dhcpv4.Option{soon, twoRoutes, dhcpv4.OptSubnetMask(net.CIDRMask(20, 32)), dhcpv4.OptDomainName("a.example")},
+		bits: 20, t1: time.Second, names: "a.example [] ", routes: both, then: func(t *testing.T, m *machine, s talk, address netip.Addr) {
+			l := leaseOf(netip.PrefixFrom(address, 20).String(), 1000*time.Second, generic(58, 0, 0, 0, 2))
+			l.Edit = lacking(dhcpv4.OptionSubnetMask, dhcpv4.OptionClasslessStaticRoute, dhcpv4.OptionRouter, dhcpv4.OptionDomainNameServer, dhcpv4.OptionDomainName)
+			s.Lease(l)
+			c := dhcpCase{bits: 20, lasts: 1000 * time.Second, t1: 2 * time.Second, names: "a.example [] ", routes: both}
 			eventually(t, func() string { return c.complaint(t, m, address) })
 			keeps(dhcppeer.Renewing)(t, m, s, address)
 		}},

@@ -19,9 +19,6 @@ func (w *worker) configure(link *linkState, g grant) error {
 	if err != nil {
 		return err
 	}
-	if !l.server.IsValid() {
-		l.server = w.current.server // some servers leave it out when they renew
-	}
 	invalid = slices.DeleteFunc(invalid, func(part string) bool { return !w.refused.isNew(part) })
 	if len(invalid) > 0 {
 		w.log.Warn("ignored invalid parts of the lease", "server", l.server, "ignored", strings.Join(invalid, "; "))

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -42,7 +44,7 @@ const silent = 3
 func (w *worker) acquire() *linkState {
 	for link := w.bringUp(); link != nil; link = w.bringUp() {
 		w.report(func(n *NIC) { n.State = StateDiscovering })
-		began, id := w.d.cfg.Now(), newTransactionID()
+		began, id, conflicts := w.d.cfg.Now(), newTransactionID(), 0
 		for n := 0; link.up.Err() == nil; n++ {
 			wait := randomly(tryTime(n))
 			end := w.d.cfg.After(wait)
@@ -63,7 +65,8 @@ func (w *worker) acquire() *linkState {
 				w.failed(err)
 			}
 			if errors.Is(err, errInUse) {
-				end = w.d.cfg.After(afterDecline)
+				conflicts++
+				end = w.d.cfg.After(afterConflict(conflicts))
 			}
 			pause(link.up, end)
 		}
@@ -95,8 +98,14 @@ func (w *worker) try(link *linkState, isFirst bool, d discovery) error {
 // errInUse is the error for a leased address that another host has.
 var errInUse = errors.New("another host has the leased address")
 
-// afterDecline is how long a client waits before it starts over (RFC 2131 section 3.1, point 5).
-const afterDecline = 10 * time.Second
+// afterConflict returns how long to wait before the next address is tried (RFC 2131 section 3.1 point 5, and from the tenth conflict on RFC 5227
+// section 2.1.1).
+func afterConflict(conflicts int) time.Duration {
+	if conflicts < 10 {
+		return 10 * time.Second
+	}
+	return time.Minute
+}
 
 // use configures the NIC with a new lease, unless another host has the address.
 func (w *worker) use(link *linkState, g grant) error {
@@ -227,5 +236,26 @@ func (w *worker) renew(link *linkState, r request) error {
 	if err != nil {
 		return fmt.Errorf("renew the lease of %s: %w", r.address, err)
 	}
+	if r.ack != nil {
+		complete(g.DHCPv4, r.ack)
+	}
 	return w.configure(link, g)
+}
+
+// complete adds to the ACK of a renewal the options that the lease had before and the ACK leaves out: some servers only send the times. The
+// times all come from one message, and so do the routes.
+func complete(ack, previous *dhcpv4.DHCPv4) {
+	options := maps.Clone(previous.Options)
+	for _, group := range [][]dhcpv4.OptionCode{
+		{dhcpv4.OptionIPAddressLeaseTime, dhcpv4.OptionRenewTimeValue, dhcpv4.OptionRebindingTimeValue},
+		{dhcpv4.OptionClasslessStaticRoute, microsoftRoutes, dhcpv4.OptionRouter},
+	} {
+		if slices.ContainsFunc(group, ack.Options.Has) {
+			for _, code := range group {
+				options.Del(code)
+			}
+		}
+	}
+	maps.Copy(options, ack.Options)
+	ack.Options = options
 }

@@ -267,3 +267,34 @@ func TestUnfold(t *testing.T) {
 		})
 	}
 }
+
+func TestComplete(t *testing.T) {
+	previous := []dhcpv4.Option{raw(dhcpv4.OptionSubnetMask, 255, 255, 240, 0), raw(dhcpv4.OptionRouter, 10, 0, 2, 2), raw(dhcpv4.OptionIPAddressLeaseTime, 0, 0, 0, 100),
+		raw(dhcpv4.OptionRenewTimeValue, 0, 0, 0, 20), raw(dhcpv4.OptionRebindingTimeValue, 0, 0, 0, 30)}
+	routes := raw(dhcpv4.OptionClasslessStaticRoute, 0, 10, 0, 2, 3)
+	for _, test := range []struct {
+		name      string
+		has, want []dhcpv4.Option
+	}{
+		{"nothing", nil, previous},
+		{"the lease time", []dhcpv4.Option{raw(dhcpv4.OptionIPAddressLeaseTime, 0, 0, 0, 50)}, append(previous[:2:2], raw(dhcpv4.OptionIPAddressLeaseTime, 0, 0, 0, 50))},
+		{"other routes", []dhcpv4.Option{routes}, append([]dhcpv4.Option{previous[0], routes}, previous[2:]...)},
+		{"everything", previous, previous},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			ack := &dhcpv4.DHCPv4{Options: dhcpv4.OptionsFromList(test.has...)}
+			complete(ack, &dhcpv4.DHCPv4{Options: dhcpv4.OptionsFromList(previous...)})
+			if want := dhcpv4.OptionsFromList(test.want...); !bytes.Equal(ack.Options.ToBytes(), want.ToBytes()) {
+				t.Errorf("the ACK has %s, want %s", ack.Options, want)
+			}
+		})
+	}
+}
+
+func TestAfterConflict(t *testing.T) {
+	for conflicts, want := range map[int]time.Duration{1: 10 * time.Second, 9: 10 * time.Second, 10: time.Minute, 100: time.Minute} {
+		if got := afterConflict(conflicts); got != want {
+			t.Errorf("after %d conflicts %v, want %v", conflicts, got, want)
+		}
+	}
+}
