@@ -46,6 +46,12 @@ func TestAsleep(t *testing.T) {
 		if n := len(both[1].of(dhcppeer.Discover)); n > 0 {
 			t.Errorf("after %v asleep eth1 started over, with a server that grants its address: %q", by, both[1].kinds())
 		}
+		// The second time the guest keeps what it has, which is no event.
+		for _, event := range []string{"address=" + fresh, "address=" + bridgeAddress, "lease of " + leased[0].String() + ":"} {
+			if lines := m.netdLines(t, event); len(lines) != 1 {
+				t.Errorf("after %v asleep one event was logged as %q", by, lines)
+			}
+		}
 	}
 }
 
