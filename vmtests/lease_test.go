@@ -152,12 +152,18 @@ func (m *machine) plug(t *testing.T, nic int, in bool) {
 // daemon returns the process ID of the network daemon, or 0 if it does not run.
 func daemon(t *testing.T, m *machine) int {
 	t.Helper()
+	return netdProcess(t, m).PID
+}
+
+// netdProcess returns the network daemon, or no process if it does not run.
+func netdProcess(t *testing.T, m *machine) (found probe.Process) {
+	t.Helper()
 	for _, p := range must[[]probe.Process](t, m, "Processes", none{}) {
 		if p.PPID == 1 && len(p.Args) > 1 && p.Args[1] == "netd" {
-			return p.PID
+			return p
 		}
 	}
-	return 0
+	return found
 }
 
 // The addresses that both NICs lease, and their MAC addresses.
