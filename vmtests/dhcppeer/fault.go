@@ -2,6 +2,7 @@ package dhcppeer
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -145,6 +146,53 @@ func From(sender netip.Addr) Fault {
 func Unfinished(e *Exchange) {
 	for i := range e.Replies {
 		e.Replies[i].Unfinished = true
+	}
+}
+
+// Repack makes other packets of each reply's packet, as Reply.Repack says.
+func Repack(f func(packet []byte) [][]byte) Fault {
+	return func(e *Exchange) {
+		for i := range e.Replies {
+			e.Replies[i].Repack = f
+		}
+	}
+}
+
+// Unchecked is for Repack. It removes the UDP checksum, which RFC 768 allows.
+func Unchecked(packet []byte) [][]byte {
+	binary.BigEndian.PutUint16(packet[ipv4Header+udpChecksum:], 0)
+	return [][]byte{packet}
+}
+
+// Trailed is for Repack. It adds bytes to the frame after the packet, as switches do.
+func Trailed(packet []byte) [][]byte { return [][]byte{append(packet, junk...)} }
+
+// Surplus is for Repack. It adds bytes to the packet that the UDP datagram in it does not have.
+func Surplus(packet []byte) [][]byte { return [][]byte{sealed(append(packet, junk...))} }
+
+const junk = "these bytes are not of the message"
+
+// HeaderOptions is for Repack. It adds options to the packet's header: three that do nothing, and the end (RFC 791 section 3.1).
+func HeaderOptions(packet []byte) [][]byte {
+	packet = slices.Concat(packet[:ipv4Header], []byte{1, 1, 1, 0}, packet[ipv4Header:])
+	packet[0]++
+	return [][]byte{sealed(packet)}
+}
+
+// Fragments is for Repack. It splits the packet into fragments with at most that many bytes, a multiple of 8, after the header.
+func Fragments(size int) func(packet []byte) [][]byte {
+	const more = 1 << 13 // fragments follow (RFC 791 section 3.1)
+	return func(packet []byte) (fragments [][]byte) {
+		for at, rest := 0, packet[ipv4Header:]; len(rest) > 0; at += size {
+			n, flags := min(size, len(rest)), uint16(at/8)
+			if n < len(rest) {
+				flags |= more
+			}
+			fragment := slices.Concat(packet[:ipv4Header], rest[:n])
+			binary.BigEndian.PutUint16(fragment[6:], flags)
+			fragments, rest = append(fragments, sealed(fragment)), rest[n:]
+		}
+		return fragments
 	}
 }
 

@@ -132,9 +132,14 @@ func TestKinds(t *testing.T) {
 	send(broadcastMAC, "255.255.255.255:67")
 	send(own, "10.9.0.1:67")
 	send(own, "10.9.0.1:53")
+	half := datagram{from: netip.MustParseAddrPort("10.9.0.15:68"), to: netip.MustParseAddrPort("10.9.0.1:67"), payload: renewing().ToBytes()[:200]}
+	p.receive(ethernetFrame(own, guestMAC, etherTypeIPv4, half.packet()))
 	got := p.Messages()
-	if len(got) != 2 {
-		t.Fatalf("%d messages: %v", len(got), got)
+	if len(got) != 2 || len(p.Malformed()) != 1 {
+		t.Fatalf("%d messages, and %v: %v", len(got), p.Malformed(), got)
+	}
+	if !bytes.Equal(got[0].Bytes, renewing().ToBytes()) {
+		t.Errorf("the message is % x", got[0].Bytes)
 	}
 	if got[0].Kind != Rebinding || got[0].Unicast || got[0].From != netip.MustParseAddr("10.9.0.15") || got[0].To != broadcastAddress {
 		t.Errorf("rebinding: %+v", got[0])
@@ -391,10 +396,41 @@ func TestOddReplies(t *testing.T) {
 	if m, err := dhcpv4.FromBytes(d.payload); err != nil || m.DomainName() != "example.org" || bytes.Count(d.payload, []byte{15, 4}) != 2 || !bytes.HasPrefix(d.payload[240:], []byte{15, 4}) {
 		t.Errorf("in pieces: %v, % x", err, d.payload[240:])
 	}
+	_, packet, d = ask(Repack(Unchecked))
+	if packet[26] != 0 || packet[27] != 0 || !bytes.Equal(d.payload, good.payload) {
+		t.Errorf("a datagram without a checksum is % x", packet[:28])
+	}
+	length := len(good.payload) + 28
+	if _, packet, d = ask(Repack(Trailed)); len(packet) != length+len(junk) || !bytes.Equal(d.payload, good.payload) {
+		t.Errorf("a packet with a trailer is % x", packet)
+	}
+	if _, packet, d = ask(Repack(Surplus)); len(packet) != length+len(junk) || int(binary.BigEndian.Uint16(packet[2:])) != len(packet) ||
+		checksum(packet[:20]) != 0 || !bytes.Equal(d.payload, good.payload) {
+		t.Errorf("a packet with more than the datagram is % x", packet)
+	}
+	if _, packet, d = ask(Repack(HeaderOptions)); packet[0] != 0x46 || checksum(packet[:24]) != 0 || !bytes.Equal(d.payload, good.payload) {
+		t.Errorf("a packet with options is % x", packet)
+	}
 	reconfigure := message(dhcpv4.MessageType(9))
 	reconfigure.OpCode = dhcpv4.OpcodeBootReply
 	p.Send(reconfigure)
 	if _, packet, err := n.frame(); err != nil || !bytes.Contains(packet, []byte{53, 1, 9}) || n.to() != broadcastMAC {
 		t.Errorf("FORCERENEW is % x for %x, %v", packet, n.to(), err)
+	}
+}
+
+// TestFragments joins the fragments of a packet again.
+func TestFragments(t *testing.T) {
+	whole := datagram{from: netip.MustParseAddrPort("10.9.0.1:67"), to: netip.MustParseAddrPort("10.9.0.15:68"), payload: discover().ToBytes()}.packet()
+	var joined []byte
+	for i, f := range Fragments(64)(bytes.Clone(whole)) {
+		flags, rest := binary.BigEndian.Uint16(f[6:]), len(whole)-20-64*i
+		if int(flags&0x1fff) != 8*i || (flags&0x2000 != 0) != (rest > 64) || len(f) != 20+min(64, rest) || checksum(f[:20]) != 0 {
+			t.Errorf("fragment %d is % x", i, f)
+		}
+		joined = append(joined, f[20:]...)
+	}
+	if !bytes.Equal(joined, whole[20:]) {
+		t.Errorf("the fragments have % x, want % x", joined, whole[20:])
 	}
 }

@@ -12,6 +12,7 @@ const (
 	ethernetHeader = 14
 	ipv4Header     = 20
 	udpHeader      = 8
+	udpChecksum    = 6 // its offset
 )
 
 // Numbers of IEEE 802 and IANA's registers.
@@ -79,11 +80,9 @@ func (d datagram) packet() []byte {
 	length := udpHeader + len(d.payload)
 	ip := make([]byte, ipv4Header, ipv4Header+length)
 	ip[0] = 4<<4 | ipv4Header/4
-	binary.BigEndian.PutUint16(ip[2:], uint16(ipv4Header+length))
 	ip[8], ip[9] = 64, protocolUDP // time to live
 	copy(ip[12:], d.from.Addr().AsSlice())
 	copy(ip[16:], d.to.Addr().AsSlice())
-	binary.BigEndian.PutUint16(ip[10:], checksum(ip))
 
 	udp := binary.BigEndian.AppendUint16(nil, d.from.Port())
 	udp = binary.BigEndian.AppendUint16(udp, d.to.Port())
@@ -97,8 +96,16 @@ func (d datagram) packet() []byte {
 	if sum == 0 {
 		sum = 0xffff // zero would mean that there is none (RFC 768)
 	}
-	binary.BigEndian.PutUint16(udp[6:], sum)
-	return append(ip, udp...)
+	binary.BigEndian.PutUint16(udp[udpChecksum:], sum)
+	return sealed(append(ip, udp...))
+}
+
+// sealed fills in an IPv4 packet's length and the checksum of its header.
+func sealed(packet []byte) []byte {
+	binary.BigEndian.PutUint16(packet[2:], uint16(len(packet)))
+	binary.BigEndian.PutUint16(packet[10:], 0)
+	binary.BigEndian.PutUint16(packet[10:], checksum(packet[:packet[0]&15*4]))
+	return packet
 }
 
 // checksum returns the Internet checksum (RFC 1071).

@@ -33,7 +33,9 @@ const (
 type Message struct {
 	// DHCPv4 is the message as parsed; nobody may change it.
 	*dhcpv4.DHCPv4
-	Kind Kind
+	// Bytes is the message as it came; nobody may change it, either.
+	Bytes []byte
+	Kind  Kind
 	// At is when the message came.
 	At time.Time
 	// From and To are the addresses of the IPv4 packet.
@@ -61,7 +63,7 @@ func ReadMessage(frame []byte) (*Message, error) {
 		return nil, nil
 	}
 	return &Message{
-		DHCPv4: m, Kind: kindOf(m, d.to.Addr()), At: time.Now(),
+		DHCPv4: m, Bytes: d.payload, Kind: kindOf(m, d.to.Addr()), At: time.Now(),
 		From: d.from.Addr(), To: d.to.Addr(), Unicast: to[0]&1 == 0,
 	}, nil
 }
@@ -109,6 +111,8 @@ type Reply struct {
 	From netip.Addr
 	// Unfinished leaves the UDP checksum as a virtual NIC's driver leaves it to the NIC: it covers the pseudo header alone.
 	Unfinished bool
+	// Repack, if not nil, makes the IPv4 packets that are sent of the reply's packet.
+	Repack func(packet []byte) [][]byte
 
 	address netip.Addr
 	mac     mac

@@ -34,6 +34,7 @@ type Peer struct {
 	faults   []Fault
 	random   *rand.Rand
 	messages []Message
+	bad      []error
 	replies  []Reply
 }
 
@@ -98,6 +99,13 @@ func (p *Peer) Messages() []Message {
 	return slices.Clone(p.messages)
 }
 
+// Malformed returns what is wrong with the messages that cannot be parsed, which nobody answers.
+func (p *Peer) Malformed() []error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.bad)
+}
+
 // Replies returns what the server sent, in order.
 func (p *Peer) Replies() []Reply {
 	p.mu.Lock()
@@ -134,11 +142,14 @@ func (p *Peer) Renewals() (n int) {
 	return n
 }
 
-// receive passes DHCP messages to the server and everything else to the IP stack. It ignores malformed messages.
+// receive passes DHCP messages to the server and everything else to the IP stack. It records malformed messages.
 func (p *Peer) receive(frame []byte) {
 	m, err := ReadMessage(frame)
 	switch {
 	case err != nil:
+		p.mu.Lock()
+		p.bad = append(p.bad, err)
+		p.mu.Unlock()
 	case m == nil:
 		p.network.receive(frame)
 	case m.OpCode == dhcpv4.OpcodeBootRequest:
@@ -184,11 +195,17 @@ func (p *Peer) send(replies []Reply) {
 		if !from.IsValid() {
 			from = p.server.Addr()
 		}
-		p.link.send(ethernetFrame(r.mac, own, etherTypeIPv4, datagram{
+		packets := [][]byte{datagram{
 			from:       netip.AddrPortFrom(from, dhcpv4.ServerPort),
 			to:         netip.AddrPortFrom(r.address, dhcpv4.ClientPort),
 			payload:    r.Payload,
 			unfinished: r.Unfinished,
-		}.packet()))
+		}.packet()}
+		if r.Repack != nil {
+			packets = r.Repack(packets[0])
+		}
+		for _, packet := range packets {
+			p.link.send(ethernetFrame(r.mac, own, etherTypeIPv4, packet))
+		}
 	}
 }
