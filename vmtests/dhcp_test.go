@@ -150,6 +150,9 @@ func TestServerAppears(t *testing.T) {
 	t.Run("announced", func(t *testing.T) {
 		eventually(t, func() string { return fewer(arp.requests(t, leased[0], leased[0]), 2) })
 	})
+	for i, p := range peers {
+		testMessages(t, macs[i], p)
+	}
 }
 
 // testTries looks at what a NIC asks from the first DISCOVER on, while no server answers:

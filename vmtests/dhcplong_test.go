@@ -56,6 +56,7 @@ role = "dhcp-no-route"
 		p.done.Wait()
 		p.noneLost(t, time.Now())
 		name := fmt.Sprintf("eth%d", i)
+		testMessages(t, before[name].MAC, peers[i])
 		if now := network(t, m)[name]; now.ConfiguredNS != before[name].ConfiguredNS || !slices.Equal(now.Addresses, addresses[i:i+1]) {
 			t.Errorf("%s was configured anew: it has %+v, had %+v", name, now, before[name])
 		}
@@ -112,6 +113,7 @@ func TestDHCPFlaps(t *testing.T) {
 			t.Errorf("the guest sent %q, want only requests for the address that it has", kind)
 		}
 	}
+	testMessages(t, macs[0], peers[0])
 	if got := other.kinds(); len(got) > 0 || network(t, m)["eth1"].ConfiguredNS != before["eth1"].ConfiguredNS {
 		t.Errorf("the other NIC sent %q", got)
 	}

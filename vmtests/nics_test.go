@@ -553,6 +553,7 @@ func TestProbe(t *testing.T) {
 			if n := p.Count(dhcppeer.Release); n != 0 {
 				t.Errorf("eth%d: %d RELEASEs", i, n)
 			}
+			testMessages(t, macs[i], p)
 		}
 	})
 }
