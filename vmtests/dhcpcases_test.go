@@ -414,6 +414,31 @@ var dhcpCases = []dhcpCase{
 		faults: []dhcppeer.Fault{reworded(dhcppeer.Selecting, lacking(dhcpv4.OptionIPAddressLeaseTime))}},
 	{name: "ACK of nothing but an address", faults: []dhcppeer.Fault{reworded(dhcppeer.Selecting, lacking(dhcpv4.OptionRouter, dhcpv4.OptionDomainNameServer,
 		dhcpv4.OptionSubnetMask, dhcpv4.OptionIPAddressLeaseTime, dhcpv4.OptionServerIdentifier))}, routes: noRoute, dns: "none"},
+	{name: "an earlier address, from another server", then: func(t *testing.T, m *machine, s talk, address netip.Addr) {
+		s.Behave(reworded(dhcppeer.InitReboot, dhcpv4.WithOption(dhcpv4.OptServerIdentifier(net.IPv4(10, 9, 0, 2)))))
+		must[none](t, m, "SetClock", 2*time.Second)
+		eventually(t, func() string {
+			if n := network(t, m)["eth0"]; n.Server != netip.MustParseAddr("10.9.0.2") || n.State != netd.StateBound {
+				return fmt.Sprintf("the guest is %s by %s", n.State, n.Server)
+			}
+			return ""
+		})
+		inOneGo(t, m, s, address)
+	}},
+	{name: "renewed by an ACK after a second", options: []dhcpv4.Option{soon}, t1: time.Second, faults: []dhcppeer.Fault{dhcppeer.On(dhcppeer.Delay(time.Second), dhcppeer.Renewing)},
+		then: func(t *testing.T, m *machine, _ talk, _ netip.Addr) {
+			first := network(t, m)["eth0"].Obtained
+			eventually(t, func() string {
+				n := network(t, m)["eth0"]
+				if n.Obtained.Equal(first) {
+					return "the lease was not renewed"
+				}
+				if age := must[time.Time](t, m, "Clock", none{}).Sub(n.Obtained); age < 900*time.Millisecond {
+					t.Errorf("the renewed lease is %v old, and the ACK came a second after the REQUEST", age)
+				}
+				return ""
+			})
+		}},
 	{name: "ACK and then NAK", faults: []dhcppeer.Fault{dhcppeer.On(func(e *dhcppeer.Exchange) {
 		e.Replies = append(e.Replies, e.Reply(dhcpv4.MessageTypeNak))
 	}, dhcppeer.Selecting)}, then: inOneGo},

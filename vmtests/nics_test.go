@@ -539,6 +539,9 @@ func TestProbe(t *testing.T) {
 	if n := captures[0].requests(t, netip.IPv4Unspecified(), leased[0]); n < 4 {
 		t.Errorf("%d probes for the address of eth0", n)
 	}
+	if n := captures[1].requests(t, netip.IPv4Unspecified(), leased[1]); n != 3 {
+		t.Errorf("eth1 probed again: %d probes", n)
+	}
 	t.Run("IPv6 router", func(t *testing.T) {
 		for key, want := range map[string]string{"all/forwarding": "1\n", "eth0/forwarding": "1\n", "eth0/accept_ra": "2\n", "eth1/accept_ra": "2\n"} {
 			if got := m.read(t, "/proc/sys/net/ipv6/conf/"+key); got != want {
