@@ -12,8 +12,8 @@
 #   make check       formatting and linters
 #   make vmtest      the tests in guests, on the stock kernel. RUN=pattern chooses tests, KERNELS="stock own" the kernels
 #   make test-docker containerd and dockerd in a guest. ENGINES=name chooses the engine, FULL=1 runs all (docs/docker.md)
-#   make test-dhcp   the DHCP client against a server that people run, badly behaved servers, sleep and clocks; UPDATE=1 writes the
-#                    table of docs/dhcp.md
+#   make test-dhcp   the DHCP client against a server that people run, badly behaved servers, sleep, clocks and 500 renewals;
+#                    UPDATE=1 writes the table of docs/dhcp.md
 #   make matrix      writes docs/matrix.md: which rows hold on which kernel
 #   make faults      writes docs/faults.md: what still works when a step of the boot fails, and under real faults
 #   make bench       measures the boot beside the reference's and writes docs/benchmarks.md; KVM=1 measures by KVM, too
