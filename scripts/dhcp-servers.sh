@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# dhcp-servers.sh OUT makes an EROFS disk from the distribution's packages: the DHCP server that TestDHCPServers runs in a guest,
+# dhcp-servers.sh OUT makes an EROFS disk from the distribution's packages: the DHCP servers that TestDHCPServers runs in a guest,
 # and busybox. The cache keeps each disk under the checksum of everything that it was made from.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/debs.sh"
@@ -8,7 +8,9 @@
 out=$1
 need erofs-utils mkfs.erofs
 update_apt
-mapfile -t packages < <(solve dnsmasq-base busybox | grep -vE '^(adduser|debconf|dpkg|passwd|mawk|perl.*|debianutils)$')
+# Left out are large packages that only install others or run their scripts.
+mapfile -t packages < <(solve dnsmasq-base kea-dhcp4-server isc-dhcp-server busybox |
+	grep -vE '^(adduser|debconf|debianutils|dpkg|lib.*perl.*|mawk|mount|passwd|perl.*|tar|usrmerge)$')
 debs=$(download "${packages[@]}")
 
 # lay_out_servers ROOT lays out the disk's files.
@@ -24,9 +26,29 @@ lay_out_servers() {
 	for command in sh cat chroot kill ls mkdir mount rm sleep; do
 		[ -e "$root/bin/$command" ] || ln -s busybox "$root/bin/$command"
 	done
-	for program in dnsmasq busybox; do
-		[ -n "$(find "$root/usr" -name "$program")" ] || die "no $program in ${packages[*]}"
+	keep_servers "$(realpath "$root")"
+}
+
+# keep_servers ROOT deletes what no server loads, which is most of what the packages have. It fails if a library is missing: the
+# library may be in a package that is left out above.
+keep_servers() {
+	local root=$1 loader dirs program file keep
+	loader=$(find "$root/usr/" -type f -name 'ld-linux-*')
+	dirs=$(find "$root/usr/lib" -name '*.so*' -printf '%h\n' | sort -u | paste -sd:)
+	keep=("$loader")
+	for program in busybox dnsmasq kea-dhcp4 dhcpd; do
+		program=$(find "$root/usr" -type f -perm -u=x -name "$program")
+		[ -n "$program" ] || die "a server is missing in ${packages[*]}"
+		keep+=("$program")
+		while read -r file; do
+			keep+=("$file")
+		done < <("$loader" --inhibit-cache --library-path "$dirs" --list "$program" | awk '/ => / { print $3 }')
 	done
+	for file in "${keep[@]}"; do
+		[[ $file = "$root"/* ]] || die "a server's library is missing in ${packages[*]}"
+	done
+	find "$root/usr" -type f | grep -vxFf <(realpath "${keep[@]}") | xargs -d '\n' rm
+	find "$root/usr" -xtype l -delete
 }
 
 # The .debs are named by their content.

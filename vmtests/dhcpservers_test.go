@@ -4,12 +4,15 @@ package vmtests
 
 import (
 	"bytes"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -84,6 +87,70 @@ var dhcpServers = []dhcpServer{
 			return map[string]string{"conf": lines(conf)}
 		},
 	},
+	{
+		name: "Kea", pkg: "kea-dhcp4-server",
+		lease: 120,
+		argv:  []string{"/usr/sbin/kea-dhcp4", "-c", "DIR/conf"}, leases: "DIR/leases",
+		files: func(s scope) map[string]string {
+			type object = map[string]any
+			data := []object{{"name": "routers", "data": "10.9.0.1"}, {"name": "domain-name-servers", "data": "10.9.0.1"}}
+			if s.options {
+				data = append(data, object{"name": "interface-mtu", "data": strconv.Itoa(optionMTU)},
+					object{"name": "domain-name", "data": optionDomain}, object{"name": "domain-search", "data": optionDomain + ", " + optionSearch},
+					object{"code": 121, "csv-format": false, "data": hex.EncodeToString(routesOption())})
+			}
+			subnet := object{"id": 1, "subnet": "10.9.0.0/24", "interface": s.nic, "option-data": data}
+			if s.first != "" {
+				subnet["pools"] = []object{{"pool": s.first + " - " + s.last}}
+			}
+			if s.reserved != "" {
+				subnet["reservations"] = []object{{"hw-address": macs[0], "ip-address": s.reserved}}
+			}
+			conf, _ := json.Marshal(object{"Dhcp4": object{
+				"interfaces-config": object{"interfaces": []string{s.nic}, "dhcp-socket-type": "raw"},
+				"lease-database":    object{"type": "memfile", "persist": true, "name": "DIR/leases", "lfc-interval": 0},
+				"loggers":           []object{{"name": "kea-dhcp4", "severity": "INFO", "output_options": []object{{"output": "stdout"}}}},
+				"authoritative":     true,
+				"valid-lifetime":    s.lease, "renew-timer": s.t1, "rebind-timer": s.t2,
+				"subnet4": []object{subnet},
+			}})
+			return map[string]string{"conf": string(conf)}
+		},
+		cannot: map[string]string{"ping first": "no ping"},
+	},
+	{
+		name: "ISC dhcpd", pkg: "isc-dhcp-server", full: true,
+		lease: 120,
+		argv:  []string{"/usr/sbin/dhcpd", "-4", "-d", "-f", "-cf", "DIR/conf", "-lf", "DIR/leases", "-pf", "DIR/pid", "NIC"}, leases: "DIR/leases",
+		files: func(s scope) map[string]string {
+			subnet := []string{"option routers 10.9.0.1;", "option domain-name-servers 10.9.0.1;"}
+			if s.first != "" {
+				subnet = append(subnet, "range "+s.first+" "+s.last+";")
+			}
+			if s.options {
+				subnet = append(subnet, fmt.Sprintf("option interface-mtu %d;", optionMTU),
+					"option routes "+strings.ReplaceAll(fmt.Sprintf("% x", routesOption()), " ", ":")+";",
+					fmt.Sprintf("option domain-name %q;", optionDomain), fmt.Sprintf("option domain-search %q, %q;", optionDomain, optionSearch))
+			}
+			// dhcpd otherwise leaves out the times, for which the client does not ask, and does not write down an early renewal.
+			conf := []string{"authoritative;", "ping-check true;", "dhcp-cache-threshold 0;", "option routes code 121 = string;",
+				"option dhcp-parameter-request-list = concat(option dhcp-parameter-request-list, 3a:3b);",
+				fmt.Sprintf("default-lease-time %d;\nmin-lease-time %[1]d;\nmax-lease-time %[1]d;", s.lease),
+				fmt.Sprintf("option dhcp-renewal-time %d;\noption dhcp-rebinding-time %d;", s.t1, s.t2),
+				"subnet 10.9.0.0 netmask 255.255.255.0 {\n" + lines(subnet) + "}"}
+			if s.reserved != "" {
+				conf = append(conf, "host client { hardware ethernet "+macs[0]+"; fixed-address "+s.reserved+"; }")
+			}
+			return map[string]string{"conf": lines(conf)}
+		},
+	},
+}
+
+// routesOption returns what is in option 121, for servers that only take bytes.
+func routesOption() []byte {
+	_, any4, _ := net.ParseCIDR("0.0.0.0/0")
+	_, route, _ := net.ParseCIDR(optionRoute)
+	return dhcpv4.Routes{{Dest: any4, Router: net.IPv4(10, 9, 0, 1)}, {Dest: route, Router: net.ParseIP(optionVia)}}.ToBytes()
 }
 
 func lines(l []string) string { return strings.Join(l, "\n") + "\n" }
@@ -399,9 +466,9 @@ func testDHCPServer(t *testing.T, s dhcpServer) {
 		l.keeps(t, skip, mine, sent(dhcppeer.Renewing))
 	})
 	does("T2", func(t *testing.T) {
-		// The server moves to another address, so that it only receives broadcasts.
+		// The server moves to other addresses, so that it only receives broadcasts: ISC dhcpd answers all that comes to its MAC address.
 		r.stop(t)
-		l.ipBatch(t, "eth1", "address flush dev eth1\naddress add "+moved+"/24 dev eth1\n")
+		l.ipBatch(t, "eth1", "address flush dev eth1\nlink set eth1 down\nlink set eth1 address 52:54:00:00:00:a2\nlink set eth1 up\naddress add "+moved+"/24 dev eth1\n")
 		skip := len(l.frames(t))
 		r = l.start(t, short, moved)
 		l.keeps(t, skip, mine, sent(dhcppeer.Rebinding))
