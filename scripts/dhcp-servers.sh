@@ -9,7 +9,7 @@ out=$1
 need erofs-utils mkfs.erofs
 update_apt
 # Left out are large packages that only install others or run their scripts.
-mapfile -t packages < <(solve dnsmasq-base kea-dhcp4-server isc-dhcp-server busybox |
+mapfile -t packages < <(solve dnsmasq-base kea-dhcp4-server isc-dhcp-server busybox systemd |
 	grep -vE '^(adduser|debconf|debianutils|dpkg|lib.*perl.*|mawk|mount|passwd|perl.*|tar|usrmerge)$')
 debs=$(download "${packages[@]}")
 
@@ -36,7 +36,7 @@ keep_servers() {
 	loader=$(find "$root/usr/" -type f -name 'ld-linux-*')
 	dirs=$(find "$root/usr/lib" -name '*.so*' -printf '%h\n' | sort -u | paste -sd:)
 	keep=("$loader")
-	for program in busybox dnsmasq kea-dhcp4 dhcpd; do
+	for program in busybox dnsmasq kea-dhcp4 dhcpd systemd-networkd; do
 		program=$(find "$root/usr" -type f -perm -u=x -name "$program")
 		[ -n "$program" ] || die "a server is missing in ${packages[*]}"
 		keep+=("$program")

@@ -23,6 +23,7 @@ import (
 	"github.com/arcinit/arcinit/vmtests/guest"
 	"github.com/arcinit/arcinit/vmtests/probe"
 	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/rfc1035label"
 )
 
 // scope is what a DHCP server of the tests leases: addresses of 10.9.0.0/24.
@@ -144,13 +145,73 @@ var dhcpServers = []dhcpServer{
 			return map[string]string{"conf": lines(conf)}
 		},
 	},
+	{
+		name: "udhcpd", pkg: "busybox", full: true,
+		lease: 120,
+		argv:  []string{"/bin/busybox", "udhcpd", "-f", "DIR/conf"}, leases: "DIR/leases",
+		files: func(s scope) map[string]string {
+			if s.first == "" {
+				s.first, s.last = "10.9.0.1", "10.9.0.1" // its own address, which it does not lease
+			}
+			conf := []string{"interface " + s.nic, "start " + s.first, "end " + s.last, "lease_file DIR/leases", "pidfile DIR/pid",
+				"option subnet 255.255.255.0", "option router 10.9.0.1", "option dns 10.9.0.1", fmt.Sprintf("option lease %d", s.lease),
+				fmt.Sprintf("option 58 %08x", s.t1), fmt.Sprintf("option 59 %08x", s.t2)}
+			if s.reserved != "" {
+				conf = append(conf, "static_lease "+macs[0]+" "+s.reserved)
+			}
+			if s.options {
+				conf = append(conf, fmt.Sprintf("option mtu %d", optionMTU), "option staticroutes 0.0.0.0/0 10.9.0.1, "+optionRoute+" "+optionVia,
+					"option domain "+optionDomain, "option search "+optionDomain+" "+optionSearch)
+			}
+			return map[string]string{"conf": lines(conf)}
+		},
+		cannot: map[string]string{"lost leases": "no renewal"},
+	},
+	{
+		name: "systemd-networkd", pkg: "systemd", full: true,
+		lease: 120,
+		argv:  []string{"/lib/systemd/systemd-networkd"},
+		files: func(s scope) map[string]string {
+			offset, size := 1, 1 // its own address, which it does not lease
+			if s.first != "" {
+				first, last := netip.MustParseAddr(s.first).As4(), netip.MustParseAddr(s.last).As4()
+				offset, size = int(first[3]), int(last[3])-int(first[3])+1
+			}
+			// The NIC has the address already, with no broadcast address. Without Broadcast=no, networkd 252 sets the address in an endless loop.
+			conf := []string{"[Match]", "Name=" + s.nic, "[Network]", "DHCPServer=yes", "LinkLocalAddressing=no", "IPv6AcceptRA=no",
+				"[Address]", "Address=SERVER/24", "Broadcast=no", "[DHCPServer]",
+				fmt.Sprintf("PoolOffset=%d\nPoolSize=%d", offset, size), fmt.Sprintf("DefaultLeaseTimeSec=%d\nMaxLeaseTimeSec=%[1]d", s.lease),
+				"DNS=10.9.0.1", "Router=10.9.0.1", fmt.Sprintf("SendOption=58:uint32:%d\nSendOption=59:uint32:%d", s.t1, s.t2)}
+			if s.options {
+				conf = append(conf, fmt.Sprintf("SendOption=26:uint16:%d", optionMTU), "SendOption=15:string:"+optionDomain,
+					"SendOption=121:string:"+escaped(routesOption()), "SendOption=119:string:"+escaped(searchOption()))
+			}
+			if s.reserved != "" {
+				conf = append(conf, "[DHCPServerStaticLease]", "MACAddress="+macs[0], "Address="+s.reserved)
+			}
+			return map[string]string{"/etc/systemd/network/" + s.nic + ".network": lines(conf)}
+		},
+		cannot: map[string]string{"ping first": "no ping", "lost leases": "no lease file"},
+	},
 }
 
-// routesOption returns what is in option 121, for servers that only take bytes.
+// routesOption and searchOption return what is in the options 121 and 119, for servers that only take bytes.
 func routesOption() []byte {
 	_, any4, _ := net.ParseCIDR("0.0.0.0/0")
 	_, route, _ := net.ParseCIDR(optionRoute)
 	return dhcpv4.Routes{{Dest: any4, Router: net.IPv4(10, 9, 0, 1)}, {Dest: route, Router: net.ParseIP(optionVia)}}.ToBytes()
+}
+
+func searchOption() []byte {
+	return dhcpv4.OptDomainSearch(&rfc1035label.Labels{Labels: []string{optionDomain, optionSearch}}).Value.ToBytes()
+}
+
+// escaped writes bytes as C does in a string.
+func escaped(b []byte) (s string) {
+	for _, c := range b {
+		s += fmt.Sprintf(`\x%02x`, c)
+	}
+	return s
 }
 
 func lines(l []string) string { return strings.Join(l, "\n") + "\n" }
