@@ -131,7 +131,7 @@ unit:
 	$(if $(FULL),CGO_ENABLED=1 go test -race -count=1 ./...)
 
 # What vmtest needs from apt, then what it builds; make test runs them as parts of their own.
-packages: $(BOOTED:=/stock) $(BUILD)/tools $(BUILD)/swapin $(if $(filter $(HOST),$(ARCH)),$(BUILD)/dhcp-servers.erofs) $(EMULATOR) $(sort $(ENGINE_DISKS:%=$(BUILD)/docker/%.erofs))
+packages: $(BOOTED:=/stock) $(BUILD)/tools $(BUILD)/swapin $(if $(filter $(HOST),$(ARCH)),$(BUILD)/dhcp-servers.erofs $(if $(FULL),$(BUILD)/gvproxy)) $(EMULATOR) $(sort $(ENGINE_DISKS:%=$(BUILD)/docker/%.erofs))
 	@scripts/need-guests.sh
 	@scripts/need-disks.sh
 
@@ -268,6 +268,9 @@ $(BUILD)/swapin: scripts/swapin.sh scripts/debs.sh scripts/disks.sh
 # The DHCP servers that the tests run in a guest.
 $(BUILD)/dhcp-servers.erofs: scripts/dhcp-servers.sh scripts/debs.sh scripts/disks.sh
 	@scripts/dhcp-servers.sh $@
+
+$(BUILD)/gvproxy: scripts/gvproxy.sh
+	@scripts/gvproxy.sh $@
 
 # The guest that bench compares arcinit with, and the agent of both.
 $(BUILD)/reference: scripts/reference.sh scripts/debs.sh scripts/disks.sh $(wildcard vmtests/bench/reference/*)
