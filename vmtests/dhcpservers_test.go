@@ -33,8 +33,32 @@ type scope struct {
 	reserved    string // the address of the client's MAC address, if any
 	lease       int    // seconds
 	t1, t2      int    // seconds, for servers that send them
-	// options adds a MTU, routes and names.
-	options bool
+	// options are further ones, if any.
+	options *further
+}
+
+// further are the options 26, 121, 15 and 119: a default route by way of the server, another route, and names.
+type further struct {
+	mtu                        int
+	route, via, domain, search string
+	// fill is the number of bytes in each of five more options, which come first.
+	fill int
+}
+
+// fillers are codes of options for private use (RFC 3942).
+var fillers = []int{224, 225, 226, 227, 228}
+
+func (o further) filler() string { return strings.Repeat("x", o.fill) }
+
+// routes and names return what is in the options 121 and 119, for servers that only take bytes.
+func (o further) routes() []byte {
+	_, any4, _ := net.ParseCIDR("0.0.0.0/0")
+	_, route, _ := net.ParseCIDR(o.route)
+	return dhcpv4.Routes{{Dest: any4, Router: net.IPv4(10, 9, 0, 1)}, {Dest: route, Router: net.ParseIP(o.via)}}.ToBytes()
+}
+
+func (o further) names() []byte {
+	return dhcpv4.OptDomainSearch(&rfc1035label.Labels{Labels: []string{o.domain, o.search}}).Value.ToBytes()
 }
 
 // dhcpServer is a DHCP server on the disk that scripts/dhcp-servers.sh makes.
@@ -54,16 +78,7 @@ type dhcpServer struct {
 }
 
 // serverCases are the columns of the table in docs/dhcp.md.
-var serverCases = []string{"empty pool", "ping first", "lease", "new reservation", "options", "T1", "restart", "T2", "lost leases", "two servers"}
-
-// The servers' further options: 26, 121, 15 and 119.
-const (
-	optionMTU    = 1400
-	optionRoute  = "172.18.0.0/16"
-	optionVia    = "10.9.0.7"
-	optionDomain = "net.example"
-	optionSearch = "example.org"
-)
+var serverCases = []string{"empty pool", "ping first", "lease", "new reservation", "options", "overload", "T1", "restart", "T2", "lost leases", "two servers"}
 
 var dhcpServers = []dhcpServer{
 	{
@@ -81,9 +96,14 @@ var dhcpServers = []dhcpServer{
 			if s.reserved != "" {
 				conf = append(conf, "dhcp-host="+macs[0]+","+s.reserved)
 			}
-			if s.options {
-				conf = append(conf, fmt.Sprintf("dhcp-option=26,%d", optionMTU), "dhcp-option=121,0.0.0.0/0,10.9.0.1,"+optionRoute+","+optionVia,
-					"dhcp-option=15,"+optionDomain, "dhcp-option=119,"+optionDomain+","+optionSearch)
+			if o := s.options; o != nil {
+				conf = append(conf, fmt.Sprintf("dhcp-option=26,%d", o.mtu), "dhcp-option=121,0.0.0.0/0,10.9.0.1,"+o.route+","+o.via,
+					"dhcp-option=15,"+o.domain, "dhcp-option=119,"+o.domain+","+o.search)
+				if o.fill > 0 {
+					for _, code := range fillers { // dnsmasq sends the last line's option first
+						conf = append(conf, fmt.Sprintf("dhcp-option-force=%d,%q", code, o.filler()))
+					}
+				}
 			}
 			return map[string]string{"conf": lines(conf)}
 		},
@@ -95,10 +115,10 @@ var dhcpServers = []dhcpServer{
 		files: func(s scope) map[string]string {
 			type object = map[string]any
 			data := []object{{"name": "routers", "data": "10.9.0.1"}, {"name": "domain-name-servers", "data": "10.9.0.1"}}
-			if s.options {
-				data = append(data, object{"name": "interface-mtu", "data": strconv.Itoa(optionMTU)},
-					object{"name": "domain-name", "data": optionDomain}, object{"name": "domain-search", "data": optionDomain + ", " + optionSearch},
-					object{"code": 121, "csv-format": false, "data": hex.EncodeToString(routesOption())})
+			if o := s.options; o != nil {
+				data = append(data, object{"name": "interface-mtu", "data": strconv.Itoa(o.mtu)},
+					object{"name": "domain-name", "data": o.domain}, object{"name": "domain-search", "data": o.domain + ", " + o.search},
+					object{"code": 121, "csv-format": false, "data": hex.EncodeToString(o.routes())})
 			}
 			subnet := object{"id": 1, "subnet": "10.9.0.0/24", "interface": s.nic, "option-data": data}
 			if s.first != "" {
@@ -117,7 +137,7 @@ var dhcpServers = []dhcpServer{
 			}})
 			return map[string]string{"conf": string(conf)}
 		},
-		cannot: map[string]string{"ping first": "no ping"},
+		cannot: map[string]string{"ping first": "no ping", "overload": "no option 52"},
 	},
 	{
 		name: "ISC dhcpd", pkg: "isc-dhcp-server", full: true,
@@ -128,17 +148,21 @@ var dhcpServers = []dhcpServer{
 			if s.first != "" {
 				subnet = append(subnet, "range "+s.first+" "+s.last+";")
 			}
-			if s.options {
-				subnet = append(subnet, fmt.Sprintf("option interface-mtu %d;", optionMTU),
-					"option routes "+strings.ReplaceAll(fmt.Sprintf("% x", routesOption()), " ", ":")+";",
-					fmt.Sprintf("option domain-name %q;", optionDomain), fmt.Sprintf("option domain-search %q, %q;", optionDomain, optionSearch))
-			}
-			// dhcpd otherwise leaves out the times, for which the client does not ask, and does not write down an early renewal.
+			// dhcpd otherwise does not write down an early renewal.
 			conf := []string{"authoritative;", "ping-check true;", "dhcp-cache-threshold 0;", "option routes code 121 = string;",
-				"option dhcp-parameter-request-list = concat(option dhcp-parameter-request-list, 3a:3b);",
 				fmt.Sprintf("default-lease-time %d;\nmin-lease-time %[1]d;\nmax-lease-time %[1]d;", s.lease),
-				fmt.Sprintf("option dhcp-renewal-time %d;\noption dhcp-rebinding-time %d;", s.t1, s.t2),
-				"subnet 10.9.0.0 netmask 255.255.255.0 {\n" + lines(subnet) + "}"}
+				fmt.Sprintf("option dhcp-renewal-time %d;\noption dhcp-rebinding-time %d;", s.t1, s.t2)}
+			if o := s.options; o != nil {
+				conf = append(conf, fmt.Sprintf("option interface-mtu %d;", o.mtu), "option routes "+strings.ReplaceAll(fmt.Sprintf("% x", o.routes()), " ", ":")+";",
+					fmt.Sprintf("option domain-name %q;", o.domain), fmt.Sprintf("option domain-search %q, %q;", o.domain, o.search))
+				if o.fill > 0 {
+					for _, code := range fillers {
+						conf = append(conf, fmt.Sprintf("option fill%d code %[1]d = text;\noption fill%[1]d %q;", code, o.filler()))
+					}
+					conf = append(conf, "option dhcp-parameter-request-list = concat(e0:e1:e2:e3:e4, option dhcp-parameter-request-list);")
+				}
+			}
+			conf = append(conf, "subnet 10.9.0.0 netmask 255.255.255.0 {\n"+lines(subnet)+"}")
 			if s.reserved != "" {
 				conf = append(conf, "host client { hardware ethernet "+macs[0]+"; fixed-address "+s.reserved+"; }")
 			}
@@ -159,13 +183,13 @@ var dhcpServers = []dhcpServer{
 			if s.reserved != "" {
 				conf = append(conf, "static_lease "+macs[0]+" "+s.reserved)
 			}
-			if s.options {
-				conf = append(conf, fmt.Sprintf("option mtu %d", optionMTU), "option staticroutes 0.0.0.0/0 10.9.0.1, "+optionRoute+" "+optionVia,
-					"option domain "+optionDomain, "option search "+optionDomain+" "+optionSearch)
+			if o := s.options; o != nil {
+				conf = append(conf, fmt.Sprintf("option mtu %d", o.mtu), "option staticroutes 0.0.0.0/0 10.9.0.1, "+o.route+" "+o.via,
+					"option domain "+o.domain, "option search "+o.domain+" "+o.search)
 			}
 			return map[string]string{"conf": lines(conf)}
 		},
-		cannot: map[string]string{"lost leases": "no renewal"},
+		cannot: map[string]string{"overload": "no option 52", "lost leases": "no renewal"},
 	},
 	{
 		name: "systemd-networkd", pkg: "systemd", full: true,
@@ -182,28 +206,17 @@ var dhcpServers = []dhcpServer{
 				"[Address]", "Address=SERVER/24", "Broadcast=no", "[DHCPServer]",
 				fmt.Sprintf("PoolOffset=%d\nPoolSize=%d", offset, size), fmt.Sprintf("DefaultLeaseTimeSec=%d\nMaxLeaseTimeSec=%[1]d", s.lease),
 				"DNS=10.9.0.1", "Router=10.9.0.1", fmt.Sprintf("SendOption=58:uint32:%d\nSendOption=59:uint32:%d", s.t1, s.t2)}
-			if s.options {
-				conf = append(conf, fmt.Sprintf("SendOption=26:uint16:%d", optionMTU), "SendOption=15:string:"+optionDomain,
-					"SendOption=121:string:"+escaped(routesOption()), "SendOption=119:string:"+escaped(searchOption()))
+			if o := s.options; o != nil {
+				conf = append(conf, fmt.Sprintf("SendOption=26:uint16:%d", o.mtu), "SendOption=15:string:"+o.domain,
+					"SendOption=121:string:"+escaped(o.routes()), "SendOption=119:string:"+escaped(o.names()))
 			}
 			if s.reserved != "" {
 				conf = append(conf, "[DHCPServerStaticLease]", "MACAddress="+macs[0], "Address="+s.reserved)
 			}
 			return map[string]string{"/etc/systemd/network/" + s.nic + ".network": lines(conf)}
 		},
-		cannot: map[string]string{"ping first": "no ping", "lost leases": "no lease file"},
+		cannot: map[string]string{"ping first": "no ping", "overload": "no option 52", "lost leases": "no lease file"},
 	},
-}
-
-// routesOption and searchOption return what is in the options 121 and 119, for servers that only take bytes.
-func routesOption() []byte {
-	_, any4, _ := net.ParseCIDR("0.0.0.0/0")
-	_, route, _ := net.ParseCIDR(optionRoute)
-	return dhcpv4.Routes{{Dest: any4, Router: net.IPv4(10, 9, 0, 1)}, {Dest: route, Router: net.ParseIP(optionVia)}}.ToBytes()
-}
-
-func searchOption() []byte {
-	return dhcpv4.OptDomainSearch(&rfc1035label.Labels{Labels: []string{optionDomain, optionSearch}}).Value.ToBytes()
 }
 
 // escaped writes bytes as C does in a string.
@@ -480,24 +493,26 @@ func testDHCPServer(t *testing.T, s dhcpServer) {
 	})
 	does("options", func(t *testing.T) {
 		with := reserved
-		with.options = true
+		with.options = &further{mtu: 1400, route: "172.18.0.0/16", via: "10.9.0.7", domain: "net.example", search: "example.org"}
 		r.stop(t)
 		r = l.start(t, with, server)
 		l.flap(t)
-		eventually(t, func() string {
-			n := network(t, l.machine)["eth0"]
-			if n.MTU != optionMTU || n.Domain != optionDomain || !slices.Equal(n.Search, []string{optionDomain, optionSearch}) {
-				return fmt.Sprintf("net.json has %+v", n)
-			}
-			if k := link(must[[]probe.Link](t, l.machine, "Links", none{}), "eth0"); k.MTU != optionMTU {
-				return fmt.Sprintf("the kernel has %+v", k)
-			}
-			if routes := must[[]probe.Route](t, l.machine, "Routes", none{}); !slices.Contains(routes, probe.Route{Dst: optionRoute, Gateway: optionVia, Link: "eth0"}) {
-				return fmt.Sprintf("the kernel has the routes %+v", routes)
-			}
-			return ""
+		l.has(t, *with.options)
+	})
+	does("overload", func(t *testing.T) {
+		with := reserved
+		with.options = &further{mtu: 1300, route: "172.19.0.0/16", via: "10.9.0.8", domain: "full.example", search: "example.net", fill: 230}
+		r.stop(t)
+		r = l.start(t, with, server)
+		ack := l.sees(t, l.flap(t), 1, "ACK with option 52", func(m dhcppeer.Message) bool {
+			return m.MessageType() == dhcpv4.MessageTypeAck && m.Options.Has(dhcpv4.OptionOptionOverload)
 		})
-		defaultRoutes(t, l.machine, probe.Route{Gateway: server, Link: "eth0"})
+		// The parsed message has the options of the options field only.
+		read := []dhcpv4.OptionCode{dhcpv4.OptionInterfaceMTU, dhcpv4.OptionClasslessStaticRoute, dhcpv4.OptionDomainName, dhcpv4.OptionDNSDomainSearchList}
+		if !slices.ContainsFunc(read, func(c dhcpv4.OptionCode) bool { return !ack.Options.Has(c) }) {
+			t.Errorf("nothing that the client reads is in file or sname: %s", ack.Summary())
+		}
+		l.has(t, *with.options)
 	})
 	short := reserved
 	short.t1, short.t2, short.reserved = 5, 10, ""
@@ -574,6 +589,25 @@ func testDHCPServer(t *testing.T, s dhcpServer) {
 		}
 	})
 	checkDHCPPage(t, l, holds)
+}
+
+// has waits until the client uses options.
+func (l *serverLAN) has(t *testing.T, o further) {
+	t.Helper()
+	eventually(t, func() string {
+		n := network(t, l.machine)["eth0"]
+		if n.MTU != o.mtu || n.Domain != o.domain || !slices.Equal(n.Search, []string{o.domain, o.search}) {
+			return fmt.Sprintf("net.json has %+v", n)
+		}
+		if k := link(must[[]probe.Link](t, l.machine, "Links", none{}), "eth0"); k.MTU != o.mtu {
+			return fmt.Sprintf("the kernel has %+v", k)
+		}
+		if routes := must[[]probe.Route](t, l.machine, "Routes", none{}); !slices.Contains(routes, probe.Route{Dst: o.route, Gateway: o.via, Link: "eth0"}) {
+			return fmt.Sprintf("the kernel has the routes %+v", routes)
+		}
+		return ""
+	})
+	defaultRoutes(t, l.machine, probe.Route{Gateway: "10.9.0.1", Link: "eth0"})
 }
 
 // keeps waits for a REQUEST of a kind that is answered, and checks that the guest keeps its address.

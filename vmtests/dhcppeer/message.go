@@ -2,6 +2,7 @@ package dhcppeer
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -55,7 +56,11 @@ func ReadMessage(frame []byte) (*Message, error) {
 	if !ok || d.to.Port() != dhcpv4.ServerPort && d.to.Port() != dhcpv4.ClientPort {
 		return nil, nil
 	}
-	m, err := dhcpv4.FromBytes(d.payload)
+	text := d.payload
+	if d.to.Port() == dhcpv4.ClientPort { // ISC's server sends a full options field without its end
+		text = append(slices.Clip(text), dhcpv4.OptionEnd.Code())
+	}
+	m, err := dhcpv4.FromBytes(text)
 	if err != nil {
 		return nil, err
 	}
