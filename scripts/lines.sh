@@ -2,7 +2,7 @@
 # lines.sh prints the number of lines of Go, without tests, in each folder of cmd, internal and pkg. It fails above the limits.
 . "$(dirname "$0")/lib.sh"
 
-limit=12297
+limit=12304
 # One folder has a limit of its own, for its files without its subfolders.
 folder=pkg/arcsetup folder_limit=2700
 

@@ -128,6 +128,16 @@ func replaced(at int, with ...byte) func([]byte) []byte {
 	return func(payload []byte) []byte { copy(payload[at:], with); return payload }
 }
 
+// clientFields fills in a type of hardware, flags and ciaddr. The client must not repeat them, which "every message" checks.
+func clientFields(e *dhcppeer.Exchange) {
+	dhcppeer.Rewrite(func(_ *dhcpv4.DHCPv4, reply []byte) []byte {
+		reply = bytes.Clone(reply)
+		reply[1], reply[10], reply[11] = 6, 0x80, 1
+		copy(reply[12:], []byte{10, 9, 0, 99})
+		return reply
+	})(e)
+}
+
 // extra answers each DISCOVER or REQUEST with what f returns, before the good reply.
 func extra(kind dhcppeer.Kind, f func(*dhcppeer.Exchange) dhcppeer.Reply) dhcppeer.Fault {
 	return dhcppeer.On(func(e *dhcppeer.Exchange) { e.Replies = append([]dhcppeer.Reply{f(e)}, e.Replies...) }, kind)
@@ -400,6 +410,7 @@ var dhcpCases = []dhcpCase{
 	{name: "overload twice", options: []dhcpv4.Option{generic(52, 1, 2)}, faults: []dhcppeer.Fault{dhcppeer.Pieces(dhcpv4.OptionOptionOverload, 1)},
 		edit: func(m *dhcpv4.DHCPv4) { m.BootFileName = "\x0f\x09a.example\xff" }},
 	{name: "the server identifier 0.0.0.0", server: "0.0.0.0", options: []dhcpv4.Option{soon}, t1: time.Second, then: keeps(dhcppeer.Rebinding)},
+	{name: "two server identifiers", options: []dhcpv4.Option{soon, generic(54, 10, 9, 0, 1, 10, 9, 0, 2)}, t1: time.Second, then: keeps(dhcppeer.Renewing)},
 	{name: "the server identifier 255.255.255.255", server: "255.255.255.255", options: []dhcpv4.Option{soon}, t1: time.Second, then: keeps(dhcppeer.Rebinding)},
 
 	// An ACK that is not as the OFFER before it.
@@ -467,6 +478,9 @@ var dhcpCases = []dhcpCase{
 		routes: []string{"default dev eth0 proto dhcp scope link"}},
 	{name: "65 routes", options: []dhcpv4.Option{sixtyFive}, routes: sixtyFour},
 	{name: "name servers that are no hosts", options: []dhcpv4.Option{servers("0.0.0.0", "255.255.255.255", "224.0.0.251", "127.0.0.53", "10.9.0.53")}, dns: "10.9.0.53"},
+	{name: "an OFFER with fields that are the client's", faults: []dhcppeer.Fault{dhcppeer.On(clientFields, dhcppeer.Discover)}},
+	{name: "an ACK with fields that are the client's", options: []dhcpv4.Option{soon}, t1: time.Second, faults: []dhcppeer.Fault{dhcppeer.On(clientFields, dhcppeer.Selecting)},
+		then: func(t *testing.T, m *machine, s talk, address netip.Addr) { renewed(t, s, dhcppeer.Renewing) }},
 	{name: "nine name servers", options: []dhcpv4.Option{servers("10.9.0.1", "10.9.0.2", "10.9.0.3", "10.9.0.4", "10.9.0.5", "10.9.0.6", "10.9.0.7", "10.9.0.8", "10.9.0.9")},
 		dns: "10.9.0.1 10.9.0.2 10.9.0.3 10.9.0.4 10.9.0.5 10.9.0.6 10.9.0.7 10.9.0.8"},
 }

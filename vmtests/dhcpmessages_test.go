@@ -72,7 +72,7 @@ func wrongIn(m dhcppeer.Message, mac string) (wrong []string) {
 		check(value == nil || len(value) == length, "option %d has %d bytes", code, len(value))
 	}
 	if size, err := m.MaxMessageSize(); err == nil {
-		check(size >= 576, "the largest message may have %d bytes", size)
+		check(576 <= size && size <= 1500-28, "the largest message may have %d bytes, which has to fit into one packet", size)
 	}
 	id := m.Options.Get(dhcpv4.OptionClientIdentifier)
 	check(len(id) == 7 && id[0] == 1 && net.HardwareAddr(id[1:]).String() == mac, "the client identifier is % x", id)
@@ -148,7 +148,7 @@ func TestMessageRules(t *testing.T) {
 	own, to := netip.AddrFrom4([4]byte(client.To4())), netip.AddrFrom4([4]byte(server.To4()))
 	common := []dhcpv4.Modifier{
 		dhcpv4.WithHwAddr(hardware), with(dhcpv4.OptParameterRequestList(dhcpv4.OptionRouter)),
-		with(dhcpv4.OptMaxMessageSize(1500)), with(dhcpv4.OptClientIdentifier(append([]byte{1}, hardware...))),
+		with(dhcpv4.OptMaxMessageSize(1472)), with(dhcpv4.OptClientIdentifier(append([]byte{1}, hardware...))),
 	}
 	short := dhcpv4.WithoutOption(dhcpv4.OptionParameterRequestList)
 	shorter := dhcpv4.WithoutOption(dhcpv4.OptionMaximumDHCPMessageSize)
@@ -217,6 +217,7 @@ func TestMessageRules(t *testing.T) {
 		{dhcppeer.Discover, option(51, 1), nil},
 		{dhcppeer.Discover, with(dhcpv4.OptMessage("no")), nil},
 		{dhcppeer.Discover, with(dhcpv4.OptMaxMessageSize(575)), nil},
+		{dhcppeer.Discover, with(dhcpv4.OptMaxMessageSize(1473)), nil},
 		{dhcppeer.Discover, dhcpv4.WithoutOption(dhcpv4.OptionClientIdentifier), nil},
 		{dhcppeer.Discover, with(dhcpv4.OptClientIdentifier([]byte{0, 'a'})), nil},
 		{dhcppeer.Discover, nil, func(m *dhcppeer.Message) { m.From = own }},

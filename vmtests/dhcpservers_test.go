@@ -501,7 +501,7 @@ func testDHCPServer(t *testing.T, s dhcpServer) {
 	})
 	does("overload", func(t *testing.T) {
 		with := reserved
-		with.options = &further{mtu: 1300, route: "172.19.0.0/16", via: "10.9.0.8", domain: "full.example", search: "example.net", fill: 230}
+		with.options = &further{mtu: 1300, route: "172.19.0.0/16", via: "10.9.0.8", domain: "full.example", search: "example.net", fill: 224}
 		r.stop(t)
 		r = l.start(t, with, server)
 		ack := l.sees(t, l.flap(t), 1, "ACK with option 52", func(m dhcppeer.Message) bool {

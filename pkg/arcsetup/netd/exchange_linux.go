@@ -14,6 +14,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
 	"github.com/insomniacslk/dhcp/dhcpv4/server4"
+	"github.com/insomniacslk/dhcp/iana"
 	"github.com/mdlayher/packet"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/net/bpf"
@@ -105,7 +106,7 @@ func isVerdict(m *dhcpv4.DHCPv4) bool {
 
 func (c dhcpClient) discover(ctx context.Context, link netlink.Link, d discovery) (g grant, err error) {
 	modifiers := append(c.common(link), dhcpv4.WithTransactionID(d.id), func(m *dhcpv4.DHCPv4) {
-		m.NumSeconds = uint16(min(d.taken/time.Second, 0xffff))
+		m.NumSeconds, m.ClientIPAddr = uint16(min(d.taken/time.Second, 0xffff)), net.IPv4zero
 		if d.wanted.IsValid() && m.MessageType() == dhcpv4.MessageTypeDiscover {
 			m.UpdateOption(dhcpv4.OptRequestedIPAddress(d.wanted.AsSlice()))
 		}
@@ -133,11 +134,13 @@ func (c dhcpClient) discover(ctx context.Context, link netlink.Link, d discovery
 	if err != nil {
 		return grant{}, err
 	}
-	// Without a server identifier this is a request to all servers for an address, as in INIT-REBOOT.
 	if message, err = dhcpv4.NewRequestFromOffer(offer, modifiers...); err != nil {
 		return grant{}, err
 	}
 	server := offer.ServerIdentifier()
+	if server == nil { // a request to all servers for an address, as in INIT-REBOOT; a malformed identifier is not repeated
+		message.Options.Del(dhcpv4.OptionServerIdentifier)
+	}
 	g.requested = c.now()
 	g.DHCPv4, err = ask(ctx, client, d.wait, message, func(m *dhcpv4.DHCPv4) bool {
 		from := m.ServerIdentifier()
@@ -208,8 +211,7 @@ func newTransactionID() (id dhcpv4.TransactionID) {
 // clientID is made of the MAC address (RFC 2132 section 9.14). RFC 4361 wants a DUID instead, but hosts find a guest's lease by its MAC
 // address, and a guest without a disk has no other identity that lasts.
 func clientID(link netlink.Link) dhcpv4.Option {
-	const ethernet = 1 // hardware type of RFC 1700
-	return dhcpv4.OptClientIdentifier(append([]byte{ethernet}, link.Attrs().HardwareAddr...))
+	return dhcpv4.OptClientIdentifier(append([]byte{byte(iana.HWTypeEthernet)}, link.Attrs().HardwareAddr...))
 }
 
 // parameters lists the options that the client asks for and reads: routes in the order of RFC 3442.
@@ -218,6 +220,10 @@ var parameters = dhcpv4.OptParameterRequestList(
 	dhcpv4.OptionDomainNameServer, dhcpv4.OptionHostName, dhcpv4.OptionDomainName, dhcpv4.OptionDNSDomainSearchList,
 	dhcpv4.OptionServerIdentifier, dhcpv4.OptionIPAddressLeaseTime, dhcpv4.OptionRenewTimeValue, dhcpv4.OptionRebindingTimeValue)
 
+// maxMessage is the size in bytes of the largest message that fits into one packet, behind its IPv4 and UDP headers: the client does not join
+// fragments.
+const maxMessage = nclient4.MaxMessageSize - 20 - 8
+
 // common returns what DISCOVER and REQUEST say in all states. It replaces what the libraries ask for by default, which is for network boot.
 func (c dhcpClient) common(link netlink.Link) []dhcpv4.Modifier {
 	modifiers := []dhcpv4.Modifier{
@@ -225,7 +231,8 @@ func (c dhcpClient) common(link netlink.Link) []dhcpv4.Modifier {
 		dhcpv4.WithOption(dhcpv4.OptClassIdentifier("arcinit")),
 		dhcpv4.WithOption(clientID(link)),
 		dhcpv4.WithOption(parameters),
-		dhcpv4.WithOption(dhcpv4.OptMaxMessageSize(nclient4.MaxMessageSize)),
+		dhcpv4.WithOption(dhcpv4.OptMaxMessageSize(maxMessage)),
+		func(m *dhcpv4.DHCPv4) { m.HWType, m.Flags = iana.HWTypeEthernet, 0 }, // the library repeats a server's
 	}
 	if c.hostname != "" {
 		modifiers = append(modifiers, dhcpv4.WithOption(dhcpv4.OptHostName(c.hostname)))
