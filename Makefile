@@ -12,7 +12,7 @@
 #   make check       formatting and linters
 #   make vmtest      the tests in guests, on the stock kernel. RUN=pattern chooses tests, KERNELS="stock own" the kernels
 #   make test-docker containerd and dockerd in a guest. ENGINES=name chooses the engine, FULL=1 runs all (docs/docker.md)
-#   make test-dhcp   the DHCP client against a server that people run, badly behaved servers, sleep, clocks and 500 renewals;
+#   make test-dhcp   the DHCP client against servers that people run, badly behaved servers, sleep, clocks and 500 renewals;
 #                    UPDATE=1 writes the table of docs/dhcp.md
 #   make matrix      writes docs/matrix.md: which rows hold on which kernel
 #   make faults      writes docs/faults.md: what still works when a step of the boot fails, and under real faults
@@ -144,11 +144,11 @@ else
 RUN ?= ^(TestRows|TestVirtioConsole|TestRosetta|TestRosettaUnfit|TestFEX|TestHandlers|TestProductionImageBoots|TestOwnKernelMeetsMoby|TestJailer$(if $(ENGINES),|TestDocker))$$
 endif
 
-# One package at a time, because each boots guests. The tests read ARCH, KERNELS, ENGINES, FULL and UPDATE from
-# the environment.
+# One package at a time, because each boots guests. Three guests for two processors, because many guests mostly wait. The tests read
+# ARCH, KERNELS, ENGINES, FULL and UPDATE from the environment.
 vmtest: packages images $(if $(filter own,$(KERNELS)),$(BUILD)/kernel $(BUILD)/disk.erofs)
 	GOOS=linux GOARCH=$(ARCH) CGO_ENABLED=0 go build -o $(BUILD)/arcbox-agent ./vmtests/agent
-	ARCINIT_BUILD=$(abspath $(BUILD)) KERNELS='$(KERNELS)' ENGINES='$(ENGINES)' go test -tags vmtest$(FULL:%=,full) -count=1 -p 1 -timeout 90m -run '$(RUN)' -skip '$(SKIP)' ./vmtests/...
+	ARCINIT_BUILD=$(abspath $(BUILD)) KERNELS='$(KERNELS)' ENGINES='$(ENGINES)' go test -tags vmtest$(FULL:%=,full) -count=1 -p 1 -parallel $$(($$(nproc) * 3 / 2)) -timeout 90m -run '$(RUN)' -skip '$(SKIP)' ./vmtests/...
 
 test-docker:
 	$(MAKE) vmtest FULL= RUN='^TestDocker$$$$' ENGINES='$(or $(strip $(ENGINES)),28.5-nft)'
