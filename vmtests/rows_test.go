@@ -429,7 +429,7 @@ func testRows(t *rows, m *machine) {
 		testRules(t, m, "-s 169.254.100.2/32 -j ACCEPT", "-d 169.254.100.2/32 -j ACCEPT")
 		want := "-P PREROUTING ACCEPT\n-A PREROUTING -d 172.30.16.1/32 -i vmtap+ -j ACCEPT\n-A PREROUTING -d 172.30.16.0/20 -i vmtap+ -j DROP\n"
 		if got := m.iptables(t, "-t", "mangle", "-S", "PREROUTING"); got.Stdout != want || got.Stderr != "" {
-			t.Errorf("the guards are\n%s%s", got.Stdout, got.Stderr)
+			t.Errorf("code %d, the guards are\n%s%s", got.Code, got.Stdout, got.Stderr)
 		}
 	})
 	t.Run("proxyarp", func(t *testing.T) {
@@ -594,7 +594,7 @@ func testRules(t *testing.T, m *machine, rules ...string) {
 		})
 		for _, rule := range rules {
 			if check := m.iptables(t, append([]string{"-C", chain}, strings.Fields(rule)...)...); check.Code != 0 {
-				t.Errorf("iptables -C %s %s: %s", chain, rule, check.Stderr)
+				t.Errorf("iptables -C %s %s ended with code %d: %s", chain, rule, check.Code, check.Stderr)
 			}
 		}
 	}
