@@ -15,7 +15,7 @@ debs=$(download "${packages[@]}")
 
 # lay_out_servers ROOT lays out the disk's files.
 lay_out_servers() {
-	local root=$1 deb command program
+	local root=$1 deb command
 	say "laying out the DHCP servers"
 	lay_out_root "$root" '*/udev' <<<"$debs"
 	# docs/dhcp.md names the servers' versions.

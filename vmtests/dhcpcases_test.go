@@ -129,14 +129,10 @@ func replaced(at int, with ...byte) func([]byte) []byte {
 }
 
 // clientFields fills in a type of hardware, flags and ciaddr. The client must not repeat them, which "every message" checks.
-func clientFields(e *dhcppeer.Exchange) {
-	dhcppeer.Rewrite(func(_ *dhcpv4.DHCPv4, reply []byte) []byte {
-		reply = bytes.Clone(reply)
-		reply[1], reply[10], reply[11] = 6, 0x80, 1
-		copy(reply[12:], []byte{10, 9, 0, 99})
-		return reply
-	})(e)
-}
+var clientFields = dhcppeer.Rewrite(func(_ *dhcpv4.DHCPv4, reply []byte) []byte {
+	reply = replaced(1, 6)(bytes.Clone(reply))
+	return replaced(10, 0x80, 1, 10, 9, 0, 99)(reply)
+})
 
 // extra answers each DISCOVER or REQUEST with what f returns, before the good reply.
 func extra(kind dhcppeer.Kind, f func(*dhcppeer.Exchange) dhcppeer.Reply) dhcppeer.Fault {

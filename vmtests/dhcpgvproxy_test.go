@@ -18,8 +18,8 @@ import (
 	"github.com/arcinit/arcinit/vmtests/probe"
 )
 
-// TestDHCPGvproxy has the guest lease from gvproxy, the network of Podman's and Lima's guests on macOS. gvproxy runs on the host, with
-// QEMU as its client. Its leases last an hour whatever it is told, so the test sees no renewal.
+// TestDHCPGvproxy has the guest lease from gvproxy, the network of Podman's and Lima's guests on macOS. gvproxy runs on the host, and
+// QEMU connects to it. Every lease of gvproxy lasts an hour, so the test sees no renewal.
 func TestDHCPGvproxy(t *testing.T) {
 	t.Parallel()
 	const gateway, mtu = "192.168.127.1", 1400

@@ -52,9 +52,7 @@ func (o further) filler() string { return strings.Repeat("x", o.fill) }
 
 // routes and names return what is in the options 121 and 119, for servers that only take bytes.
 func (o further) routes() []byte {
-	_, any4, _ := net.ParseCIDR("0.0.0.0/0")
-	_, route, _ := net.ParseCIDR(o.route)
-	return dhcpv4.Routes{{Dest: any4, Router: net.IPv4(10, 9, 0, 1)}, {Dest: route, Router: net.ParseIP(o.via)}}.ToBytes()
+	return dhcpv4.Routes{route("0.0.0.0/0", "10.9.0.1"), route(o.route, o.via)}.ToBytes()
 }
 
 func (o further) names() []byte {
